@@ -1,0 +1,55 @@
+"""MobileNetV2 (Sandler et al. 2018, https://arxiv.org/abs/1801.04381), the body of SSD300."""
+from __future__ import annotations
+
+from mindspore import nn
+
+from src.backbones.layers import ConvNorm
+
+# Table 2 of the paper: expansion, output channels, repeats, stride of the first repeat.
+STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+# The first map is taken in the middle of block 14 of the paper: block 13 expanded by 6 (SSDLite, section 6.2).
+BLOCKS_AT_STRIDE_16 = 13
+
+
+class InvertedResidual(nn.Cell):
+    """Expand 1x1, depthwise 3x3, project 1x1 without activation; a shortcut where the shape allows (section 3.3)."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int, hidden: int, *, last_activation: bool = False):
+        super().__init__()
+        self.expand = ConvNorm(in_channels, hidden, 1, activation=nn.ReLU6()) if hidden != in_channels else None
+        self.depthwise = ConvNorm(hidden, hidden, 3, stride, groups=hidden, activation=nn.ReLU6())
+        self.project = ConvNorm(hidden, out_channels, 1, activation=nn.ReLU6() if last_activation else None)
+        self.shortcut = stride == 1 and in_channels == out_channels
+
+    def construct(self, x):
+        out = x if self.expand is None else self.expand(x)
+        out = self.project(self.depthwise(out))
+        return x + out if self.shortcut else out
+
+
+class MobileNetV2(nn.Cell):
+    """Image to the two maps SSD starts from.
+
+    construct: (B, 3, H, W) -> (B, 576, H/16, W/16), (B, 1280, H/32, W/32), sides rounded up.
+    """
+
+    channels = (576, 1280)
+    strides = (16, 32)
+
+    def __init__(self):
+        super().__init__()
+        self.stem = ConvNorm(3, 32, 3, 2, activation=nn.ReLU6())
+        blocks, channels = [], 32
+        for expansion, out_channels, repeats, stride in STAGES:
+            for index in range(repeats):
+                blocks.append(InvertedResidual(channels, out_channels, stride if index == 0 else 1,
+                                               channels * expansion))
+                channels = out_channels
+        self.stage16 = nn.SequentialCell(blocks[:BLOCKS_AT_STRIDE_16])
+        self.stage32 = nn.SequentialCell(blocks[BLOCKS_AT_STRIDE_16:])
+        self.expand16 = ConvNorm(96, self.channels[0], 1, activation=nn.ReLU6())
+        self.last = ConvNorm(channels, self.channels[1], 1, activation=nn.ReLU6())
+
+    def construct(self, x):
+        x = self.stage16(self.stem(x))
+        return self.expand16(x), self.last(self.stage32(x))

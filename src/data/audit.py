@@ -1,0 +1,258 @@
+"""The audit: every picture and every box is looked at once, before anything is trained on them.
+
+    python -m src.data.audit --config_path FILE [--split train|val|test|all] [--report_dir DIR] [any setting]
+"""
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Optional
+
+import numpy as np
+from tqdm import tqdm
+
+from src.data.annotations import inside, load_split
+from src.data.audit_policy import RULES, resolve_policy
+from src.data.audit_report import AuditReport, Finding, Totals
+from src.data.images import MAX_PIXELS, _is_complete, decode_image, exif_orientation, image_size
+from src.errors import DatasetError, ImageError
+
+MIN_SIDE = 0.01  # pixels; COCO writes two decimals, a shorter side is rounded away
+SPLITS = ("train", "val", "test")
+
+
+# What is missing from the records because the readers could not represent it.
+READER_LOSSES = {
+    "duplicate_image_id": Totals(images=1, boxes=0),
+    "unknown_image": Totals(images=0, boxes=1),
+    "unknown_class": Totals(images=0, boxes=1),
+}
+
+
+def audit(annotations, policy=None, max_pixels=MAX_PIXELS, workers=None, progress=True):
+    """Check a data set and return (AnnotationSet as the policy leaves it, AuditReport).
+
+    policy: mapping from kinds of `RULES` to actions; kinds not named keep their default.
+    max_pixels: largest picture accepted, width x height. workers: threads that decode pictures, None = all cores.
+    Raises ConfigError for a policy that makes no sense; DatasetError, after printing the table to stderr, when there
+    are findings whose action is "error".
+    """
+    report = examine(annotations, policy, max_pixels, workers, progress)
+    if report.errors:
+        print(report.table(), file=sys.stderr)
+        raise DatasetError(report.error_message())
+    return report.annotations, report
+
+
+def examine(annotations, policy=None, max_pixels=MAX_PIXELS, workers=None, progress=True):
+    """Like `audit`, but returns the AuditReport also when the policy refuses the data set.
+
+    What a refused finding concerns is left out of the report's annotations, as if it had been dropped.
+    """
+    actions = resolve_policy(policy)
+    findings = [Finding(kind, source, str(value), actions[kind], images_dropped=READER_LOSSES[kind].images,
+                        boxes_dropped=READER_LOSSES[kind].boxes)
+                for kind, source, value in annotations.problems if kind in READER_LOSSES]
+    before = sum((Totals(f.images_dropped, f.boxes_dropped) for f in findings), Totals.of(annotations.records))
+    audited, seen_ids = [], set()
+    pictures = _look_at_all(annotations, max_pixels, workers, progress)
+    for picture, record in zip(pictures, annotations.records):
+        check = _RecordCheck(record, actions, findings, has_annotation_ids=annotations.kind == "coco")
+        if check.picture(picture):
+            check.boxes(seen_ids)
+            audited.append(check.record)
+    return AuditReport(replace(annotations, records=tuple(audited), problems=()), before, tuple(findings), actions)
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """What a file holds: a kind of finding that makes it useless, or sizes (height, width) and EXIF orientation.
+
+    stored_size: of the pixels in the file; size: after the turn that the declared size asks for.
+    """
+
+    fault: str = ""
+    value: str = ""
+    stored_size: Optional[tuple] = None
+    size: Optional[tuple] = None
+    orientation: int = 1
+
+
+def _look_at_all(annotations, max_pixels, workers, progress):
+    """Yields the _Picture of each record, in order. Threads suffice: OpenCV decodes without holding Python's lock."""
+    pool = ThreadPoolExecutor(workers or os.cpu_count())
+    try:
+        pictures = pool.map(lambda record: _look_at(record, annotations.root, max_pixels), annotations.records)
+        yield from tqdm(pictures, "audit", len(annotations.records), unit="image",
+                        disable=None if progress else True)
+    finally:  # Ctrl-C must not wait for the pictures that are still queued
+        pool.shutdown(cancel_futures=True)
+
+
+def _look_at(record, root, max_pixels):
+    path, declared = record.image_path, (record.height, record.width)
+    if not inside(root, path):
+        return _Picture("outside_root", f"{path} is not below {root}")
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return _Picture("missing_image", f"{path} does not exist")
+    except OSError as error:
+        return _Picture("unreadable_image", f"{path}: {error.strerror}")
+    try:
+        stored = image_size(data, path.name)
+        if stored[0] * stored[1] > max_pixels:
+            return _Picture("too_large_image", f"{_size_text(stored)} is more than {max_pixels} pixels")
+        if not _is_complete(data):
+            return _Picture("truncated_image", f"{len(data)} bytes, the file breaks off before the end of the picture")
+        image = decode_image(data, path.name, declared, max_pixels)
+    except ImageError as error:
+        return _Picture("unreadable_image", str(error))
+    return _Picture(stored_size=stored, size=image.shape[:2], orientation=exif_orientation(data))
+
+
+class _RecordCheck:
+    """The checks of one record: adds to `findings`, and holds in `record` what the policy leaves of it."""
+
+    def __init__(self, record, actions, findings, has_annotation_ids):
+        self.record = record
+        self._has_annotation_ids = has_annotation_ids
+        self._actions = actions
+        self._findings = findings
+
+    def picture(self, picture):
+        """Settles the size of the record; False when the picture and all its boxes are left out."""
+        if picture.fault:
+            return self._accept_picture(picture.fault, picture.value)
+        declared = self.record.height, self.record.width
+        if 0 in declared:
+            accepted = self._accept_picture("unknown_size", f"the picture has {_size_text(picture.size)}")
+        elif declared != picture.size:
+            accepted = self._accept_picture(
+                "size_disagreement", f"declared {_size_text(declared)}, the picture has {_size_text(picture.size)}")
+        else:
+            accepted = True
+        if accepted and picture.orientation != 1 and picture.size == picture.stored_size:
+            accepted = self._accept_picture("exif_rotation", f"orientation {picture.orientation}, but boxes are taken "
+                                            f"to refer to the stored {_size_text(picture.stored_size)}")
+        self.record = replace(self.record, height=picture.size[0], width=picture.size[1])
+        return accepted
+
+    def boxes(self, seen_ids):
+        """Checks ids, area, place and uniqueness of the boxes; at most one finding per box takes it out.
+
+        seen_ids: annotation ids of the records before; those of this record are added.
+        """
+        record = self.record
+        boxes = record.boxes.astype(np.float64)
+        clipped = boxes.clip(0, (record.width, record.height, record.width, record.height))
+        degenerate = _has_no_area(boxes)
+        outside = (boxes != clipped).any(axis=1) & ~degenerate
+        vanishing = _has_no_area(clipped)
+        keep = np.ones(len(boxes), bool)
+        seen_boxes = set()
+        for i, same in enumerate(zip(*boxes.T.tolist(), record.labels.tolist(), record.crowd.tolist())):
+            if record.object_ids[i] in seen_ids:
+                keep[i] = self._accept_box("duplicate_annotation_id", i, record.object_ids[i])
+            if keep[i] and degenerate[i]:
+                keep[i] = self._accept_box("degenerate_box", i, _box_text(boxes[i]))
+            if keep[i] and same in seen_boxes:
+                keep[i] = self._accept_box("duplicate_box", i, _box_text(boxes[i]))
+            if keep[i] and outside[i]:
+                value = f"{_box_text(boxes[i])} in {_size_text((record.height, record.width))}"
+                keep[i] = self._accept_box("outside_box", i, value, repairable=not vanishing[i])
+                if self._actions["outside_box"] == "repair":
+                    boxes[i] = clipped[i]
+            if keep[i]:
+                seen_boxes.add(same)
+            seen_ids.add(record.object_ids[i])
+        self.record = _with_boxes(record, boxes.astype(np.float32), keep)
+
+    def _accept_picture(self, kind, value):
+        return self._accept(kind, "", value, self._actions[kind], Totals(1, len(self.record.labels)))
+
+    def _accept_box(self, kind, i, value, repairable=True):
+        action = self._actions[kind]
+        if action == "repair" and not repairable:
+            action = "drop"
+        part = f", annotation {self.record.object_ids[i]}" if self._has_annotation_ids else f", object {i + 1}"
+        return self._accept(kind, part, value, action, Totals(0, 1))
+
+    def _accept(self, kind, part, value, action, loss):
+        """Adds the finding; False when the action leaves out what it concerns."""
+        record = self.record
+        if action not in ("error", "drop"):
+            loss = Totals(0, 0)
+        self._findings.append(Finding(kind, f"{record.source}, {record.image_path.name}{part}", str(value), action,
+                                      record.image_id, loss.images, loss.boxes))
+        return action not in ("error", "drop")
+
+
+def _has_no_area(boxes):
+    with np.errstate(invalid="ignore"):  # infinity minus infinity
+        sides = boxes[:, 2:] - boxes[:, :2]
+    return ~(np.isfinite(boxes).all(axis=1) & (sides >= MIN_SIDE).all(axis=1))
+
+
+def _with_boxes(record, boxes, keep):
+    """The record with its boxes replaced, and only those objects that are kept."""
+    extent = boxes[:, 2:] - boxes[:, :2]
+    changed = (boxes != record.boxes).any(axis=1)
+    # COCO's area is that of the outline, which lies inside the picture: only a box area can shrink by clipping.
+    areas = np.where(changed, np.minimum(record.areas, extent.prod(axis=1)), record.areas)
+    indices = np.flatnonzero(keep)
+    return replace(record, boxes=boxes[keep], labels=record.labels[keep], crowd=record.crowd[keep],
+                   difficult=record.difficult[keep], areas=areas[keep],
+                   segments=record.segments and tuple(record.segments[i] for i in indices),
+                   object_ids=tuple(record.object_ids[i] for i in indices))
+
+
+def _size_text(size):
+    return f"{size[1]} x {size[0]}"
+
+
+def _box_text(box):
+    return "{:g}, {:g} to {:g}, {:g}".format(*box)
+
+
+def main(argv=None):
+    """Audit the splits of a configuration; returns 0. Raises DatasetError when a finding is refused."""
+    from src.detectors import load_config  # names every family, and data knows none
+
+    rules = [f"  {kind}: {rule.default} ({'; '.join(rule.meanings())})" for kind, rule in RULES.items()]
+    parser = argparse.ArgumentParser(
+        prog="python -m src.data.audit", usage="%(prog)s --config_path FILE [options] [any setting]",
+        description="Look at every picture and every box of a data set, and report what is wrong with them.",
+        epilog="\n".join(["audit_policy, kinds of findings with the action taken by default:", *rules]),
+        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, add_help=False)
+    parser.add_argument("--split", choices=(*SPLITS, "all"), default="train", help="what to audit (default: train)")
+    parser.add_argument("--report_dir", type=Path, default=Path("audit"), help="folder for audit.json and audit.png; "
+                        "with --split all, one folder per split below it (default: audit)")
+    arguments = sys.argv[1:] if argv is None else argv
+    if "-h" in arguments or "--help" in arguments:
+        parser.print_help()
+    own, rest = parser.parse_known_args(arguments)
+    config = load_config(rest, command="audit")
+    splits = SPLITS if own.split == "all" else (own.split,)
+    refusals = []
+    for split in splits:
+        report = examine(load_split(config.data, split), config.data.audit_policy, config.data.max_image_pixels,
+                         config.data.num_parallel_workers)
+        folder = own.report_dir / split if own.split == "all" else own.report_dir
+        report.write(folder)
+        print(f"{report.table()}\nreport: {folder / 'audit.json'}\npictures: {folder / 'audit.png'}")
+        if report.errors:
+            refusals.append(report.error_message())
+    if refusals:
+        raise DatasetError("\n".join(refusals))
+    return 0
+
+
+if __name__ == "__main__":
+    from src.entry import run
+
+    raise SystemExit(run(main))

@@ -1,0 +1,262 @@
+"""What an audit found: totals before and after, findings, statistics; as table, json and a sheet of pictures."""
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Optional
+
+import cv2
+import numpy as np
+
+from src.data.annotations import AnnotationSet
+from src.data.audit_policy import RULES
+from src.data.drawing import contact_sheet, draw_boxes, fit
+from src.data.images import read_image
+from src.errors import DatasetError
+
+SMALL, LARGE = 32 ** 2, 96 ** 2  # COCO's limits of box sizes, in square pixels
+SHEET_COLUMNS = 4
+SHEET_PICTURES = 16
+SHEET_CELL = (360, 480)
+EXAMPLES = 5
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is not as it should be: what, where, the value found, and what was done about it.
+
+    images_dropped and boxes_dropped say what the data set lost by it; a dropped image loses all its boxes.
+    """
+
+    kind: str
+    where: str
+    value: str
+    action: str
+    image_id: Optional[int] = None
+    images_dropped: int = 0
+    boxes_dropped: int = 0
+
+
+@dataclass(frozen=True)
+class Totals:
+    images: int
+    boxes: int
+
+    @classmethod
+    def of(cls, records):
+        return cls(len(records), sum(len(record.labels) for record in records))
+
+    def __add__(self, other):
+        return Totals(self.images + other.images, self.boxes + other.boxes)
+
+
+@dataclass(frozen=True)
+class AuditReport:
+    """The result of an audit; raises DatasetError when anything was lost without a finding that says so.
+
+    annotations: the data set after the audit. before: totals of what the annotation files held.
+    policy: the action per kind that was in force.
+    """
+
+    annotations: AnnotationSet
+    before: Totals
+    findings: tuple
+    policy: dict
+    after: Totals = field(init=False)
+    dropped: Totals = field(init=False)
+
+    def __post_init__(self):
+        after = Totals.of(self.annotations.records)
+        dropped = Totals(sum(f.images_dropped for f in self.findings), sum(f.boxes_dropped for f in self.findings))
+        if self.before != after + dropped:
+            raise DatasetError(f"{self.annotations.source}: the audit lost count: {self.before} before, {dropped} "
+                               f"dropped, {after} after. This is a defect of the audit; please report it.")
+        object.__setattr__(self, "after", after)
+        object.__setattr__(self, "dropped", dropped)
+
+    @property
+    def errors(self):
+        """The findings that the policy does not accept."""
+        return tuple(f for f in self.findings if f.action == "error")
+
+    @property
+    def max_objects(self):
+        """The largest number of objects in one image, crowds not counted."""
+        return max((int(np.sum(~record.crowd)) for record in self.annotations.records), default=0)
+
+    def error_message(self):
+        """The refused findings in a few lines: the count per kind, the first few, what to do."""
+        kinds = Counter(f.kind for f in self.errors)
+        counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+        first = [f"  {f.kind}: {f.where}: {f.value}" for f in self.errors[:EXAMPLES]]
+        more = len(self.errors) - len(first)
+        if more:
+            first.append(f"  and {more} more")
+        kind = self.errors[0].kind
+        return (f"{self.annotations.source}: the audit refuses {len(self.errors)} findings ({counts}):\n"
+                + "\n".join(first) + "\nCorrect the data, or choose another action in the configuration, "
+                f"for example audit_policy: {{{kind}: drop}} ({RULES[kind].drop})")
+
+    def statistics(self):
+        """What the data set holds after the audit, as plain numbers; sizes in pixels, areas as in COCO's metric."""
+        records = self.annotations.records
+        labels = _joined([record.labels for record in records], np.int32)
+        crowd = _joined([record.crowd for record in records], bool)
+        areas = _joined([record.areas for record in records], np.float32)
+        boxes = _joined([record.boxes.reshape(-1) for record in records], np.float64).reshape(-1, 4)
+        sides = boxes[:, 2:] - boxes[:, :2]
+        images_per_class = Counter(int(label) for record in records for label in np.unique(record.labels))
+        boxes_per_class = np.bincount(labels, minlength=len(self.annotations.classes))
+        return {
+            "empty_images": sum(len(record.labels) == 0 for record in records),
+            "crowd_boxes": int(crowd.sum()),
+            "difficult_boxes": int(sum(record.difficult.sum() for record in records)),
+            "max_objects": self.max_objects,
+            "objects_per_image": _spread([len(record.labels) for record in records]),
+            "image_height": _spread([record.height for record in records]),
+            "image_width": _spread([record.width for record in records]),
+            "box_aspect_ratio": _spread(sides[:, 0] / sides[:, 1]),
+            "box_sizes": {"small": int(np.sum(areas < SMALL)),
+                          "medium": int(np.sum((areas >= SMALL) & (areas < LARGE))),
+                          "large": int(np.sum(areas >= LARGE))},
+            "classes": {name: {"boxes": int(boxes_per_class[i]), "images": images_per_class[i]}
+                        for i, name in enumerate(self.annotations.classes)},
+        }
+
+    def to_dict(self):
+        """The whole report in types that json knows."""
+        return {
+            "source": str(self.annotations.source),
+            "root": str(self.annotations.root),
+            "kind": self.annotations.kind,
+            "before": asdict(self.before),
+            "dropped": asdict(self.dropped),
+            "after": asdict(self.after),
+            "unselected_boxes": self.annotations.unselected,
+            "statistics": self.statistics(),
+            "policy": self.policy,
+            "finding_counts": dict(Counter(f.kind for f in self.findings)),
+            "findings": [asdict(f) for f in self.findings],
+        }
+
+    def table(self):
+        """The report as text for the terminal."""
+        from rich.console import Console  # a tenth of a second that only those who print need to spend
+
+        console = Console(file=io.StringIO(), width=120, color_system=None, highlight=False)
+        console.print(f"Audit of {self.annotations.source}", markup=False)
+        statistics = self.statistics()
+        for table in (self._totals_table(statistics), _spread_table(statistics), self._class_table(statistics),
+                      self._finding_table()):
+            console.print()
+            console.print(table)
+        return console.file.getvalue()
+
+    def _totals_table(self, statistics):
+        table = _table("", "before", "dropped", "after")
+        for name in ("images", "boxes"):
+            table.add_row(name, *(str(getattr(totals, name)) for totals in (self.before, self.dropped, self.after)))
+        for name in ("empty_images", "crowd_boxes", "difficult_boxes"):
+            table.add_row(name.replace("_", " "), "", "", str(statistics[name]))
+        table.add_row("boxes of classes not selected", str(self.annotations.unselected), "", "")
+        for name, count in statistics["box_sizes"].items():
+            table.add_row(f"{name} boxes", "", "", str(count))
+        return table
+
+    def _class_table(self, statistics):
+        table = _table("class", "boxes", "images")
+        for name, counts in statistics["classes"].items():
+            table.add_row(_plain(name), str(counts["boxes"]), str(counts["images"]))
+        return table
+
+    def _finding_table(self):
+        if not self.findings:
+            return "No findings."
+        groups = {}
+        for finding in self.findings:
+            groups.setdefault((finding.kind, finding.action), []).append(finding)
+        table = _table("finding", "action", "count", "first")
+        for (kind, action), findings in groups.items():
+            table.add_row(kind, action, str(len(findings)), _plain(f"{findings[0].where}: {findings[0].value}"))
+        return table
+
+    def write(self, folder):
+        """Writes audit.json and audit.png into the folder, each under a new name first."""
+        folder = Path(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False)
+            _write_file(folder / "audit.json", text.encode("utf-8"))
+            _, png = cv2.imencode(".png", cv2.cvtColor(self.sheet(), cv2.COLOR_RGB2BGR))
+            _write_file(folder / "audit.png", png.tobytes())
+        except OSError as error:
+            raise DatasetError(f"{folder}: the audit report cannot be written ({error.strerror}); "
+                               "choose another --report_dir") from error
+
+    def sheet(self):
+        """Up to 16 pictures of the audited data set with their boxes, those with the rarest findings first."""
+        kinds = {}
+        for finding in self.findings:
+            kinds.setdefault(finding.image_id, set()).add(finding.kind)
+        images, captions = [], []
+        for record in self._sheet_records(kinds):
+            size = record.height, record.width
+            # The audit has accepted this size already; its limit need not be known here.
+            image, scale = fit(read_image(record.image_path, size, max_pixels=size[0] * size[1]), SHEET_CELL)
+            images.append(draw_boxes(image, record.boxes * (scale * 2), record.labels, self.annotations.classes,
+                                     crowd=record.crowd))
+            captions.append(" ".join([record.image_path.name, *sorted(kinds.get(record.image_id, ()))]))
+        return contact_sheet(images, SHEET_COLUMNS, SHEET_CELL, captions)
+
+    def _sheet_records(self, kinds):
+        counts = Counter(f.kind for f in self.findings)
+        records = self.annotations.records
+        shuffled = [records[i] for i in np.random.default_rng(0).permutation(len(records))]
+        shuffled.sort(key=lambda record: min((counts[kind] for kind in kinds.get(record.image_id, ())),
+                                             default=len(self.findings) + 1))
+        return shuffled[:SHEET_PICTURES]
+
+
+def _joined(arrays, dtype):
+    return np.concatenate([np.empty(0, dtype), *arrays])
+
+
+def _spread(values):
+    if len(values) == 0:
+        return {"min": 0, "median": 0, "max": 0}
+    return {"min": round(float(np.min(values)), 4), "median": round(float(np.median(values)), 4),
+            "max": round(float(np.max(values)), 4)}
+
+
+def _spread_table(statistics):
+    table = _table("", "min", "median", "max")
+    for name in ("objects_per_image", "image_width", "image_height", "box_aspect_ratio"):
+        spread = statistics[name]
+        table.add_row(name.replace("_", " "), *(f"{spread[key]:g}" for key in ("min", "median", "max")))
+    return table
+
+
+def _table(*columns):
+    from rich.table import Table
+
+    table = Table(show_edge=False, pad_edge=False, box=None)
+    for i, column in enumerate(columns):
+        numeric = i > 0 and column not in ("action", "first")
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    return table
+
+
+def _plain(text):
+    from rich.text import Text  # names of files and classes may hold brackets, which are markup to rich
+
+    return Text(text)
+
+
+def _write_file(path, content):
+    unfinished = path.with_name(path.name + ".unfinished")
+    unfinished.write_bytes(content)
+    os.replace(unfinished, path)

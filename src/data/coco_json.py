@@ -1,0 +1,257 @@
+"""COCO instances json: reading it into records, and records back into its form for the metrics.
+
+Format: https://cocodataset.org/#format-data
+"""
+from __future__ import annotations
+
+import json
+import reprlib
+from collections import defaultdict
+from pathlib import Path
+
+from src.data.records import (
+    MAX_NUMBER,
+    AnnotationSet,
+    LabelledBox,
+    checked_flag,
+    checked_integer,
+    checked_name,
+    checked_number,
+    foreground,
+    make_record,
+    read_bytes,
+)
+from src.errors import AnnotationError
+
+MAX_DIGITS = 19
+_REQUIRED = object()
+
+
+def load_coco(json_path, image_root, classes=None) -> AnnotationSet:
+    """Read instances of boxes, polygons and RLE; crowds are marked, pictures without objects are kept.
+
+    classes: names that select the categories and order the labels; None takes all in the order of their ids.
+    Raises UsageError when the file is missing, AnnotationError when it cannot be represented in records.
+    """
+    json_path, image_root = Path(json_path), Path(image_root).resolve()
+    source = json_path.name
+    content = _parse(json_path)
+    names = _category_names(_entries(content, "categories", json_path), source)
+    category_ids = _select(names, classes, json_path)
+    problems = []
+    images = _read_images(_entries(content, "images", json_path), source, problems)
+    objects, unselected = _read_objects(_entries(content, "annotations", json_path), source, images, names,
+                                        {category: label for label, category in enumerate(category_ids)}, problems)
+    records = tuple(make_record(image_root / file_name, image_id, size, objects[image_id], source)
+                    for image_id, (file_name, size) in sorted(images.items()))
+    return AnnotationSet(classes=tuple(names[category] for category in category_ids), category_ids=category_ids,
+                         records=records, root=image_root, kind="coco", source=json_path,
+                         problems=tuple(problems), unselected=unselected)
+
+
+def to_coco(annotations) -> dict:
+    """The ground truth in the form that pycocotools takes.
+
+    Category and image ids are the original ones. Annotation ids are numbered anew from 1: pycocotools takes id 0
+    for "no match" and needs them unique. VOC's difficult objects become crowds: both metrics ignore them, and
+    pycocotools overwrites an 'ignore' field with iscrowd.
+    """
+    images, objects = [], []
+    for record in annotations.records:
+        path, root = record.image_path, annotations.root
+        images.append({"id": record.image_id, "height": record.height, "width": record.width,
+                       "file_name": path.relative_to(root).as_posix() if root in path.parents else str(path)})
+        for index, (x1, y1, x2, y2) in enumerate(record.boxes.tolist()):
+            entry = {"id": len(objects) + 1, "image_id": record.image_id,
+                     "category_id": annotations.category_ids[record.labels[index]],
+                     "bbox": [x1, y1, x2 - x1, y2 - y1], "area": float(record.areas[index]),
+                     "iscrowd": int(record.crowd[index] or record.difficult[index])}
+            if record.segments and record.segments[index]:
+                entry["segmentation"] = record.segments[index]
+            objects.append(entry)
+    categories = [{"id": category, "name": name}
+                  for category, name in zip(annotations.category_ids, annotations.classes)]
+    return {"images": images, "annotations": objects, "categories": categories}
+
+
+def _parse(json_path):
+    def refuse(constant):
+        raise ValueError(f"{constant} is not a number that json allows")
+
+    def integer(digits):
+        if len(digits) > MAX_DIGITS:
+            raise ValueError(f"an integer of {len(digits)} digits")
+        return int(digits)
+
+    try:
+        content = json.loads(read_bytes(json_path), parse_constant=refuse, parse_int=integer)
+    except ValueError as error:
+        raise AnnotationError(f"{json_path}: is not valid json: {error}") from error
+    except RecursionError:
+        raise AnnotationError(f"{json_path}: is nested too deeply for an annotation file") from None
+    if not isinstance(content, dict):
+        raise AnnotationError(f"{json_path}: expected the COCO form, an object with images, annotations and "
+                              f"categories, found {reprlib.repr(content)}")
+    return content
+
+
+def _entries(content, key, json_path):
+    entries = content.get(key)
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise AnnotationError(f"{json_path}: '{key}' must be a list of objects, found {reprlib.repr(entries)}")
+    return entries
+
+
+def _field(entry, key, check, default=_REQUIRED):
+    """The checked value of a field, or the default when it is absent or null."""
+    value = entry.get(key)
+    if value is None:
+        if default is _REQUIRED:
+            raise AnnotationError(f"'{key}' is missing")
+        return default
+    try:
+        return check(value)
+    except AnnotationError as error:
+        raise AnnotationError(f"'{key}': {error}") from None
+
+
+def _category_names(entries, source):
+    names = {}
+    for position, entry in enumerate(entries):
+        try:
+            category, name = _field(entry, "id", checked_integer), _field(entry, "name", checked_name)
+        except AnnotationError as error:
+            raise AnnotationError(f"{source} categories[{position}]: {error}") from None
+        if category in names or name in names.values():
+            raise AnnotationError(f"{source} categories[{position}]: id {category} or name '{name}' occurs twice; "
+                                  "ids and names must be unique")
+        names[category] = name
+    return names
+
+
+def _select(names, classes, json_path):
+    """The category ids in label order."""
+    if classes is None:
+        return tuple(sorted(names))
+    category_of = {name: category for category, name in names.items()}
+    wanted = foreground(classes)
+    unknown = [name for name in wanted if name not in category_of]
+    if unknown:
+        raise AnnotationError(f"{json_path}: has no category named {', '.join(unknown)}; "
+                              f"classes asks for {', '.join(wanted)}; the file has {', '.join(category_of)}")
+    return tuple(category_of[name] for name in wanted)
+
+
+def _read_images(entries, source, problems):
+    """image id -> (file name, (height, width))"""
+    images = {}
+    for position, entry in enumerate(entries):
+        try:
+            image_id = _field(entry, "id", checked_integer)
+            file_name = _field(entry, "file_name", checked_name)
+            size = (_field(entry, "height", _side, 0), _field(entry, "width", _side, 0))
+        except AnnotationError as error:
+            raise AnnotationError(f"{source} images[{position}] (id {reprlib.repr(entry.get('id'))}): "
+                                  f"{error}") from None
+        if image_id in images:
+            problems.append(("duplicate_image_id", f"{source} images[{position}] '{file_name}'", image_id))
+        else:
+            images[image_id] = (file_name, size)
+    return images
+
+
+def _read_objects(entries, source, images, names, labels, problems):
+    """Objects by image id, and the number of objects of classes that are not wanted."""
+    objects, seen, unselected = defaultdict(list), set(), 0
+    for position, entry in enumerate(entries):
+        try:
+            object_id, image_id, category = (_field(entry, key, checked_integer)
+                                             for key in ("id", "image_id", "category_id"))
+            where = f"{source} annotation {object_id}"
+            if object_id in seen:
+                problems.append(("duplicate_annotation_id", where, object_id))
+            seen.add(object_id)
+            if image_id not in images:
+                problems.append(("unknown_image", where, image_id))
+            elif category not in names:
+                problems.append(("unknown_class", where, category))
+            elif category not in labels:
+                unselected += 1
+            else:
+                objects[image_id].append(_read_object(entry, labels[category], object_id))
+        except AnnotationError as error:
+            raise AnnotationError(f"{source} annotations[{position}] (id {reprlib.repr(entry.get('id'))}): "
+                                  f"{error}") from None
+    return objects, unselected
+
+
+def _read_object(entry, label, object_id):
+    x, y, width, height = _field(entry, "bbox", _four_numbers)
+    return LabelledBox(box=(x, y, x + width, y + height), label=label, object_id=object_id,
+                       crowd=_field(entry, "iscrowd", checked_flag, False),
+                       area=_field(entry, "area", checked_number, None),
+                       segment=_field(entry, "segmentation", _segment, ()))
+
+
+def _side(value):
+    return checked_integer(value, 0, 2 ** 31 - 1)
+
+
+def _four_numbers(value):
+    if not isinstance(value, list) or len(value) != 4:
+        raise AnnotationError(f"expected [x, y, width, height], found {reprlib.repr(value)}")
+    return [checked_number(number) for number in value]
+
+
+def _segment(value):
+    """Polygons or a run-length encoding; an empty list is what many tools write for "box only"."""
+    if isinstance(value, dict):
+        return _run_lengths(value)
+    if not isinstance(value, list):
+        raise AnnotationError(f"expected polygons or a run-length encoding, found {reprlib.repr(value)}")
+    for polygon in value:
+        # Whole lists at a time: COCO train has 45 million of these numbers.
+        if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2 \
+                or not set(map(type, polygon)) <= {int, float} \
+                or min(polygon) <= -MAX_NUMBER or max(polygon) >= MAX_NUMBER:
+            raise AnnotationError("a polygon is a list of at least three points x, y, x, y, ... of finite numbers, "
+                                  f"found {reprlib.repr(polygon)}")
+    return value
+
+
+def _run_lengths(value):
+    """The encoding as it is, once its runs are known to fill the picture: the C code of pycocotools trusts them."""
+    size, counts = value.get("size"), value.get("counts")
+    if not isinstance(size, list) or len(size) != 2:
+        raise AnnotationError(f"size: expected [height, width], found {reprlib.repr(size)}")
+    height, width = (_side(side) for side in size)
+    if isinstance(counts, list):
+        runs = [checked_integer(run) for run in counts]
+    elif isinstance(counts, str):
+        runs = _decompressed(counts)
+    else:
+        raise AnnotationError(f"counts: expected a list or a text, found {reprlib.repr(counts)}")
+    if sum(runs) != height * width or min(runs, default=0) < 0:
+        raise AnnotationError(f"counts: the runs cover {sum(runs)} pixels, the size {height} x {width} "
+                              f"has {height * width}")
+    return value
+
+
+def _decompressed(text):
+    """The runs behind COCO's compressed form: 5 bits per character from '0' up, bit 6 says that more follow,
+    bit 5 of the last is the sign; from the fourth run on the difference to the run before the previous one."""
+    runs, value, shift = [], 0, 0
+    for character in text:
+        code = ord(character) - 48
+        if not 0 <= code < 64 or shift > 60:
+            raise AnnotationError(f"counts: {reprlib.repr(text)} is not a compressed run-length encoding")
+        value |= (code & 31) << shift
+        shift += 5
+        if not code & 32:
+            if code & 16:
+                value -= 1 << shift
+            runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+            value, shift = 0, 0
+    if shift:
+        raise AnnotationError(f"counts: {reprlib.repr(text)} breaks off")
+    return runs

@@ -1,0 +1,133 @@
+"""Drawing on pictures: boxes with names, masks, and contact sheets. Pictures are (H, W, 3) uint8 RGB."""
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+
+# Neighbouring indices are far apart in hue and lightness, so that the first classes of any data set differ clearly.
+PALETTE = np.array([
+    (230, 25, 75), (0, 130, 200), (255, 225, 25), (60, 180, 75), (145, 30, 180), (245, 130, 48), (70, 240, 240),
+    (240, 50, 230), (0, 128, 128), (210, 245, 60), (128, 0, 0), (0, 0, 128), (250, 190, 212), (128, 128, 0),
+    (170, 110, 40), (220, 190, 255), (170, 255, 195), (255, 215, 180), (90, 90, 90), (255, 250, 200),
+], dtype=np.uint8)
+SHADES = (1.0, 0.8, 0.6, 0.45)  # 20 hues in 4 shades tell the 80 classes of COCO apart
+MASK_OPACITY = 0.4
+BACKGROUND = 245
+GAP = 6
+CAPTION_HEIGHT = 22
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+SUBPIXEL_BITS = 4
+
+
+def class_colour(label):
+    """The RGB colour of a class index, the same in every picture of the project."""
+    shade = SHADES[label // len(PALETTE) % len(SHADES)]
+    return tuple(int(channel * shade) for channel in PALETTE[label % len(PALETTE)])
+
+
+def draw_boxes(image, boxes, labels, classes, scores=None, masks=None, crowd=None):
+    """A copy of the picture with boxes, names, scores and masks drawn on it.
+
+    image: (H, W, 3) uint8 RGB. boxes: (N, 4) x1, y1, x2, y2 in its pixels; parts outside are cut off.
+    labels: (N,) indices into `classes`. scores: (N,) or None. crowd: (N,) bool or None.
+    masks: per box a (H, W) bool array, a COCO run-length encoding, a list of polygons, or None.
+    """
+    canvas = np.ascontiguousarray(image).copy()
+    height, width = canvas.shape[:2]
+    thickness = max(1, round(max(height, width) / 300))
+    boxes = np.nan_to_num(np.asarray(boxes, dtype=np.float64).reshape(-1, 4)).clip(0, (width, height, width, height))
+    # Large boxes first: the small ones and their names stay visible on top.
+    order = np.argsort(-np.prod(boxes[:, 2:] - boxes[:, :2], axis=1), kind="stable")
+    if masks is not None:
+        for i in order:
+            _paint_mask(canvas, masks[i], class_colour(int(labels[i])))
+    for i in order:
+        colour = class_colour(int(labels[i]))
+        _draw_outline(canvas, boxes[i], colour, thickness)
+        text = str(classes[int(labels[i])])
+        if scores is not None:
+            text += f" {scores[i]:.2f}"
+        if crowd is not None and crowd[i]:
+            text += " (crowd)"
+        _draw_tag(canvas, boxes[i], text, colour, thickness)
+    return canvas
+
+
+def contact_sheet(images, columns, cell=(240, 320), captions=None):
+    """One picture made of many, row by row, each fitted into a cell of (height, width) pixels.
+
+    captions: one line of text per picture, written below it, or None.
+    Returns (rows * (cell height + GAP [+ CAPTION_HEIGHT]) + GAP, columns * (cell width + GAP) + GAP, 3) uint8 RGB.
+    """
+    rows = math.ceil(len(images) / columns)
+    row_height = cell[0] + GAP + (CAPTION_HEIGHT if captions is not None else 0)
+    sheet = np.full((rows * row_height + GAP, columns * (cell[1] + GAP) + GAP, 3), BACKGROUND, dtype=np.uint8)
+    for i, image in enumerate(images):
+        fitted, _ = fit(image, cell)
+        top = GAP + i // columns * row_height
+        left = GAP + i % columns * (cell[1] + GAP)
+        y = top + (cell[0] - fitted.shape[0]) // 2
+        x = left + (cell[1] - fitted.shape[1]) // 2
+        sheet[y:y + fitted.shape[0], x:x + fitted.shape[1]] = fitted
+        if captions is not None:
+            strip = sheet[top + cell[0]:top + cell[0] + CAPTION_HEIGHT, left:left + cell[1]]
+            cv2.putText(strip, captions[i], (2, CAPTION_HEIGHT - 7), FONT, 0.45, (40, 40, 40), 1, cv2.LINE_AA)
+    return sheet
+
+
+def fit(image, cell):
+    """The picture resized to the largest size of its shape that fits into (height, width).
+
+    Returns the picture and the factors (x, y) that carry its old pixels to the new ones.
+    """
+    height, width = image.shape[:2]
+    scale = min(cell[0] / height, cell[1] / width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return cv2.resize(image, size, interpolation=interpolation), (size[0] / width, size[1] / height)
+
+
+def _draw_outline(canvas, box, colour, thickness):
+    # OpenCV puts (0, 0) at the centre of the first pixel, boxes put it at the pixel's corner.
+    x1, y1, x2, y2 = (int(v) for v in np.round((box - 0.5) * (1 << SUBPIXEL_BITS)))
+    cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, thickness, cv2.LINE_AA, SUBPIXEL_BITS)
+
+
+def _draw_tag(canvas, box, text, colour, thickness):
+    """The name on a filled background above the box, or inside it where the picture ends."""
+    height, width = canvas.shape[:2]
+    scale = max(0.4, max(height, width) / 1600)
+    stroke = max(1, round(scale * 1.5))
+    (text_width, text_height), baseline = cv2.getTextSize(text, FONT, scale, stroke)
+    tag_width, tag_height = text_width + 4, text_height + baseline + 2
+    left = int(np.clip(box[0] - thickness / 2, 0, max(0, width - tag_width)))
+    top = int(box[1] - tag_height if box[1] >= tag_height else box[1])
+    top = max(0, min(top, height - tag_height))
+    cv2.rectangle(canvas, (left, top), (left + tag_width - 1, top + tag_height - 1), colour, cv2.FILLED)
+    luminance = np.dot(colour, (0.299, 0.587, 0.114))
+    ink = (0, 0, 0) if luminance > 128 else (255, 255, 255)
+    cv2.putText(canvas, text, (left + 2, top + text_height + 1), FONT, scale, ink, stroke, cv2.LINE_AA)
+
+
+def _paint_mask(canvas, mask, colour):
+    if mask is None:
+        return
+    inside = _bitmap(mask, *canvas.shape[:2])
+    canvas[inside] = np.round((1 - MASK_OPACITY) * canvas[inside] + MASK_OPACITY * np.array(colour)).astype(np.uint8)
+
+
+def _bitmap(mask, height, width):
+    """A mask in any of its forms as (H, W) bool."""
+    if isinstance(mask, dict):
+        from pycocotools import mask as coco_mask  # compiled; only needed where run-length masks are drawn
+        rle = coco_mask.frPyObjects(mask, height, width) if isinstance(mask["counts"], list) else mask
+        return coco_mask.decode(rle).astype(bool)
+    if isinstance(mask, np.ndarray):
+        return mask.astype(bool)
+    bitmap = np.zeros((height, width), dtype=np.uint8)
+    polygons = [np.round(np.reshape(polygon, (-1, 2)) - 0.5).astype(np.int32) for polygon in mask]
+    for polygon in polygons:  # one by one: together, overlapping parts would cancel out
+        cv2.fillPoly(bitmap, [polygon], 1)
+    return bitmap.astype(bool)

@@ -1,0 +1,187 @@
+"""Pictures from bytes to uint8 RGB: the one decoder of the project.
+
+Sizes and orientation are read from the headers by hand, so that a picture over the limit is never decoded.
+JPEG: ITU-T T.81 annex B; PNG: RFC 2083; EXIF: TIFF 6.0 section 2.
+"""
+from __future__ import annotations
+
+import re
+import struct
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from src.errors import ImageError
+
+MAX_PIXELS = 100_000_000
+
+_PNG_MAGIC, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
+_SOI, _EOI, _SOS, _APP1 = 0xD8, 0xD9, 0xDA, 0xE1
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+# In compressed data FF is followed by 00 or a restart marker; anything else ends it.
+_MARKER_AFTER_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+_ORIENTATION_TAG = 0x0112
+
+
+def read_image(path, declared_size=None, max_pixels=None) -> np.ndarray:
+    """`decode_image` of a file. Raises ImageError."""
+    try:
+        data = Path(path).read_bytes()
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{path}: cannot be read: {error}") from error
+    return decode_image(data, path, declared_size, max_pixels)
+
+
+def decode_image(data, name, declared_size=None, max_pixels=None) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of the bytes of a JPEG, PNG or BMP file.
+
+    name: what messages call the picture.
+    declared_size: (height, width) to which the boxes refer, None or zeros when unknown. EXIF orientation is applied
+        when the size is unknown, or when it is that of the turned picture and not that of the stored one.
+    max_pixels: limit, `MAX_PIXELS` when None.
+    Raises ImageError for another format, a truncated or broken file, or more pixels than the limit.
+    """
+    height, width = image_size(data, name)
+    limit = MAX_PIXELS if max_pixels is None else max_pixels
+    if height * width > limit:
+        raise ImageError(f"{name}: {width} x {height} is more than {limit} pixels; shrink it, or raise "
+                         "max_image_pixels if it is to be trusted")
+    if not _is_complete(data):
+        raise ImageError(f"{name}: the file breaks off before the end of the picture; fetch it again")
+    try:
+        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error as error:
+        raise ImageError(f"{name}: cannot be decoded: {error.err}") from error
+    if bgr is None or bgr.shape[:2] != (height, width):
+        raise ImageError(f"{name}: cannot be decoded, the file is broken or of a rare kind; save it again as JPEG")
+    rgb = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+    orientation = exif_orientation(data)
+    if declared_size is None or 0 in declared_size:
+        return _turned(rgb, orientation)
+    turned_size = (width, height) if orientation >= 5 else (height, width)
+    return _turned(rgb, orientation) if turned_size == tuple(declared_size) != (height, width) else rgb
+
+
+def image_size(data, name="picture") -> tuple:
+    """(height, width) as stored, from the header alone. Raises ImageError."""
+    try:
+        if data.startswith(b"\xff\xd8"):
+            height, width = _jpeg_size(data)
+        elif data.startswith(_PNG_MAGIC):
+            width, height = struct.unpack_from(">II", data, 16)
+        elif data.startswith(b"BM"):
+            width, height = _bmp_size(data)
+        else:
+            raise ImageError(f"{name}: is neither JPEG nor PNG nor BMP (first bytes {bytes(data[:8])!r})")
+    except struct.error:
+        height = width = 0
+    if height < 1 or width < 1:
+        raise ImageError(f"{name}: has no readable header; the file is broken")
+    return height, width
+
+
+def exif_orientation(data) -> int:
+    """EXIF orientation 1 to 8 of a JPEG; 1 (as stored) when it says nothing or is not readable."""
+    if not data.startswith(b"\xff\xd8"):
+        return 1
+    for marker, start, end in _jpeg_segments(data):
+        if marker == _APP1 and data[start:start + 6] == b"Exif\0\0":
+            try:
+                return _tiff_orientation(data[start + 6:end])
+            except struct.error:
+                return 1
+    return 1
+
+
+def encode_jpeg(rgb, quality=95) -> bytes:
+    """JPEG bytes of an (H, W, 3) uint8 RGB picture."""
+    encoded, data = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not encoded:
+        raise ImageError(f"a picture of shape {rgb.shape} cannot be encoded as JPEG")
+    return data.tobytes()
+
+
+def _jpeg_segments(data):
+    """Yields (marker, start, end of its content) in the order of the file; stops where the structure breaks."""
+    position = 2
+    while position + 2 <= len(data):
+        if data[position] != 0xFF:
+            return
+        marker = data[position + 1]
+        if marker == 0xFF:  # fill byte
+            position += 1
+            continue
+        if marker == _EOI:
+            yield marker, position + 2, position + 2
+            return
+        if position + 4 > len(data):
+            return
+        start = position + 4
+        end = position + 2 + struct.unpack_from(">H", data, position + 2)[0]
+        yield marker, start, end
+        position = end
+        if marker == _SOS:
+            scan_end = _MARKER_AFTER_SCAN.search(data, end)
+            if scan_end is None:
+                return
+            position = scan_end.start()
+
+
+def _jpeg_size(data):
+    for marker, start, _ in _jpeg_segments(data):
+        if marker in _FRAMES:
+            return struct.unpack_from(">HH", data, start + 1)
+    return 0, 0
+
+
+def _bmp_size(data):
+    header_bytes, = struct.unpack_from("<I", data, 14)
+    width, height = struct.unpack_from("<HH" if header_bytes == 12 else "<ii", data, 18)
+    return width, abs(height)  # negative: rows run from the top
+
+
+def _is_complete(data):
+    """Whether the end is there: cv2 fills what is missing with grey and says nothing."""
+    if data.startswith(b"\xff\xd8"):
+        return any(marker == _EOI for marker, _, _ in _jpeg_segments(data))
+    if data.startswith(_PNG_MAGIC):
+        return _PNG_END in data
+    try:
+        return len(data) >= _bmp_bytes(data)
+    except struct.error:
+        return False
+
+
+def _bmp_bytes(data):
+    """The least size of the file; of run-length encoded pixels (compression 1 and 2) only the header's."""
+    pixels_start, header_bytes = struct.unpack_from("<II", data, 10)
+    width, height = _bmp_size(data)
+    if header_bytes == 12:
+        bits, compression = struct.unpack_from("<H", data, 24)[0], 0
+    else:
+        bits, compression = struct.unpack_from("<HI", data, 28)
+    row_bytes = (width * bits + 31) // 32 * 4
+    return pixels_start + (0 if compression in (1, 2) else row_bytes * height)
+
+
+def _tiff_orientation(tiff):
+    order = {b"II": "<", b"MM": ">"}.get(bytes(tiff[:2]))
+    if order is None:
+        return 1
+    directory, = struct.unpack_from(order + "I", tiff, 4)
+    entries, = struct.unpack_from(order + "H", tiff, directory)
+    for entry in range(directory + 2, directory + 2 + 12 * entries, 12):
+        tag, kind, count, value = struct.unpack_from(order + "HHIH", tiff, entry)
+        if tag == _ORIENTATION_TAG:
+            return value if (kind, count) == (3, 1) and 1 <= value <= 8 else 1
+    return 1
+
+
+def _turned(rgb, orientation):
+    """The picture upright: 5 to 8 swap rows and columns, the rest is mirroring."""
+    if orientation >= 5:
+        rgb = rgb.transpose(1, 0, 2)
+    rows = -1 if orientation in (3, 4, 7, 8) else 1
+    columns = -1 if orientation in (2, 3, 6, 7) else 1
+    return np.ascontiguousarray(rgb[::rows, ::columns])

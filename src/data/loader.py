@@ -1,0 +1,116 @@
+"""Training batches from MindRecord, in an order that depends on seed and epoch alone.
+
+The global batch of a step is the same whether 1 rank or 8 ranks share it, and a picture's random numbers are keyed by
+(seed, epoch, image id): neither workers, ranks nor the step at which a run resumes change what the network sees.
+"""
+from __future__ import annotations
+
+import multiprocessing as processes
+import signal
+from collections import deque
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
+
+import cv2
+import numpy as np
+
+from src.data.images import decode_image
+from src.data.mindrecord import read_rows
+from src.errors import DatasetError, ImageError
+
+BATCHES_AHEAD = 3
+
+
+class TrainLoader:
+    """Batches of one rank, prepared ahead by threads (or processes) while the network trains.
+
+    files: RecordFiles. transform(image (H, W, 3) uint8 RGB, target dict, rng) -> dict of arrays of fixed shapes;
+    target holds image_id, file, height, width, boxes (N, 4) xyxy, labels, crowd, difficult, areas (N,), and segments
+    when they were stored. With processes it has to be picklable.
+    batch_size: images of this rank per step. workers: threads, or processes with `multiprocessing`; threads are the
+    faster choice for transforms that spend their time in cv2 and numpy.
+    """
+
+    def __init__(self, files, transform, batch_size, seed, rank=0, rank_size=1, workers=4, multiprocessing=False):
+        self.files = files
+        self.transform = transform
+        self.batch_size = batch_size
+        self.seed = seed
+        self.rank = rank
+        self.rank_size = rank_size
+        image_ids = [row["image_id"] for row in read_rows(files, range(files.image_count), ["image_id"])]
+        self._rows_by_image_id = np.argsort(image_ids)
+        if multiprocessing:
+            self._pool = ProcessPoolExecutor(workers, processes.get_context("spawn"), initializer=_start_process)
+        else:
+            self._pool = ThreadPoolExecutor(workers)
+
+    @property
+    def steps_per_epoch(self):
+        """Full global batches; the rest of the images is left to other epochs. At least one."""
+        return max(1, self.files.image_count // (self.batch_size * self.rank_size))
+
+    def epoch(self, epoch, start_step=0):
+        """Yield the batches of an epoch from `start_step` on: dicts of stacked arrays, and "image_id" (B,) int64.
+
+        Raises DatasetError or ImageError naming image id and file when a picture cannot be prepared.
+        """
+        rows = read_rows(self.files, self._order(epoch)[start_step:].ravel())
+        prepare = partial(prepare_sample, self.transform, self.seed, epoch)
+        pending = deque()
+        try:
+            for row in rows:
+                pending.append(self._pool.submit(prepare, row))
+                if len(pending) == BATCHES_AHEAD * self.batch_size:
+                    yield self._next_batch(pending)
+            while pending:
+                yield self._next_batch(pending)
+        except BrokenExecutor as error:
+            raise DatasetError("a process that prepares pictures died, most likely for want of memory. Lower "
+                               "num_parallel_workers or set python_multiprocessing to False.") from error
+        finally:
+            rows.close()
+            for future in pending:
+                future.cancel()
+
+    def close(self):
+        """Stop the workers."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def _order(self, epoch):
+        """(steps, batch_size) rows of this rank: its slice of every global batch of the epoch's permutation.
+
+        Fewer images than one global batch fill it by being repeated.
+        """
+        shuffled = np.random.default_rng([self.seed, epoch]).permutation(self.files.image_count)
+        batches = np.resize(shuffled, (self.steps_per_epoch, self.rank_size, self.batch_size))
+        return self._rows_by_image_id[batches[:, self.rank]]
+
+    def _next_batch(self, pending):
+        samples = [pending.popleft().result() for _ in range(self.batch_size)]
+        try:
+            return {name: np.stack([sample[name] for sample in samples]) for name in samples[0]}
+        except (KeyError, ValueError) as error:
+            raise DatasetError(f"images {[int(sample['image_id']) for sample in samples]}: the transform's results "
+                               f"do not have the same names and shapes, {error}") from error
+
+
+def prepare_sample(transform, seed, epoch, row):
+    """Decode and transform one row of `read_rows`; the arrays of the transform and "image_id" (int64)."""
+    target = dict(row)
+    name = f"image {row['image_id']} ({row['file']})"
+    rng = np.random.default_rng([seed, epoch, row["image_id"]])
+    try:
+        height, width = row["height"], row["width"]
+        # The audit has judged the size; a picture larger than that is not the one it saw.
+        image = decode_image(target.pop("image"), name, (height, width), max_pixels=height * width or None)
+        return {**transform(image, target, rng), "image_id": np.int64(row["image_id"])}
+    except ImageError:
+        raise
+    except Exception as error:  # whatever a transform raises: the message has to name the picture
+        raise DatasetError(f"{name}: cannot be prepared for training, {type(error).__name__}: {error}") from error
+
+
+def _start_process():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to handle
+    cv2.setNumThreads(1)

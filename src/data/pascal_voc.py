@@ -1,0 +1,172 @@
+"""Pascal VOC annotations, one xml per picture, in the layout of the VOC devkit and in that of the zoo."""
+from __future__ import annotations
+
+import os.path
+from pathlib import Path
+from typing import NamedTuple
+from xml.etree import ElementTree
+
+from src.data.records import (
+    AnnotationSet,
+    LabelledBox,
+    checked_flag,
+    checked_integer,
+    checked_name,
+    foreground,
+    image_ids,
+    inside,
+    make_record,
+    number_in,
+    read_bytes,
+    read_lines,
+)
+from src.errors import AnnotationError, UsageError
+
+MAX_XML_BYTES = 16 << 20
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
+# Names under which a split is looked for, as ImageSets/Main/<name>.txt or as a folder.
+SPLIT_NAMES = {"train": ("train",), "val": ("val", "eval"), "test": ("test", "eval")}
+
+
+class _Split(NamedTuple):
+    xml_paths: list
+    image_folder: Path
+
+
+def load_voc(root, split, classes=None) -> AnnotationSet:
+    """Read the split "train", "val" or "test" below root.
+
+    Layouts: Annotations/, JPEGImages/ and ImageSets/Main/<split>.txt (VOC devkit), or the zoo's folders train/ and
+    eval/ with pictures and xml side by side, or in Images/ and Annotations/ inside each.
+
+    classes: names in label order; None takes all names in any xml below root, sorted, so that splits agree.
+    Boxes: as in the zoo, 1 is subtracted from all four 1-based coordinates; the last column and row of pixels that
+    VOC counts in is therefore not part of the box.
+    Image ids: see `image_ids`. A picture is the file with the stem of the xml, or else what <filename> says.
+    Raises UsageError when root or split is missing, AnnotationError when an xml cannot be represented.
+    """
+    root = Path(root).resolve()
+    problems = []
+    chosen = _find_split(root, split, problems)
+    classes = foreground(classes) if classes is not None else _all_class_names(root)
+    labels = {name: label for label, name in enumerate(classes)}
+    pictures = {path.stem: path for path in sorted(chosen.image_folder.iterdir(), reverse=True)
+                if path.suffix.lower() in IMAGE_SUFFIXES}
+    records, next_object_id = [], 1
+    for xml_path, image_id in zip(chosen.xml_paths, image_ids([path.stem for path in chosen.xml_paths])):
+        objects = []
+        try:
+            document = _parse(xml_path)
+            image_path = pictures.get(xml_path.stem)
+            if image_path is None:
+                image_path = chosen.image_folder / _file_name(document)
+            size = (_side(document, "size/height"), _side(document, "size/width"))
+            for position, (name, box, difficult) in enumerate(_objects(document), 1):
+                if name in labels:
+                    objects.append(LabelledBox(box, labels[name], next_object_id, difficult=difficult))
+                else:
+                    problems.append(("unknown_class", f"{xml_path.name} object {position}", name))
+                next_object_id += 1
+        except AnnotationError as error:
+            raise AnnotationError(f"{xml_path}: {error}") from None
+        records.append(make_record(image_path, image_id, size, objects, xml_path.name))
+    return AnnotationSet(classes=classes, category_ids=tuple(range(1, len(classes) + 1)),
+                         records=tuple(sorted(records, key=lambda record: record.image_id)), root=root, kind="voc",
+                         source=root, problems=tuple(problems))
+
+
+def _find_split(root, split, problems):
+    lists = [root / "ImageSets" / "Main" / f"{name}.txt" for name in SPLIT_NAMES[split]]
+    folders = [root / name for name in SPLIT_NAMES[split]]
+    for path in lists:
+        if path.is_file():
+            return _listed(root, path, problems)
+    for folder in folders:
+        if folder.is_dir():
+            image_folder = folder / "Images" if (folder / "Images").is_dir() else folder
+            return _Split(_xml_files(folder), image_folder)
+    raise UsageError(f"{root}: has no split '{split}'; looked for "
+                     f"{', '.join(str(path.relative_to(root)) for path in lists + folders)}; set voc_root")
+
+
+def _listed(root, list_path, problems):
+    annotations, image_folder = root / "Annotations", root / "JPEGImages"
+    for folder in (annotations, image_folder):
+        if not folder.is_dir():
+            raise UsageError(f"{folder}: no such folder, and {list_path} needs it; set voc_root")
+    xml_paths = {}
+    for line, stem in read_lines(list_path):
+        where = f"{list_path}:{line}"
+        try:
+            xml_path = annotations / f"{checked_name(stem)}.xml"
+        except AnnotationError as error:
+            raise AnnotationError(f"{where}: {error}") from None
+        if not inside(root, xml_path) or not os.path.isfile(xml_path):
+            raise AnnotationError(f"{where}: '{stem}' has no {stem}.xml in {annotations}; add it or take the line out")
+        if stem in xml_paths:
+            problems.append(("duplicate_image_id", f"{list_path.name}:{line}", stem))
+        xml_paths.setdefault(stem, xml_path)
+    return _Split([xml_paths[stem] for stem in sorted(xml_paths)], image_folder)
+
+
+def _xml_files(folder):
+    if (folder / "Annotations").is_dir():
+        folder = folder / "Annotations"
+    return sorted(folder.glob("*.xml"))
+
+
+def _all_class_names(root):
+    folders = [root] + [root / name for name in ("train", "val", "eval", "test")]
+    names = set()
+    for xml_path in (path for folder in folders for path in _xml_files(folder)):
+        try:
+            names.update(name for name, _, _ in _objects(_parse(xml_path)))
+        except AnnotationError as error:
+            raise AnnotationError(f"{xml_path}: {error}") from None
+    if not names:
+        raise AnnotationError(f"{root}: no xml file has an object, so there are no classes; set voc_root or classes")
+    return tuple(sorted(names))
+
+
+class _TreeWithoutDoctype(ElementTree.TreeBuilder):
+    """Entities, and with them expansion and file access, can only be declared in a DOCTYPE."""
+
+    def doctype(self, name, public_id, system):  # noqa: ARG002 (the parser's signature)
+        raise AnnotationError("has a DOCTYPE; annotations with a DTD or entities are refused, remove it")
+
+
+def _parse(xml_path):
+    parser = ElementTree.XMLParser(target=_TreeWithoutDoctype())
+    try:
+        parser.feed(read_bytes(xml_path, MAX_XML_BYTES))
+        return parser.close()
+    # ValueError and LookupError: an encoding that Python does not know or expat cannot use.
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
+        raise AnnotationError(f"is not valid xml: {error}") from error
+
+
+def _file_name(document):
+    try:
+        return checked_name(document.findtext("filename"))
+    except AnnotationError as error:
+        raise AnnotationError(f"there is no picture with the stem of this file, and <filename>: {error}") from None
+
+
+def _side(document, key):
+    text = document.findtext(key)
+    try:
+        return 0 if text is None else checked_integer(number_in(text), 0, 2 ** 31 - 1)
+    except AnnotationError as error:
+        raise AnnotationError(f"{key}: {error}") from None
+
+
+def _objects(document):
+    """Yields (class name, box, difficult) of each object."""
+    for position, element in enumerate(document.findall("object"), 1):
+        try:
+            name = checked_name((element.findtext("name") or "").strip())
+            box = tuple(number_in(element.findtext(f"bndbox/{key}")) - 1 for key in ("xmin", "ymin", "xmax", "ymax"))
+            difficult = checked_flag(number_in(element.findtext("difficult") or 0))
+        except AnnotationError as error:
+            raise AnnotationError(f"object {position}: {error}") from None
+        yield name, box, difficult

@@ -1,0 +1,241 @@
+"""Draws a small data set, so that everything can be tried without a download: python -m src.data.shapes --output DIR
+
+Circles, rectangles and triangles in saturated colours on busy, dull backgrounds (gradient, stripes, checks or clouds,
+with lines, crosses and noise that are no targets). Sizes go from 14 % to 55 % of the shorter side; later shapes may
+cover earlier ones, but every annotated shape stays at least 35 % visible, and no shape is drawn without annotation.
+Boxes, polygons and areas are those of the whole outline, covered parts included; all lie inside the picture.
+"""
+from __future__ import annotations
+
+import argparse
+import colorsys
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from src.data.images import encode_jpeg
+from src.errors import DatasetError, ProjectError, UsageError
+
+CLASSES = ("circle", "rectangle", "triangle")
+MIN_VISIBLE = 0.35
+RELATIVE_SIZE = (0.14, 0.55)
+MAX_SHAPES = 6
+EMPTY_SHARE = 0.02
+JPEG_QUALITY = 90
+PLACEMENTS = 10  # tries to find a place for a shape before it is left out
+FORMAT_VERSION = 1
+_SUBPIXEL_BITS = 4
+
+
+def draw_shapes(folder, train=400, val=100, size=(240, 180), seed=1) -> bool:
+    """Write <folder>/{train,val}2017/*.jpg and <folder>/annotations/instances_{train,val}2017.json (COCO form).
+
+    size: (width, height) in pixels around which the pictures vary by a sixth.
+    Returns True when drawn, False when the same set is there already. The same arguments give the same pictures.
+    Raises UsageError for impossible arguments and for a folder with other content, DatasetError when it cannot be
+    written.
+    """
+    folder = Path(folder).resolve()
+    if train < 1 or val < 1:
+        raise UsageError(f"train {train}, val {val}: each needs at least one picture")
+    if not all(48 <= side <= 4096 for side in size):
+        raise UsageError(f"size {size[0]} x {size[1]}: sides of 48 to 4096 pixels are possible")
+    if seed < 0:
+        raise UsageError(f"seed {seed}: must not be negative")
+    settings = {"version": FORMAT_VERSION, "train": train, "val": val, "size": list(size), "seed": seed}
+    try:
+        if _holds_the_same(folder, settings):
+            return False
+        _write_set(folder, settings)
+    except OSError as error:
+        raise DatasetError(f"{folder}: cannot be written: {error.strerror}") from error
+    return True
+
+
+def draw_picture(size, rng):
+    """One picture and its objects: (H, W, 3) uint8 RGB, list of (class index, (K, 2) float64 outline)."""
+    width, height = (int(side * rng.uniform(5 / 6, 7 / 6)) for side in size)
+    picture = _background(width, height, rng)
+    objects, visible = [], []
+    for _ in range(0 if rng.random() < EMPTY_SHARE else rng.integers(1, MAX_SHAPES + 1)):
+        for _ in range(PLACEMENTS):
+            label = int(rng.integers(len(CLASSES)))
+            outline = _place(_unit_outline(label, rng), width, height, rng)
+            mask = np.zeros((height, width), np.uint8)
+            _fill(mask, outline, 1)
+            remaining = [(part & (1 - mask), area) for part, area in visible]
+            if all(part.sum() >= MIN_VISIBLE * area for part, area in remaining):
+                _paint(picture, outline, rng)
+                visible = remaining + [(mask, mask.sum())]
+                objects.append((label, outline))
+                break
+    noise = rng.normal(0, rng.uniform(2, 10), picture.shape)
+    return np.clip(picture + noise, 0, 255).astype(np.uint8), objects
+
+
+def _background(width, height, rng):
+    """A gradient, a pattern on it, and clutter, all in dull colours."""
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    angle = rng.uniform(0, 2 * np.pi)
+    along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+    period = rng.uniform(8, 40)
+    stripes, rows = np.sin(along * 2 * np.pi / period) > 0, np.sin(across * 2 * np.pi / period) > 0
+    grid = rng.random((int(rng.integers(4, 12)), int(rng.integers(4, 12)))).astype(np.float32)
+    pattern = (np.zeros_like(x), stripes, stripes ^ rows,
+               cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC))[rng.integers(4)]
+    ramp = (along - along.min()) / (along.max() - along.min())
+    start, end, tint = (_dull_colour(rng) for _ in range(3))
+    picture = start + ramp[..., None] * (end - start)
+    picture += rng.uniform(0.15, 0.6) * pattern[..., None].astype(np.float32) * (tint - picture)
+    picture = np.ascontiguousarray(np.clip(picture, 0, 255).astype(np.uint8))
+    for _ in range(rng.integers(4, 16)):
+        _draw_clutter(picture, rng)
+    return picture
+
+
+def _draw_clutter(picture, rng):
+    """A line, a cross or a zigzag."""
+    height, width = picture.shape[:2]
+    centre = rng.uniform(0, 1, 2) * (width, height)
+    reach = rng.uniform(0.05, 0.3) * min(width, height)
+    steps = rng.uniform(-reach, reach, (5, 2))
+    line = np.stack([-steps[0], steps[0]])
+    strokes = ([line], [line, line[:, ::-1] * (1, -1)], [steps])[rng.integers(3)]
+    cv2.polylines(picture, [_fixed_point(centre + stroke) for stroke in strokes], False,
+                  _dull_colour(rng).tolist(), int(rng.integers(1, 4)), cv2.LINE_AA, _SUBPIXEL_BITS)
+
+
+def _unit_outline(label, rng):
+    """(K, 2) outline in any scale: a circle, a rectangle or a triangle, the latter two turned."""
+    if CLASSES[label] == "circle":
+        angles = np.arange(48) * (2 * np.pi / 48)
+        return np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    if CLASSES[label] == "rectangle":
+        points = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * (rng.uniform(0.5, 1), 1)
+        angle = rng.choice([0, np.pi / 2]) + rng.uniform(-0.3, 0.3)
+    else:
+        angles = np.arange(3) * (2 * np.pi / 3) + rng.uniform(-0.2, 0.2, 3)
+        points = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        angle = rng.uniform(0, 2 * np.pi)
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    return points @ turn
+
+
+def _place(outline, width, height, rng):
+    """The outline scaled, its longer side to a share of the picture's shorter one, and moved inside the picture."""
+    longer_side = rng.uniform(*RELATIVE_SIZE) * min(width, height)
+    low, high = outline.min(axis=0), outline.max(axis=0)
+    outline = (outline - low) * (longer_side / (high - low).max())
+    return outline + rng.uniform(1, (width, height) - outline.max(axis=0) - 1)
+
+
+def _paint(picture, outline, rng):
+    """A saturated fill with a rim of the same hue, darker or lighter."""
+    hue, value = rng.random(), rng.uniform(0.65, 1)
+    fill = _colour(hue, rng.uniform(0.75, 1), value)
+    rim = _colour(hue, 0.9, value * 0.5) if rng.random() < 0.6 else _colour(hue, 0.25, 1)
+    _fill(picture, outline, fill.tolist(), cv2.LINE_AA)
+    cv2.polylines(picture, [_fixed_point(outline)], True, rim.tolist(), 2, cv2.LINE_AA, _SUBPIXEL_BITS)
+
+
+def _fill(picture, outline, colour, line_type=cv2.LINE_8):
+    cv2.fillPoly(picture, [_fixed_point(outline)], colour, line_type, _SUBPIXEL_BITS)
+
+
+def _fixed_point(points):
+    # cv2 puts whole numbers in the middle of a pixel, COCO at its corner.
+    return np.round((points - 0.5) * (1 << _SUBPIXEL_BITS)).astype(np.int32)
+
+
+def _colour(hue, saturation, value):
+    return np.array(colorsys.hsv_to_rgb(hue, saturation, value)) * 255
+
+
+def _dull_colour(rng):
+    return _colour(rng.random(), rng.uniform(0, 0.3), rng.uniform(0.2, 0.9))
+
+
+def _holds_the_same(folder, settings):
+    """Whether the set is there already; settings.json is written last and so marks a finished one."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return False
+    try:
+        found = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise UsageError(f"{folder}: exists and holds something else; choose another folder") from None
+    if found != settings:
+        raise UsageError(f"{folder}: holds a set drawn with {found}, not {settings}; choose another folder, or remove "
+                         "this one")
+    return True
+
+
+def _write_set(folder, settings):
+    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.unfinished")
+    try:
+        (unfinished / "annotations").mkdir(parents=True)
+        first_id = 1
+        for split in ("train", "val"):
+            ids = range(first_id, first_id + settings[split])
+            _write_split(unfinished, f"{split}2017", ids, settings)
+            first_id = ids.stop
+        (unfinished / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
+        if folder.exists():
+            folder.rmdir()  # empty; only Linux renames onto it
+        os.replace(unfinished, folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _write_split(folder, name, image_ids, settings):
+    (folder / name).mkdir()
+    images, annotations = [], []
+    for image_id in image_ids:
+        picture, objects = draw_picture(settings["size"], np.random.default_rng([settings["seed"], image_id]))
+        file_name = f"{image_id:012d}.jpg"
+        (folder / name / file_name).write_bytes(encode_jpeg(picture, JPEG_QUALITY))
+        images.append({"id": image_id, "file_name": file_name, "height": picture.shape[0], "width": picture.shape[1]})
+        for label, outline in objects:
+            x, y = outline.min(axis=0)
+            width, height = np.ptp(outline, axis=0)
+            annotations.append({"id": len(annotations) + 1, "image_id": image_id,
+                                "category_id": label + 1, "iscrowd": 0,
+                                "bbox": np.round([x, y, width, height], 2).tolist(), "area": _area(outline),
+                                "segmentation": [np.round(outline, 2).ravel().tolist()]})
+    categories = [{"id": label + 1, "name": shape} for label, shape in enumerate(CLASSES)]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    path = folder / "annotations" / f"instances_{name}.json"
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def _area(outline):
+    """Shoelace formula."""
+    x, y = outline.T
+    return round(float(abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1)))) / 2, 2)
+
+
+def main(arguments=None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m src.data.shapes", description="Draw a small detection data set: "
+                                     "circles, rectangles and triangles as JPEG files with COCO annotations.")
+    parser.add_argument("--output", required=True, help="folder to write, becomes coco_root")
+    parser.add_argument("--train", type=int, default=400, help="number of pictures to train on (default 400)")
+    parser.add_argument("--val", type=int, default=100, help="number of pictures to evaluate on (default 100)")
+    parser.add_argument("--seed", type=int, default=1, help="another seed gives other pictures (default 1)")
+    options = parser.parse_args(arguments)
+    try:
+        drawn = draw_shapes(options.output, options.train, options.val, seed=options.seed)
+    except ProjectError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    outcome = "drawn" if drawn else "are there already, kept"
+    print(f"{options.output}: {options.train} + {options.val} pictures {outcome}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""A trainer from a configuration."""
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+import mindspore as ms
+import numpy as np
+from mindspore import nn
+
+from src.data.loader import TrainLoader
+from src.engine.checkpoint import CheckpointFolder, load_weights, read_weights
+from src.engine.logs import TrainLog
+from src.engine.optimizer import momentum
+from src.engine.schedule import learning_rates
+from src.engine.train_step import TrainStep
+from src.engine.trainer import Position, Trainer
+from src.errors import UsageError
+from src.evaluation.evaluate import measure, predict_dataset
+from src.evaluation.predictor import Predictor, network_runner
+from src.ops.normalize import NormalizeImages
+
+
+@contextlib.contextmanager
+def build_trainer(config, detector, folder: Path, process, files, validation):
+    """The Trainer of a run, at the position it goes on from.
+
+    detector: the family's detector. process: place among the ranks. files: RecordFiles of the training split.
+    validation: AnnotationSet to evaluate on while training, or None.
+    """
+    settings = config.train
+    ms.set_seed(settings.seed)
+    loader = TrainLoader(files, detector.train_transform(), settings.batch_size, settings.seed, process.rank,
+                         process.size, config.data.num_parallel_workers or os.cpu_count() or 1,
+                         config.data.python_multiprocessing)
+    network = detector.network()
+    if config.model.use_float16 and config.runtime.device_target != "CPU":
+        network.to_float(ms.float16)
+    checkpoints = CheckpointFolder(folder / f"ckpt_{process.rank}", detector.checkpoint_prefix,
+                                   settings.keep_checkpoint_max)
+    saved = checkpoints.latest() if config.runtime.resume and (folder / "ckpt_0").exists() else None
+    start = Position(epoch=settings.pre_trained_epoch_size,
+                     step=settings.pre_trained_epoch_size * loader.steps_per_epoch)
+    if saved:
+        load_weights(network, read_weights(saved[0]), detector.from_zoo)
+    elif settings.pre_trained:
+        load_pretrained(network, detector, config)
+    if settings.freeze_layer == "backbone":
+        for parameter in network.backbone.get_parameters():
+            parameter.requires_grad = False
+    rates = learning_rates(config.optimizer, settings.epoch_size, loader.steps_per_epoch,
+                           settings.batch_size * process.size * settings.accumulation_steps)
+    step = build_step(config, detector.loss(network), detector, rates, process)
+    step.optimizer.global_step.set_data(ms.Tensor([start.step // settings.accumulation_steps], ms.int32))
+    evaluate = None if validation is None else evaluator(config, detector, network, validation, folder)
+    with contextlib.closing(loader), TrainLog(folder, process.rank, total_steps(settings, loader),
+                                              saved[2]["step"] if saved else start.step) as log:
+        trainer = Trainer(step, loader, detector.batch_columns, rates, settings, log, checkpoints,
+                          config.model.model_name, detector.classes, process.rank, evaluate, start)
+        if saved:
+            trainer.resume(*saved[1:])
+        if process.rank == 0:
+            log.say(f"{len(network.trainable_params())} trained parameters, {files.image_count} pictures, "
+                    f"{loader.steps_per_epoch} steps per epoch, batch {settings.batch_size} x {process.size}, "
+                    f"learning rate up to {rates.max():.6g}")
+        yield trainer
+
+
+def build_step(config, loss: nn.Cell, detector, rates: np.ndarray, process) -> TrainStep:
+    """The compiled step of this configuration; a CPU computes in float32 and needs no loss scale."""
+    settings, on_cpu = config.optimizer, config.runtime.device_target == "CPU"
+    loss.set_train(True)
+    parameters = loss.trainable_params()
+    per_update = rates[config.train.accumulation_steps - 1::config.train.accumulation_steps]
+    optimizer = momentum(parameters, per_update, settings.momentum, settings.weight_decay)
+    return TrainStep(loss, optimizer, NormalizeImages(detector.mean, detector.std),
+                     loss_scale=1.0 if on_cpu else settings.loss_scale,
+                     dynamic_loss_scale=settings.dynamic_loss_scale and not on_cpu,
+                     clip_norm=settings.grad_clip_norm, accumulation_steps=config.train.accumulation_steps,
+                     ema_decay=config.train.ema_decay,
+                     reducer=nn.DistributedGradReducer(parameters) if process.size > 1 else None)
+
+
+def load_pretrained(network: nn.Cell, detector, config) -> None:
+    """Weights of `pre_trained`; with filter_weight the heads keep their initial values."""
+    weights = read_weights(config.train.pre_trained)
+    filtered = detector.filtered_parameters() if config.train.filter_weight else ()
+    if weights.classes is not None and not filtered and weights.classes != detector.classes:
+        raise UsageError(f"{weights.path} was trained on {len(weights.classes)} classes "
+                         f"({', '.join(weights.classes[:5])}, ...), the data has {len(detector.classes)} "
+                         f"({', '.join(detector.classes[:5])}, ...); for transfer training add --filter_weight True")
+    kept = load_weights(network, weights, detector.from_zoo, may_be_missing=filtered)
+    if kept:
+        print(f"{len(kept)} parameters keep their initial values (checkpoint_filter_list)")
+
+
+def evaluator(config, detector, network: nn.Cell, validation, folder: Path):
+    """A function that measures the network on the validation set."""
+    predictor = Predictor(detector, network_runner(detector.inference(network)), config.eval.eval_batch_size)
+
+    def evaluate() -> dict:
+        predictions = folder / "validation_predictions.json"
+        try:
+            image_ids = predict_dataset(predictor, validation, predictions, progress=False)
+            return measure(validation, predictions, image_ids, config.eval.metric_backend).summary
+        finally:
+            network.set_train(True)
+
+    return evaluate
+
+
+def total_steps(settings, loader) -> int:
+    """Steps of the whole run."""
+    steps = settings.epoch_size * loader.steps_per_epoch
+    return steps if settings.train_steps < 0 else min(steps, settings.train_steps)

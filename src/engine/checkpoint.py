@@ -1,0 +1,207 @@
+"""Checkpoints: weights that users and exporters read, and the state an exact resume needs.
+
+A folder holds <prefix>-<epoch>_<step>.ckpt, the same name with .state.npz, and latest.json. Every file is written
+under a new name, flushed, read back and compared, then renamed; latest.json is replaced last, so whatever happens in
+between, it names a complete pair. MindSpore's own `load_param_into_net` neither fails on missing parameters nor stops
+at guessed prefixes, hence `load_weights`.
+"""
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Iterable, Optional
+
+import numpy as np
+
+from src.errors import CheckpointError, TrainingError, UsageError
+
+POINTER = "latest.json"
+# What the old zoo's files hold besides weights: optimizer, loss scale, step counters.
+_OPTIMIZER_STATE = re.compile(r"(^|\.)(moments|moment1|moment2|accum|stat|accumulation)\.|"
+                              r"(^|\.)(global_step|learning_rate|momentum|scale_sense|loss_scale|beta1_power|"
+                              r"beta2_power|current_iterator_step|last_overflow_iterator_step)$")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The content of a checkpoint: arrays by parameter name, and what the file says about itself."""
+
+    arrays: dict
+    path: Path
+    model_name: Optional[str] = None
+    classes: Optional[tuple] = None
+
+
+def read_weights(path) -> Weights:
+    """Read a .ckpt; raises UsageError when it does not exist, CheckpointError when it is damaged."""
+    import mindspore as ms
+
+    path = Path(path)
+    if not path.is_file():
+        raise UsageError(f"checkpoint {path} does not exist; give the path of a .ckpt file")
+    try:
+        content = ms.load_checkpoint(str(path), crc_check=True)
+        about = {name: value for name, value in content.items() if isinstance(value, str)}
+        arrays = {name: value.asnumpy() for name, value in content.items() if hasattr(value, "asnumpy")}
+        classes = json.loads(about["classes"]) if "classes" in about else None
+        return Weights(arrays, path, about.get("model_name"), None if classes is None else tuple(map(str, classes)))
+    except (ValueError, RuntimeError, TypeError, KeyError, AttributeError, MemoryError) as error:
+        reason = (str(error).strip().splitlines() or ["unknown format"])[0]
+        raise CheckpointError(f"{path} cannot be read as a MindSpore checkpoint ({path.stat().st_size} bytes): "
+                              f"{reason} It may be damaged or of another format; copy it again or train anew") from None
+
+
+def load_weights(network, weights: Weights, from_zoo: Callable[[str], Optional[str]],
+                 may_be_missing: Iterable[str] = (), only: Iterable[str] = ("",)) -> list:
+    """Put the arrays into the parameters of `network`, by exact name and shape.
+
+    from_zoo: names of the old zoo -> ours, used when the file has none of our names. may_be_missing: beginnings of
+    names that keep their initial value and are skipped in the file (a replaced head). only: beginnings of the names
+    that are loaded at all. Returns the names left at their initial value.
+    Raises CheckpointError with both lists when a parameter is missing, unknown or of another shape.
+    """
+    from mindspore import Tensor
+
+    arrays = _renamed(weights.arrays, {parameter.name for parameter in network.get_parameters()}, from_zoo)
+    skipped = tuple(may_be_missing)
+    missing, wrong, kept, found = [], [], [], []
+    for parameter in network.get_parameters():
+        name = parameter.name
+        if name.startswith(skipped) or not name.startswith(tuple(only)):
+            kept.append(name)
+        elif name not in arrays:
+            missing.append(name)
+        elif arrays[name].shape != tuple(parameter.shape):
+            wrong.append(f"{name}: file {arrays[name].shape}, network {tuple(parameter.shape)}")
+        else:
+            found.append(parameter)
+    known = {parameter.name for parameter in network.get_parameters()}
+    unknown = [name for name in arrays if name not in known and not name.startswith(skipped)]
+    if missing or wrong or unknown:
+        raise CheckpointError(_mismatch(weights, missing, wrong, unknown))
+    for parameter in found:
+        parameter.set_data(Tensor(arrays[parameter.name].astype(parameter.asnumpy().dtype)))
+    return kept
+
+
+def _renamed(arrays: dict, known: set, from_zoo: Callable) -> dict:
+    if any(name in known for name in arrays):
+        return {name: array for name, array in arrays.items() if not _OPTIMIZER_STATE.search(name)}
+    return {from_zoo(name) or name: array for name, array in arrays.items() if not _OPTIMIZER_STATE.search(name)}
+
+
+def _mismatch(weights: Weights, missing: list, wrong: list, unknown: list) -> str:
+    def listed(title, names):
+        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+        return f"\n  {title}: {'; '.join(names[:5])}{more}" if names else ""
+
+    origin = f" (written for model {weights.model_name} with {len(weights.classes or ())} classes)" \
+        if weights.model_name else ""
+    return (f"{weights.path}{origin} does not fit the network:" + listed("missing in the file", missing)
+            + listed("of another shape", wrong) + listed("unknown to the network", unknown)
+            + "\n  Give the checkpoint's own model and classes, or for transfer training --filter_weight True")
+
+
+def save_weights(path: Path, parameters: dict, model_name: str, classes: Iterable[str]) -> None:
+    """Write parameters by name as a checkpoint: under a new name, flushed, compared, renamed to `path`."""
+    import mindspore as ms
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    items = [{"name": name, "data": parameter} for name, parameter in parameters.items()]
+    unfinished = path.with_name(f".{path.stem}.{os.getpid()}.ckpt")
+    try:
+        unfinished.unlink(missing_ok=True)
+        ms.save_checkpoint(items, str(unfinished), crc_check=True,
+                           append_dict={"model_name": model_name, "classes": json.dumps(list(classes))})
+        _flush(unfinished)
+        written = ms.load_checkpoint(str(unfinished), crc_check=True)
+        for item in items:
+            if not np.array_equal(written[item["name"]].asnumpy(), item["data"].asnumpy(), equal_nan=True):
+                raise OSError(f"{item['name']} reads back differently")
+        os.replace(unfinished, path)
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        raise TrainingError(_not_saved(path, error)) from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+class CheckpointFolder:
+    """The checkpoints of one rank."""
+
+    def __init__(self, folder: Path, prefix: str, keep: int):
+        self.folder = folder
+        self.prefix = prefix
+        self.keep = keep
+
+    def save(self, parameters: dict, state: dict, position: dict, model_name: str, classes) -> Path:
+        """Save weights and state (arrays by name) at `position` ({"epoch", "step", ...}) and make them the latest."""
+        stem = f"{self.prefix}-{position['epoch']}_{position['step']}"
+        path = self.folder / f"{stem}.ckpt"
+        save_weights(path, parameters, model_name, classes)
+        state_path = self.folder / f"{stem}.state.npz"
+        self._write(state_path, lambda file: np.savez(file, __position__=np.array(json.dumps(position)), **state))
+        pointer = json.dumps({"checkpoint": path.name, "state": state_path.name, **position}, indent=1)
+        self._write(self.folder / POINTER, lambda file: file.write(pointer.encode()))
+        self._prune(stem)
+        return path
+
+    def latest(self) -> tuple:
+        """(path of the weights, state arrays, position) of the latest complete pair.
+
+        Raises CheckpointError when there is none or it is damaged.
+        """
+        pointer = self.folder / POINTER
+        try:
+            names = json.loads(pointer.read_text(encoding="utf-8"))
+            with np.load(self.folder / names["state"], allow_pickle=False) as file:
+                state = {name: file[name] for name in file.files}
+            position = json.loads(str(state.pop("__position__")))
+            return self.folder / names["checkpoint"], state, position
+        except FileNotFoundError as error:
+            raise CheckpointError(f"nothing to resume: {error.filename} does not exist; start without --resume") \
+                from None
+        except (OSError, ValueError, KeyError, EOFError, TypeError) as error:
+            raise CheckpointError(f"the state that {pointer} names cannot be read: {error}; start without --resume, "
+                                  "or with --pre_trained from one of the checkpoints beside it") from None
+
+    def exists(self) -> bool:
+        return (self.folder / POINTER).exists()
+
+    def _write(self, path: Path, write: Callable) -> None:
+        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            with open(unfinished, "wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(unfinished, path)
+        except OSError as error:
+            raise TrainingError(_not_saved(path, error)) from error
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+    def _prune(self, newest: str) -> None:
+        paths = sorted(self.folder.glob(f"{self.prefix}-*_*.ckpt"), key=lambda path: path.stat().st_mtime_ns)
+        others = [path for path in paths if path.stem != newest]
+        for path in others[:max(0, len(others) - self.keep + 1)]:
+            path.unlink(missing_ok=True)
+        for state in self.folder.glob(f"{self.prefix}-*_*.state.npz"):
+            if state.name != f"{newest}.state.npz":  # a state serves to resume, and only the latest is resumed
+                state.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _not_saved(path: Path, error: Exception) -> str:
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return (f"{path} could not be saved: {reason}; the checkpoint before it is complete: make room and continue with "
+            "--resume")

@@ -1,0 +1,69 @@
+"""One run, one folder: settings, versions, logs, metrics, curves, checkpoints, report."""
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+
+from src.errors import UsageError
+
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("mindspore", "numpy", "opencv-python-headless", "pycocotools", "onnxruntime")
+
+
+def run_folder(config, resume: bool) -> Path:
+    """The folder of this run, made when it does not exist.
+
+    output_path names it; without it a new run gets runs/<model>/<time>, and --resume takes the newest of the model.
+    """
+    if config.runtime.output_path:
+        folder = Path(config.runtime.output_path)
+        if resume and not folder.is_dir():
+            raise UsageError(f"output_path {folder} does not exist, so there is nothing to resume")
+    else:
+        runs = Path("runs") / config.model.model_name
+        if resume:
+            earlier = sorted(path for path in runs.glob("*") if path.is_dir())
+            if not earlier:
+                raise UsageError(f"no run in {runs} to resume; name it with --output_path, or start without --resume")
+            folder = earlier[-1]
+        else:
+            folder = runs / datetime.now().strftime("%Y%m%d-%H%M%S")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def describe_run(folder: Path, config) -> None:
+    """Write the resolved settings and the versions into the run folder."""
+    config.write(folder / "config.yaml")
+    unfinished = folder / ".versions.json"
+    unfinished.write_text(json.dumps(versions(), indent=1), encoding="utf-8")
+    os.replace(unfinished, folder / "versions.json")
+
+
+def versions() -> dict:
+    """What ran: command line, Python, packages, machine, git revision."""
+    packages = {}
+    for name in PACKAGES:
+        try:
+            packages[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            packages[name] = None
+    return {"command": sys.argv, "python": platform.python_version(), "machine": platform.platform(),
+            "cores": os.cpu_count(), **packages, "git_revision": git_revision()}
+
+
+def git_revision() -> str | None:
+    """Commit of the project's checkout, with "+changes" when files differ from it; None outside a checkout."""
+    try:
+        options = {"cwd": PROJECT_ROOT, "capture_output": True, "text": True, "timeout": 10, "check": True}
+        revision = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], **options).stdout.strip()
+        changed = subprocess.run(["git", "status", "--porcelain", "--untracked-files=no"], **options).stdout.strip()
+        return revision + ("+changes" if changed else "")
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,25 @@
+"""Learning rates, one per step, as numpy arrays."""
+from __future__ import annotations
+
+import numpy as np
+
+
+def warmup_cosine(lr: float, lr_init: float, lr_end: float, warmup_steps: int, total_steps: int) -> np.ndarray:
+    """Linear from lr_init to lr over warmup_steps, then half a cosine down to lr_end: (total_steps,) float32."""
+    step = np.arange(total_steps, dtype=np.float64)
+    warmup = lr_init + (lr - lr_init) * step / max(warmup_steps, 1)
+    progress = (step - warmup_steps) / max(total_steps - warmup_steps, 1)
+    cosine = lr_end + (lr - lr_end) * (1 + np.cos(np.pi * progress)) / 2
+    return np.maximum(np.where(step < warmup_steps, warmup, cosine), 0).astype(np.float32)
+
+
+def scaled_to_batch(lr: float, batch_size: int, base_batch_size: int | None) -> float:
+    """The linear scaling rule (Goyal et al. 2017): lr is meant for base_batch_size pictures; None = take it as it is."""
+    return lr if base_batch_size is None else lr * batch_size / base_batch_size
+
+
+def learning_rates(settings, epochs: int, steps_per_epoch: int, global_batch: int) -> np.ndarray:
+    """The rate of every step of a run, from the configuration's optimizer section."""
+    lr = scaled_to_batch(settings.lr, global_batch, settings.base_batch_size)
+    return warmup_cosine(lr, min(settings.lr_init, lr), lr * settings.lr_end_rate,
+                         int(settings.warmup_epochs * steps_per_epoch), epochs * steps_per_epoch)

@@ -1,0 +1,45 @@
+"""The terminal belongs to the user: what MindSpore's C++ and Python parts print goes to a log file."""
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import warnings
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def quiet_terminal(log_path: Path, verbose: bool = False):
+    """While it lasts, file descriptors 1 and 2 write to log_path, and Python's own streams to the terminal.
+
+    Nothing is changed when verbose. Imports MindSpore, since its logger keeps the stream it meets first.
+    """
+    if verbose:
+        yield
+        return
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("MS_OM_PATH", str(log_path.parent.resolve()))  # where a failed compile leaves its graphs
+    sys.stdout.flush()
+    sys.stderr.flush()
+    terminal = [os.dup(descriptor) for descriptor in (1, 2)]
+    streams, show = (sys.stdout, sys.stderr), warnings.showwarning
+    with contextlib.ExitStack() as stack:
+        log = stack.enter_context(open(log_path, "a", buffering=1, encoding="utf-8", errors="replace"))
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+        try:
+            sys.stderr = log
+            import mindspore
+
+            mindspore.log.info("the logger takes the stream it is first used with")
+            warnings.showwarning = lambda message, category, filename, line, *_: print(
+                warnings.formatwarning(message, category, filename, line), file=log)
+            sys.stdout, sys.stderr = (
+                stack.enter_context(os.fdopen(os.dup(descriptor), "w", buffering=1, encoding="utf-8",
+                                              errors="replace")) for descriptor in terminal)
+            yield
+        finally:
+            (sys.stdout, sys.stderr), warnings.showwarning = streams, show
+            for descriptor, output in zip((1, 2), terminal):
+                os.dup2(output, descriptor)
+                os.close(output)

@@ -1,0 +1,174 @@
+"""One optimizer step, compiled: forward, gradient, all-reduce, finite check, unscale, clip, update, average."""
+from __future__ import annotations
+
+import contextlib
+from typing import NamedTuple, Optional
+
+import mindspore as ms
+import numpy as np
+from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
+
+from src.errors import CheckpointError
+
+OPTIMIZER_STATE = ("moment", "accum.", "stat.", "global_step", "beta1_power", "beta2_power")
+GROWTH_INTERVAL = 2000  # good steps in a row after which a dynamic loss scale doubles
+
+# Graph mode unrolls Python loops and runs out of stack after some hundred parameters; a HyperMap does not.
+_for_each = ops.HyperMap()
+
+
+def _square_sum(gradient):
+    return (gradient * gradient).sum()
+
+
+def _multiply(factor, value):
+    return value * factor
+
+
+def _add(first, second):
+    return first + second
+
+
+def _move_towards(rate, average, value):
+    return ops.assign(average, average + (value - average) * rate)
+
+
+class StepResult(NamedTuple):
+    """What one step reports."""
+
+    losses: tuple        # scalars named by the loss's `parts`
+    grad_norm: Tensor    # global norm of the gradient, unscaled, before clipping
+    skipped_in_row: Tensor  # steps without a finite gradient since the last good one
+
+
+class TrainStep(nn.Cell):
+    """Runs `loss` on a batch and updates its parameters.
+
+    A step whose gradient is not finite changes nothing: parameters, moments, averages and moving statistics keep the
+    values of the last good step, and `skipped_in_row` counts it.
+
+    loss: Cell (images, *targets) -> (total, *parts). normalize: Cell for the uint8 pictures.
+    loss_scale: factor on the loss before the gradient; dynamic_loss_scale halves it on overflow.
+    clip_norm: largest global norm of the gradient, 0 = off. accumulation_steps: batches per update.
+    ema_decay: decay of the averaged weights in `averages`, 0 = off. reducer: averages gradients over the ranks.
+    """
+
+    def __init__(self, loss: nn.Cell, optimizer: nn.Optimizer, normalize: nn.Cell, *, loss_scale: float = 1.0,
+                 dynamic_loss_scale: bool = False, clip_norm: float = 0.0, accumulation_steps: int = 1,
+                 ema_decay: float = 0.0, reducer: Optional[nn.Cell] = None):
+        super().__init__(auto_prefix=False)
+        self.loss = loss
+        self.optimizer = optimizer
+        self.normalize = normalize
+        self.weights = optimizer.parameters
+        self.dynamic_loss_scale = dynamic_loss_scale
+        self.clip_norm = clip_norm
+        self.accumulation_steps = accumulation_steps
+        self.ema_decay = ema_decay
+        self.reducer = reducer
+        self.scale = Parameter(Tensor(loss_scale, ms.float32), name="loss_scale", requires_grad=False)
+        self.good_in_row = Parameter(Tensor(0, ms.int32), name="good_in_row", requires_grad=False)
+        self.skipped_in_row = Parameter(Tensor(0, ms.int32), name="skipped_in_row", requires_grad=False)
+        self.statistics = ParameterTuple([parameter for parameter in loss.get_parameters()
+                                          if parameter.name.endswith((".moving_mean", ".moving_variance"))])
+        self.good_statistics = self.statistics.clone("good", "same")
+        self.averages = self.weights.clone("ema", "same") if ema_decay else ()
+        self.sums = self.weights.clone("sum", "zeros") if accumulation_steps > 1 else ()
+        self.value_and_grad = ms.value_and_grad(self._scaled_loss, None, self.weights, has_aux=True)
+        self.micro_step = 0
+
+    def __call__(self, images: np.ndarray, *targets: np.ndarray) -> StepResult:
+        """One batch. With accumulation only every accumulation_steps-th call updates the parameters."""
+        self.micro_step = (self.micro_step + 1) % self.accumulation_steps
+        arrays = [Tensor(array) for array in (images, *targets)]
+        return StepResult(*(self._update(*arrays) if self.micro_step == 0 else self._accumulate(*arrays)))
+
+    def state(self) -> dict:
+        """What an exact resume needs besides the deployed weights: arrays by name."""
+        arrays = {parameter.name: parameter.asnumpy() for parameter in self._state_parameters()}
+        return {**arrays, "micro_step": np.array(self.micro_step)}
+
+    def restore(self, state: dict) -> None:
+        """Take back what `state` returned; raises CheckpointError when it belongs to another training."""
+        for parameter in self._state_parameters():
+            array = state.get(parameter.name)
+            if array is None or array.shape != tuple(parameter.shape):
+                found = "nothing" if array is None else f"an array of shape {array.shape}"
+                raise CheckpointError(f"the saved state has {found} for {parameter.name} {tuple(parameter.shape)}; "
+                                      "resume with the settings the run was started with")
+            parameter.set_data(Tensor(array))
+        self.micro_step = int(state["micro_step"])
+        for good, statistic in zip(self.good_statistics, self.statistics):
+            good.set_data(Tensor(statistic.asnumpy()))
+
+    def deployed_weights(self) -> dict:
+        """What a checkpoint holds: parameters of the network by name, averaged where averages are kept."""
+        averaged = dict(zip((weight.name for weight in self.weights), self.averages))
+        return {parameter.name: averaged.get(parameter.name, parameter) for parameter in self.loss.get_parameters()}
+
+    @contextlib.contextmanager
+    def deployed(self):
+        """While it lasts, the network has the deployed weights."""
+        own = [weight.asnumpy() for weight in self.weights] if self.averages else []
+        for weight, average in zip(self.weights, self.averages):
+            weight.set_data(Tensor(average.asnumpy()))
+        try:
+            yield
+        finally:
+            for weight, array in zip(self.weights, own):
+                weight.set_data(Tensor(array))
+
+    def _state_parameters(self) -> list:
+        moments = [parameter for parameter in self.optimizer.get_parameters()
+                   if parameter.name.startswith(OPTIMIZER_STATE)]
+        own_weights = self.weights if self.averages else ()
+        return [self.scale, self.good_in_row, self.skipped_in_row, *own_weights, *self.averages, *self.sums, *moments]
+
+    def _scaled_loss(self, images, *targets):
+        losses = self.loss(self.normalize(images), *targets)
+        return losses[0] * self.scale, losses
+
+    @ms.jit
+    def _accumulate(self, images, *targets):
+        (_, losses), gradients = self.value_and_grad(images, *targets)
+        _for_each(ops.assign_add, self.sums, gradients)
+        return losses, ops.zeros_like(self.scale), self.skipped_in_row + 0
+
+    @ms.jit
+    def _update(self, images, *targets):
+        (_, losses), gradients = self.value_and_grad(images, *targets)
+        if self.accumulation_steps > 1:
+            gradients = _for_each(_add, self.sums, gradients)
+        if self.reducer is not None:
+            gradients = self.reducer(gradients)
+        # The norm is finite exactly when every gradient is: one pass serves check, clipping and the log.
+        grad_norm = ops.sqrt(ops.addn(_for_each(_square_sum, gradients)))
+        unscale = 1.0 / (self.scale * self.accumulation_steps)
+        if ops.isfinite(grad_norm):
+            factor = unscale
+            if self.clip_norm > 0:
+                factor = factor * ops.minimum(1.0, self.clip_norm / (grad_norm * unscale + 1e-12))
+            self.optimizer(_for_each(ops.partial(_multiply, factor), gradients))
+            if self.ema_decay > 0:
+                _for_each(ops.partial(_move_towards, 1 - self.ema_decay), self.averages, self.weights)
+            _for_each(ops.assign, self.good_statistics, self.statistics)
+            self._after_good_step()
+        else:
+            _for_each(ops.assign, self.statistics, self.good_statistics)
+            self._after_overflow()
+        if self.accumulation_steps > 1:
+            _for_each(ops.partial(_move_towards, 1.0), self.sums, _for_each(ops.zeros_like, self.sums))
+        return losses, grad_norm * unscale, self.skipped_in_row + 0
+
+    def _after_good_step(self):
+        ops.assign(self.skipped_in_row, Tensor(0, ms.int32))
+        if self.dynamic_loss_scale:
+            good = self.good_in_row + 1
+            ops.assign(self.scale, ops.where(good >= GROWTH_INTERVAL, self.scale * 2, self.scale))
+            ops.assign(self.good_in_row, ops.where(good >= GROWTH_INTERVAL, 0, good))
+
+    def _after_overflow(self):
+        ops.assign_add(self.skipped_in_row, Tensor(1, ms.int32))
+        if self.dynamic_loss_scale:
+            ops.assign(self.scale, ops.maximum(self.scale / 2, 1.0))
+            ops.assign(self.good_in_row, Tensor(0, ms.int32))

@@ -1,0 +1,45 @@
+"""The project's own exceptions: whatever a user can cause ends in one of these, with one clear message.
+
+A message names the file, the line or annotation id, the value found, and what to do about it.
+Entry points print the message without a stack trace and leave with `exit_code`.
+"""
+
+
+class ProjectError(Exception):
+    """Something failed that the user can act on."""
+
+    exit_code = 1
+
+
+class UsageError(ProjectError):
+    """Wrong use: an unknown flag, a missing path, settings that contradict each other."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A configuration file or flag that cannot be accepted."""
+
+
+class AnnotationError(ProjectError):
+    """Annotations that cannot be read, or that contradict themselves."""
+
+
+class ImageError(ProjectError):
+    """A picture that cannot be read, is truncated, or is larger than allowed."""
+
+
+class DatasetError(ProjectError):
+    """A data set or MindRecord that fails its audit, is stale, half-written or foreign."""
+
+
+class CheckpointError(ProjectError):
+    """A checkpoint that is damaged or does not belong to the network."""
+
+
+class TrainingError(ProjectError):
+    """Training cannot go on (non-finite losses, a dead peer, a full disk)."""
+
+
+class ExportError(ProjectError):
+    """An export that is impossible here or is not equal to the network."""

@@ -1,0 +1,230 @@
+"""Where the AP is lost: confusions between classes, types of errors, the best and the worst pictures.
+
+All of it follows COCO's matching at one IoU (0.5), so that the AP here is COCO's AP50 (as long as no image has more
+than 100 detections of one class, the number COCO looks at).
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from src.evaluation.coco import RECALL_LEVELS
+from src.evaluation.matching import match, overlaps
+
+IOU_THRESHOLD = 0.5
+BACKGROUND_IOU = 0.1
+
+# Bolya et al. 2020, "TIDE: A General Toolbox for Identifying Object Detection Errors", section 2.2.
+ERROR_TYPES = {
+    "classification": "the box fits an object (IoU at least 0.5), the class is wrong",
+    "localisation": "the class is right, the box is off (IoU 0.1 to 0.5)",
+    "both": "the box is off and the class is wrong",
+    "duplicate": "the object was found already by a detection with a higher score",
+    "background": "nothing annotated is there (IoU below 0.1)",
+    "missed": "an object that no detection accounts for, not even one with the wrong class or a box that is off",
+}
+NO_ERROR, CLASSIFICATION, LOCALISATION, BOTH, DUPLICATE, BACKGROUND = range(-1, 5)
+
+
+@dataclass(frozen=True)
+class ErrorType:
+    """How often one type of error occurs and what the AP50 would gain if it did not."""
+
+    name: str
+    meaning: str
+    count: int       # among the detections of at least the score threshold
+    gain: float      # AP50 with these errors corrected, minus AP50; over all detections
+
+
+@dataclass(frozen=True)
+class PictureScore:
+    """How well one picture went, at a score threshold."""
+
+    image_id: int
+    found: int           # objects found
+    missed: int          # objects not found
+    wrong: int           # detections without an object
+    error_weight: float  # summed scores of the wrong detections, plus 1 per missed object
+
+    @property
+    def f1(self):
+        return 2 * self.found / (2 * self.found + self.missed + self.wrong)
+
+
+@dataclass(frozen=True)
+class _Findings:
+    """All detections of all images, best first (N,), and all objects that count (M,)."""
+
+    scores: np.ndarray
+    labels: np.ndarray
+    error: np.ndarray          # (N,) NO_ERROR or the index of an error type
+    target: np.ndarray         # (N,) the object that a correction would make it find, or -1
+    truth_labels: np.ndarray   # (M,)
+    missed: np.ndarray         # (M,) bool
+
+
+def working_threshold(images):
+    """The score threshold with the highest F1 (harmonic mean of precision and recall) over all classes at IoU 0.5.
+
+    images: list of `ImageBoxes`. 0 when no detection is right.
+    """
+    findings = _classify(images)
+    right = np.cumsum(findings.error == NO_ERROR)
+    if not right.any():
+        return 0.0
+    f1 = 2 * right / (np.arange(1, len(right) + 1) + len(findings.truth_labels))
+    # A threshold takes all detections of equal score or none.
+    last_of_its_score = np.append(findings.scores[1:] != findings.scores[:-1], True)
+    return float(findings.scores[np.argmax(np.where(last_of_its_score, f1, 0))])
+
+
+def confusion_matrix(images, classes, score_threshold):
+    """How often an object of class i (row) was detected as class j (column): (classes + 1, classes + 1) int64.
+
+    The last row counts detections without an object, the last column objects without a detection. Detections that
+    found an object of their class are on the diagonal, as in the metric; what is left over on both sides is paired by
+    IoU, from 0.5 up, the highest first.
+    """
+    matrix = np.zeros((classes + 1, classes + 1), dtype=np.int64)
+    for image in (image.above(score_threshold) for image in images):
+        overlap = overlaps(image.boxes, image.truth_boxes, image.crowd)
+        partner, ignored = match(image, overlap, IOU_THRESHOLD)
+        rest = np.where((partner < 0) & ~ignored, 1.0, 0.0)[:, None] * overlap
+        rest[:, image.crowd] = 0
+        rest[:, partner[partner >= 0]] = 0
+        while rest.max(initial=0) >= IOU_THRESHOLD:
+            detection, truth = np.unravel_index(rest.argmax(), rest.shape)
+            partner[detection] = truth
+            rest[detection] = 0
+            rest[:, truth] = 0
+        paired = partner >= 0
+        np.add.at(matrix, (image.truth_labels[partner[paired]], image.labels[paired]), 1)
+        np.add.at(matrix, (classes, image.labels[~paired & ~ignored]), 1)
+        lonely = ~image.crowd
+        lonely[partner[paired]] = False
+        np.add.at(matrix, (image.truth_labels[lonely], classes), 1)
+    return matrix
+
+
+def frequent_confusions(matrix, count=10):
+    """The largest entries of a confusion matrix between two different classes: (truth, detected, count) triples."""
+    between = matrix[:-1, :-1].copy()
+    np.fill_diagonal(between, 0)
+    order = np.argsort(-between, axis=None, kind="stable")[:count]
+    triples = [(*np.unravel_index(index, between.shape), between.flat[index]) for index in order]
+    return [tuple(int(value) for value in triple) for triple in triples if triple[2] > 0]
+
+
+def error_types(images, score_threshold):
+    """The types of errors, in the order of ERROR_TYPES: a list of `ErrorType`."""
+    findings = _classify(images)
+    base = _ap50(findings)
+    working = _classify([image.above(score_threshold) for image in images])
+    counts = [int(np.sum(working.error == error)) for error in range(BACKGROUND + 1)] + [int(working.missed.sum())]
+    gains = [_ap50(_corrected(findings, error)) - base for error in range(BACKGROUND + 1)]
+    gains.append(_ap50(findings, findings.truth_labels[~findings.missed]) - base)
+    return [ErrorType(name, meaning, count, gain)
+            for (name, meaning), count, gain in zip(ERROR_TYPES.items(), counts, gains)]
+
+
+def rank_pictures(images, score_threshold):
+    """Every picture with objects or detections, worst first: by F1, then by the weight of the errors."""
+    pictures = []
+    for image in (image.above(score_threshold) for image in images):
+        partner, ignored = match(image, overlaps(image.boxes, image.truth_boxes, image.crowd), IOU_THRESHOLD)
+        wrong = (partner < 0) & ~ignored
+        found = int(np.sum(partner >= 0))
+        missed = int(np.sum(~image.crowd)) - found
+        if found or missed or wrong.any():
+            pictures.append(PictureScore(image.image_id, found, missed, int(wrong.sum()),
+                                         float(image.scores[wrong].sum()) + missed))
+    # Among perfect pictures the one with the most objects is the best.
+    return sorted(pictures, key=lambda picture: (picture.f1, -picture.error_weight, picture.found, picture.image_id))
+
+
+def _classify(images):
+    """Find right detections and name the error of the others, in TIDE's order of precedence."""
+    scores, labels, errors, targets, truth_labels, missed = [], [], [], [], [], []
+    offset = 0
+    for image in images:
+        overlap = overlaps(image.boxes, image.truth_boxes, image.crowd)
+        partner, ignored = match(image, overlap, IOU_THRESHOLD)
+        free = ~image.crowd
+        free[partner[partner >= 0]] = False
+        same = image.labels[:, None] == image.truth_labels[None]
+        error, target = _errors_of_image(np.where(image.crowd, 0, overlap), same, free)
+        error[partner >= 0] = NO_ERROR
+        accounted = target[(error == CLASSIFICATION) | (error == LOCALISATION)]
+        free[accounted] = False
+        # Objects are numbered over all images, crowds left out.
+        number = np.cumsum(~image.crowd) - 1 + offset
+        target = np.where(error == NO_ERROR, partner, target)
+        scores.append(image.scores[~ignored])
+        labels.append(image.labels[~ignored])
+        errors.append(error[~ignored])
+        targets.append(np.append(number, -1)[target][~ignored])
+        truth_labels.append(image.truth_labels[~image.crowd])
+        missed.append(free[~image.crowd])
+        offset += len(truth_labels[-1])
+    scores = _joined(scores, float)
+    order = np.argsort(-scores, kind="stable")
+    return _Findings(scores[order], *(_joined(parts, int)[order] for parts in (labels, errors, targets)),
+                     _joined(truth_labels, int), _joined(missed, bool))
+
+
+def _joined(parts, dtype):
+    return np.concatenate([np.empty(0, dtype), *parts])
+
+
+def _errors_of_image(overlap, same, free):
+    """Error type (D,) and the object that a correction would find (D,) or -1, as if every detection were wrong.
+
+    overlap: (D, G), 0 for crowds. same: (D, G) bool, equal class. free: (G,) bool, objects that were not found.
+    """
+    def best(allowed):
+        restricted = np.column_stack([np.zeros(len(overlap)), np.where(allowed, overlap, 0)])
+        return restricted.max(axis=1), restricted.argmax(axis=1) - 1
+
+    own_free, own_object = best(same & free)
+    other_free, other_object = best(~same & free)
+    own_found, _ = best(same & ~free)
+    anything, _ = best(np.ones_like(same))
+    conditions = [own_free >= BACKGROUND_IOU, other_free >= IOU_THRESHOLD, own_found >= IOU_THRESHOLD,
+                  anything < BACKGROUND_IOU]
+    error = np.select(conditions, [LOCALISATION, CLASSIFICATION, DUPLICATE, BACKGROUND], BOTH)
+    target = np.select(conditions[:2], [own_object, other_object], -1)
+    return error, target
+
+
+def _corrected(findings, error):
+    """The findings as they would be without one type of error.
+
+    A wrong class or box is put right, unless a better detection is put right for the same object; then it goes, as do
+    the errors that have no object to go to.
+    """
+    wrong = findings.error == error
+    kept = ~wrong
+    if error in (CLASSIFICATION, LOCALISATION):
+        candidates = np.flatnonzero(wrong)
+        _, first = np.unique(findings.target[candidates], return_index=True)
+        kept[candidates[first]] = True
+    labels = findings.labels.copy()
+    labels[wrong & kept] = findings.truth_labels[findings.target[wrong & kept]]
+    return _Findings(findings.scores[kept], labels[kept], np.where(wrong, NO_ERROR, findings.error)[kept],
+                     findings.target[kept], findings.truth_labels, findings.missed)
+
+
+def _ap50(findings, truth_labels=None):
+    """COCO's AP at IoU 0.5: the mean over classes of the interpolated precision at 101 levels of recall.
+
+    truth_labels: the objects to count, in place of all."""
+    truth_labels = findings.truth_labels if truth_labels is None else truth_labels
+    classes, objects = np.unique(truth_labels, return_counts=True)
+    aps = []
+    for label, count in zip(classes, objects):
+        right = np.cumsum(findings.error[findings.labels == label] == NO_ERROR)
+        recall, precision = right / count, right / np.arange(1, len(right) + 1)
+        envelope = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0)
+        aps.append(envelope[np.searchsorted(recall, RECALL_LEVELS, side="left")].mean())
+    return float(np.mean(aps)) if aps else 0.0

@@ -1,0 +1,62 @@
+"""A predictor on a data set: detections on disk, metrics, report."""
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from src.data.annotations import to_coco
+from src.data.images import read_image
+from src.evaluation.coco import CocoResult, diagnose, evaluate_coco
+from src.evaluation.predictions import PredictionWriter, read_predictions
+from src.evaluation.report import write_report
+from src.evaluation.voc import evaluate_voc
+
+RULE = "=" * 40
+
+
+def predict_dataset(predictor, annotations, path: Path, *, workers: int | None = None, progress: bool = True) -> list:
+    """Write the detections of every picture to `path` (predictions.json, COCO's result form); returns the image ids."""
+    workers = workers or os.cpu_count() or 1
+
+    def read(record):
+        return read_image(record.image_path, (record.height, record.width), max_pixels=None)
+
+    items = ((record.image_id, record) for record in annotations.records)
+    with PredictionWriter(path, annotations.category_ids) as writer:
+        stream = predictor.stream(items, read, workers)
+        for image_id, detections in tqdm(stream, total=len(annotations.records), unit="image", disable=not progress,
+                                         file=sys.stderr, mininterval=1 if sys.stderr.isatty() else 30):
+            writer.add(image_id, detections)
+        return sorted(writer.image_ids)
+
+
+def measure(annotations, path: Path, image_ids: list, backend: str = "auto") -> CocoResult:
+    """COCO metrics of a predictions file."""
+    return evaluate_coco(to_coco(annotations), path, image_ids=image_ids, backend=backend)
+
+
+def print_result(result: CocoResult, annotations, path: Path) -> list:
+    """The table in the old zoo's form; returns the diagnosis, which is printed when nothing was found right."""
+    print(result.table())
+    print(f"\n{RULE}\n\nmAP: {result.summary['AP']}")
+    if result.summary["AP"] > 0:
+        return []
+    diagnosis = diagnose(to_coco(annotations), read_predictions(path), result.image_ids)
+    print("\nWhy the AP is not above 0:", *(f"- {sentence}" for sentence in diagnosis), sep="\n")
+    return diagnosis
+
+
+def report(folder: Path, result: CocoResult, annotations, predictions: Path, *, title: str, facts: dict,
+           headline: dict, diagnosis: list, curves_png: bytes | None, score_threshold: float | None) -> Path:
+    """Write report.html into `folder`."""
+    voc = None
+    if annotations.kind == "voc":
+        voc = evaluate_voc(to_coco(annotations), read_predictions(predictions), image_ids=result.image_ids)
+        print(voc.table())
+    write_report(folder / "report.html", title=title, annotations=annotations, predictions=predictions,
+                 results=[result], facts=facts, headline=headline, voc=voc, curves_png=curves_png,
+                 diagnosis=diagnosis, score_threshold=score_threshold)
+    return folder / "report.html"

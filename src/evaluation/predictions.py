@@ -1,0 +1,164 @@
+"""Detections on disk, in COCO's result form: written as a stream, read back with every row checked."""
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+
+from src.errors import ProjectError, UsageError
+
+# Coordinates, ids and scores beyond this are not measurements; the bound also refuses NaN and infinity.
+LARGEST_NUMBER = 1e12
+# COCO's compressed run lengths use the characters 48..111; one that has bit 5 set announces a successor,
+# so a string that ends in such a character is truncated, and pycocotools would read past its end.
+COMPRESSED_RUNS = re.compile(r"[0-o]*[0-O]|")
+
+
+class PredictionWriter:
+    """Streams detections to `<path>.tmp`; the file gets its name when it is complete.
+
+        with PredictionWriter(path, annotations.category_ids) as writer:
+            writer.add(image_id, detections)
+
+    An error inside the block removes the unfinished file. `image_ids` counts every image that was added, also those
+    without a detection, which the file itself cannot show.
+
+    path: the json file to write.
+    category_ids: the data set's category id of every label.
+    """
+
+    def __init__(self, path, category_ids):
+        self.path = Path(path)
+        self.category_ids = [int(category_id) for category_id in category_ids]
+        self.image_ids = set()
+        self._unfinished = self.path.with_name(self.path.name + ".tmp")
+        self._file = None
+        self._separator = "\n"
+
+    def __enter__(self):
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._unfinished.open("w", encoding="utf-8")
+        except OSError as error:
+            raise ProjectError(f"{self.path}: cannot be written ({error}); choose another output folder") from None
+        self._file.write("[")
+        return self
+
+    def add(self, image_id, detections):
+        """Write the `Detections` of one image. Raises ProjectError on numbers that are not finite, on a label that
+        the data set does not have, and when the disk refuses; ValueError when the image was added before."""
+        image_id = int(image_id)
+        if image_id in self.image_ids:
+            raise ValueError(f"image {image_id} was added twice; each image counts once")
+        rows = self._rows(image_id, detections)
+        try:
+            for row in rows:
+                self._file.write(self._separator + row)
+                self._separator = ",\n"
+        except OSError as error:
+            raise ProjectError(f"{self._unfinished}: cannot be written ({error}); make room and run again") from None
+        self.image_ids.add(image_id)
+
+    def _rows(self, image_id, detections):
+        boxes = detections.boxes.astype(np.float64)
+        numbers = np.column_stack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2], detections.scores]).astype(np.float32)
+        if not np.isfinite(numbers).all():
+            raise ProjectError(f"image {image_id}: the network's boxes or scores are not finite; "
+                               "the checkpoint is damaged or its training diverged")
+        classes = len(self.category_ids)
+        if len(detections) and not 0 <= detections.labels.min() <= detections.labels.max() < classes:
+            raise ProjectError(f"image {image_id}: label {detections.labels.max()} found, but the data set has "
+                               f"{classes} classes; the network was trained with other classes")
+        # numpy prints the shortest decimal that reads back as the same float32
+        for index, (x, y, width, height, score) in enumerate(numbers.astype(str)):
+            row = (f'{{"image_id":{image_id},"category_id":{self.category_ids[detections.labels[index]]},'
+                   f'"bbox":[{x},{y},{width},{height}],"score":{score}')
+            if detections.masks is not None:
+                row += f',"segmentation":{_rle_text(detections.masks[index])}'
+            yield row + "}"
+
+    def __exit__(self, error_type, *_):
+        try:
+            if error_type is None:
+                self._file.write("\n]\n")
+            self._file.close()
+            if error_type is None:
+                os.replace(self._unfinished, self.path)
+        except OSError as error:
+            raise ProjectError(f"{self.path}: cannot be written ({error}); make room and run again") from None
+        finally:
+            self._unfinished.unlink(missing_ok=True)
+
+
+def _rle_text(mask):
+    counts = mask["counts"].decode("ascii") if isinstance(mask["counts"], bytes) else mask["counts"]
+    return json.dumps({"size": [int(side) for side in mask["size"]], "counts": counts}, separators=(",", ":"))
+
+
+def read_predictions(path):
+    """The rows of a predictions file in COCO's result form.
+
+    Raises UsageError when the file is missing, ProjectError when it is not json or a row is malformed."""
+    path = Path(path)
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except (ValueError, RecursionError) as error:
+        raise ProjectError(f"{path}: is not valid json ({error}); write the predictions again") from None
+    check_predictions(rows, path)
+    return rows
+
+
+def check_predictions(rows, source):
+    """Raise ProjectError unless `rows` is a list of detections in COCO's result form; `source` names it."""
+    if not isinstance(rows, list):
+        raise ProjectError(f"{source}: holds {_kind(rows)}, but predictions are a list of detections")
+    for number, row in enumerate(rows, 1):
+        problem = _problem(row)
+        if problem:
+            raise ProjectError(f"{source}, detection {number}: {problem}; "
+                               'expected {"image_id", "category_id", "bbox": [x, y, width, height], "score"}')
+
+
+def _problem(row):
+    """What is wrong with one detection, or None."""
+    if not isinstance(row, dict):
+        return f"is {_kind(row)}"
+    for key in ("image_id", "category_id"):
+        if type(row.get(key)) is not int or not _is_number(row[key]):
+            return f"{key} is {_shown(row.get(key))}"
+    if not _is_number(row.get("score")):
+        return f"score is {_shown(row.get('score'))}"
+    box, mask = row.get("bbox"), row.get("segmentation")
+    if box is None and mask is None:
+        return "has neither bbox nor segmentation"
+    if box is not None and not (isinstance(box, (list, tuple)) and len(box) == 4 and all(map(_is_number, box))):
+        return f"bbox is {_shown(box)}"
+    if mask is not None and not _is_rle(mask):
+        return f"segmentation is {_shown(mask)}, not a compressed run-length encoding"
+    return None
+
+
+def _is_number(value):
+    return type(value) in (int, float) and -LARGEST_NUMBER < value < LARGEST_NUMBER
+
+
+def _is_rle(mask):
+    if not isinstance(mask, dict) or not isinstance(mask.get("counts"), str):
+        return False
+    size = mask.get("size")
+    return (isinstance(size, list) and len(size) == 2 and all(type(side) is int and 0 < side < 2 ** 16 for side in size)
+            and COMPRESSED_RUNS.fullmatch(mask["counts"]) is not None)
+
+
+def _kind(value):
+    return {dict: "an object", list: "a list", str: "text", type(None): "null"}.get(type(value), "a number")
+
+
+def _shown(value):
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,162 @@
+"""Pictures -> detections, whatever the model file is: checkpoint, MindIR or ONNX."""
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Iterable, Sequence
+
+import numpy as np
+
+from src.errors import CheckpointError, UsageError
+
+ENDINGS = (".ckpt", ".mindir", ".onnx")
+PICTURES_AHEAD = 16
+
+
+@dataclass
+class Timing:
+    """Seconds spent, summed over pictures. Reading happens beside the network, its part is only what was waited for."""
+
+    images: int = 0
+    waited: float = 0.0
+    network: float = 0.0
+    postprocess: float = 0.0
+
+    @property
+    def ms_per_image(self) -> float:
+        return 1000 * (self.waited + self.network + self.postprocess) / max(self.images, 1)
+
+
+class Predictor:
+    """Runs a detector picture by picture or in batches.
+
+    detector: the family's detector (preprocess, postprocess). run: (B, 3, H, W) float32 -> arrays of output_names.
+    batch_size: of `run`, which is compiled for one shape; a smaller last batch is filled up and cut again.
+    """
+
+    def __init__(self, detector, run: Callable, batch_size: int = 1):
+        self.detector = detector
+        self.run = run
+        self.batch_size = batch_size
+        self.timing = Timing()
+
+    def __call__(self, images: Sequence[np.ndarray]) -> list:
+        """Decoded pictures (h, w, 3) uint8 RGB -> their Detections."""
+        return [detections for _, detections in self.stream(list(enumerate(images)), lambda image: image, workers=1)]
+
+    def stream(self, items: Iterable, read: Callable, workers: int):
+        """Yield (key, Detections) for (key, source) items in order; `read(source)` gives the decoded picture.
+
+        Pictures are read and prepared by `workers` threads while the network runs.
+        """
+        def prepare(source):
+            return self.detector.preprocess(read(source))
+
+        with ThreadPoolExecutor(workers) as pool:
+            waiting, batch = deque(), []
+            items = iter(items)
+            while True:
+                for key, source in items:
+                    waiting.append((key, pool.submit(prepare, source)))
+                    if len(waiting) >= PICTURES_AHEAD:
+                        break
+                if not waiting:
+                    break
+                key, future = waiting.popleft()
+                started = time.perf_counter()
+                batch.append((key, *future.result()))
+                self.timing.waited += time.perf_counter() - started
+                if len(batch) == self.batch_size or not waiting:
+                    yield from self._detect(batch)
+                    batch = []
+
+    def _detect(self, batch: list) -> list:
+        started = time.perf_counter()
+        inputs = np.stack([array for _, array, _ in batch])
+        if len(batch) < self.batch_size:
+            inputs = np.concatenate([inputs, np.repeat(inputs[-1:], self.batch_size - len(batch), axis=0)])
+        outputs = self.run(inputs)
+        finished = time.perf_counter()
+        found = [(key, self.detector.postprocess([output[index] for output in outputs], geometry))
+                 for index, (key, _, geometry) in enumerate(batch)]
+        self.timing.images += len(batch)
+        self.timing.network += finished - started
+        self.timing.postprocess += time.perf_counter() - finished
+        return found
+
+
+def check_model_path(path: str | None) -> Path:
+    """The model file of a command; raises UsageError when it is missing or of an unknown kind."""
+    if not path:
+        raise UsageError(f"no model given; add --checkpoint_file_path FILE ({', '.join(ENDINGS)})")
+    path = Path(path)
+    if path.suffix.lower() not in ENDINGS:
+        raise UsageError(f"{path}: unknown kind of model '{path.suffix}'; it has to end in {', '.join(ENDINGS)}")
+    if not path.is_file():
+        raise UsageError(f"model {path} does not exist; check --checkpoint_file_path")
+    return path
+
+
+def read_sidecar(path: Path) -> dict:
+    """The json that export.py wrote beside a model; empty when there is none."""
+    sidecar = path.with_suffix(".json")
+    if not sidecar.is_file():
+        return {}
+    try:
+        content = json.loads(sidecar.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{sidecar} is not valid json: {error}; export the model again") from None
+    return content if isinstance(content, dict) else {}
+
+
+def network_runner(inference) -> Callable:
+    """Run a Cell that is compiled on its first call."""
+    import mindspore as ms
+
+    inference.set_train(False)
+
+    @ms.jit
+    def compiled(images):
+        return inference(images)
+
+    def run(images: np.ndarray) -> list:
+        inference.set_train(False)
+        return [output.asnumpy() for output in compiled(ms.Tensor(images))]
+
+    return run
+
+
+def mindir_runner(path: Path) -> Callable:
+    """Run an exported .mindir."""
+    import mindspore as ms
+    from mindspore import nn
+
+    try:
+        graph = nn.GraphCell(ms.load(str(path)))
+    except (RuntimeError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be loaded as MindIR: {str(error).strip().splitlines()[0]}") from None
+
+    def run(images: np.ndarray) -> list:
+        return [output.asnumpy() for output in graph(ms.Tensor(images))]
+
+    return run
+
+
+def onnx_runner(path: Path) -> tuple:
+    """(runner, batch size) of an exported .onnx, on onnxruntime's CPU kernels."""
+    import onnxruntime
+
+    try:
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own exceptions share no base class
+        raise CheckpointError(f"{path} cannot be loaded as ONNX: {str(error).strip().splitlines()[0]}") from None
+    (model_input,) = session.get_inputs()
+
+    def run(images: np.ndarray) -> list:
+        return session.run(None, {model_input.name: images})
+
+    return run, model_input.shape[0]

@@ -1,0 +1,127 @@
+"""Plots of an evaluation as PNG bytes, and pictures with annotated beside detected boxes.
+
+The plots use matplotlib's Agg canvas directly: no display is needed and no global state is touched.
+"""
+from __future__ import annotations
+
+import io
+
+import numpy as np
+
+from src.data.drawing import draw_boxes, fit
+from src.evaluation.coco import RECALL_LEVELS
+
+INK, MUTED, ACCENT, GRID = "#1f2933", "#7b8794", "#1768ac", "#e4e7eb"
+# As many classes as a legend and cell texts stay readable with; beyond, plots show the crowd and name the extremes.
+FEW_CLASSES = 10
+CELL_TEXT_CLASSES = 20
+PAIR_SIZE = 480
+PAIR_GAP = 8
+MOST_BOXES = 50
+
+
+def pr_curves(result):
+    """Precision over recall at IoU 0.5 of a `CocoResult`, per class, with the means at three IoU levels: PNG bytes."""
+    figure, axes = _figure(8, 5)
+    present = [label for label, one in enumerate(result.per_class) if one.objects]
+
+    def draw(label, text, **style):
+        one = result.per_class[label]
+        axes.plot(RECALL_LEVELS, result.precision[0, :, label],
+                  label=f"{text}{_shortened(one.name)}  {one.AP50:.3f}", **style)
+
+    if len(present) <= FEW_CLASSES:
+        for label in present:
+            draw(label, "", linewidth=1.2)
+    else:
+        axes.plot(RECALL_LEVELS, result.precision[0][:, present], color=MUTED, alpha=0.35, linewidth=0.7,
+                  label=[f"each of {len(present)} classes, IoU 0.50"] + ["_hidden"] * (len(present) - 1))
+        by_ap = sorted(present, key=lambda label: result.per_class[label].AP50)
+        draw(by_ap[-1], "best: ", color="#2e8b57", linewidth=1.2)
+        draw(by_ap[0], "worst: ", color="#c0392b", linewidth=1.2)
+    means = {"0.50": ("-", result.precision[0]), "0.75": ("--", result.precision[5]),
+             "0.50:0.95": (":", result.precision.mean(axis=0))}
+    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
+    if present:
+        for iou, (line, precision) in means.items():
+            mean = precision[:, present].mean(axis=1)
+            axes.plot(RECALL_LEVELS, mean, color=INK, linestyle=line, linewidth=2,
+                      label=f"mean, IoU {iou}  {mean.mean():.3f}")
+        axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8)
+    return _png(figure)
+
+
+def confusion_plot(matrix, classes):
+    """A confusion matrix, (classes + 1, classes + 1) with background last, coloured by share of its row: PNG bytes."""
+    names = [*(_shortened(name) for name in classes), "background"]
+    side = float(np.clip(2.5 + 0.45 * len(names), 4.5, 13))
+    figure, axes = _figure(side, side)
+    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    font = float(np.clip(600 / len(names), 7, 9))
+    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=font)
+    axes.set_yticks(range(len(names)), names, fontsize=font)
+    axes.set(xlabel="detected as (background: not detected)", ylabel="annotated as (background: nothing there)")
+    axes.grid(False)
+    if len(classes) <= CELL_TEXT_CLASSES:
+        for row, column in np.argwhere(matrix):
+            axes.text(column, row, str(matrix[row, column]), ha="center", va="center", fontsize=font,
+                      color="white" if share[row, column] > 0.5 else INK)
+    return _png(figure)
+
+
+def class_bars(result):
+    """AP and AP50 of every class with objects of a `CocoResult`, best first: PNG bytes."""
+    shown = sorted((one for one in result.per_class if one.objects), key=lambda one: one.AP)
+    figure, axes = _figure(8, 1.1 + 0.2 * len(shown))
+    positions = np.arange(len(shown))
+    axes.barh(positions, [one.AP50 for one in shown], color="#bcd4e6", height=0.7, label="AP50")
+    axes.barh(positions, [one.AP for one in shown], color=ACCENT, height=0.7, label="AP")
+    axes.set_yticks(positions, [_shortened(one.name) for one in shown], fontsize=8)
+    axes.set(xlim=(0, 1), ylim=(-0.6, max(len(shown), 1) - 0.4))
+    axes.grid(False, axis="y")
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, fontsize=8)
+    return _png(figure)
+
+
+def picture_pair(image, record, detections, classes):
+    """The picture twice, side by side: annotated boxes on the left, detected ones on the right.
+
+    image: (H, W, 3) uint8 RGB. record: its `Record`. detections: the `Detections` to show; the best 50 are drawn.
+    Returns (h, w, 3) uint8 RGB; the longer side of each half has 480 pixels.
+    """
+    small, scale = fit(image, (PAIR_SIZE, PAIR_SIZE))
+    factors = np.array([*scale, *scale])
+    annotated = draw_boxes(small, record.boxes * factors, record.labels, classes, crowd=record.crowd | record.difficult)
+    best = np.argsort(-detections.scores, kind="stable")[:MOST_BOXES]
+    detected = draw_boxes(small, detections.boxes[best] * factors, detections.labels[best], classes,
+                          scores=detections.scores[best])
+    gap = np.full((small.shape[0], PAIR_GAP, 3), 255, dtype=np.uint8)
+    return np.concatenate([annotated, gap, detected], axis=1)
+
+
+def _figure(width, height):
+    """A figure of that many inches with one plain set of axes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=130)
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.grid(color=GRID)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(colors=INK, labelsize=8)
+    return figure, axes
+
+
+def _png(figure):
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", bbox_inches="tight")
+    return buffer.getvalue()
+
+
+def _shortened(name):
+    # A dollar sign would start a formula in matplotlib.
+    name = str(name).replace("$", r"\$")
+    return name if len(name) <= 24 else name[:22] + ".."

@@ -1,0 +1,117 @@
+"""Pascal VOC's average precision (Everingham et al. 2010, section 4.2, and the VOC2007 / VOC2012 development kits)."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from src.evaluation.matching import group_by_image, overlaps, sorted_categories
+
+
+@dataclass(frozen=True)
+class VocClassResult:
+    """AP of one class by both rules; NaN where the ground truth holds no object of it that counts."""
+
+    name: str
+    objects: int            # annotated objects, difficult ones not counted
+    AP_11_point: float
+    AP_all_point: float
+
+
+@dataclass(frozen=True)
+class VocResult:
+    """AP per class and mean over the classes that have objects; NaN when none has."""
+
+    iou_threshold: float
+    extra_pixel: bool
+    per_class: tuple        # of VocClassResult, by category id
+
+    @property
+    def mAP_11_point(self):
+        """Mean AP of VOC2007: precision at recall 0, 0.1, ... 1."""
+        return _mean([result.AP_11_point for result in self.per_class])
+
+    @property
+    def mAP_all_point(self):
+        """Mean AP of VOC2010 and later: the area under the precision envelope."""
+        return _mean([result.AP_all_point for result in self.per_class])
+
+    def table(self):
+        """The numbers per class, with the definitions they depend on."""
+        pixels = "width = x2 - x1 + 1, as in the VOC devkit" if self.extra_pixel else "width = x2 - x1"
+        lines = [f"VOC AP at IoU {self.iou_threshold:g}; difficult objects are ignored; boxes measured with {pixels}",
+                 f"{'class':<20} {'objects':>8} {'AP 11-point':>12} {'AP all-point':>13}"]
+        lines += [f"{one.name:<20} {one.objects:>8} {one.AP_11_point:>12.4f} {one.AP_all_point:>13.4f}"
+                  for one in self.per_class]
+        objects = sum(one.objects for one in self.per_class)
+        return "\n".join([*lines, f"{'mean':<20} {objects:>8} {self.mAP_11_point:>12.4f} {self.mAP_all_point:>13.4f}"])
+
+
+def evaluate_voc(ground_truth, predictions, iou_threshold=0.5, extra_pixel=False, image_ids=None):
+    """VOC metrics by both rules, from the same detections as the COCO metrics.
+
+    ground_truth: COCO dictionary; difficult objects are those with "iscrowd": 1, which is how VOC annotations come out
+        of `to_coco`. They are neither to be found nor wrong to find.
+    predictions: checked rows in COCO's result form, with boxes.
+    extra_pixel: measure boxes as the devkit does, whose coordinates are pixel indices (width = x2 - x1 + 1).
+    image_ids: the images that were evaluated; all when None.
+    """
+    categories = sorted_categories(ground_truth)
+    labels, right, objects = _judge(group_by_image(ground_truth, predictions, image_ids), len(categories),
+                                    iou_threshold, float(extra_pixel))
+    per_class = []
+    for label, category in enumerate(categories):
+        aps = [np.nan, np.nan]
+        if objects[label]:
+            found = np.cumsum(right[labels == label])
+            recall, precision = found / objects[label], found / np.arange(1, len(found) + 1)
+            aps = [eleven_point_ap(recall, precision), all_point_ap(recall, precision)]
+        per_class.append(VocClassResult(category["name"], int(objects[label]), *aps))
+    return VocResult(iou_threshold, extra_pixel, tuple(per_class))
+
+
+def _judge(images, classes, iou_threshold, extra_pixel):
+    """The detections that count, best first: labels (N,) and whether each is right (N,); and objects per class (K,).
+
+    A detection belongs to the object of its class that it overlaps most, found already or not. The best detection of
+    an object is right, the others are wrong; detections of a difficult object do not count.
+    """
+    labels, scores, owners = [], [], []
+    objects, offset = np.zeros(classes, dtype=np.int64), 0
+    for image in images:
+        overlap = overlaps(image.boxes, image.truth_boxes, extra_pixel=extra_pixel)
+        overlap[image.labels[:, None] != image.truth_labels[None]] = 0
+        # A column for "no object", below the threshold by less than two overlaps ever differ.
+        overlap = np.column_stack([np.full(len(overlap), iou_threshold - 1e-12), overlap])
+        owner = overlap.argmax(axis=1) - 1
+        counted = ~np.append(image.crowd, False)[owner]
+        labels.append(image.labels[counted])
+        scores.append(image.scores[counted])
+        owners.append(np.where(owner >= 0, owner + offset, -1)[counted])
+        objects += np.bincount(image.truth_labels[~image.crowd], minlength=classes)
+        offset += len(image.crowd)
+    order = np.argsort(-np.concatenate(scores), kind="stable")
+    labels, owners = np.concatenate(labels)[order], np.concatenate(owners)[order]
+    found, first = np.unique(owners, return_index=True)
+    right = np.zeros(len(owners), dtype=bool)
+    right[first[found >= 0]] = True
+    return labels, right, objects
+
+
+def eleven_point_ap(recall, precision):
+    """Mean over recall 0, 0.1, ... 1 of the best precision at that recall or beyond.
+
+    recall, precision: (N,) after each detection, best first."""
+    # The tolerance lets a recall of 3/10 reach the level 0.3, which is not representable.
+    return float(np.mean([precision[recall >= level - 1e-9].max(initial=0) for level in np.linspace(0, 1, 11)]))
+
+
+def all_point_ap(recall, precision):
+    """Area under the precision envelope over recall. recall, precision: (N,) after each detection, best first."""
+    envelope = np.maximum.accumulate(precision[::-1])[::-1]
+    return float(np.sum(np.diff(recall, prepend=0.0) * envelope))
+
+
+def _mean(values):
+    present = [value for value in values if not np.isnan(value)]
+    return float(np.mean(present)) if present else float("nan")

@@ -1,0 +1,257 @@
+"""Configuration of a run: schema default < YAML file < command-line flags, every value checked by the schema."""
+import difflib
+import hashlib
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Optional
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+
+from src.errors import ConfigError, UsageError
+from src.model_utils import yaml_text
+from src.model_utils.legacy_keys import ALIASES, DEAD_KEYS, SWITCHES
+from src.model_utils.schema import (
+    DataSection,
+    EvalSection,
+    ExportSection,
+    ModelArtsSection,
+    ModelSection,
+    OptimizerSection,
+    RuntimeSection,
+    TrainSection,
+    from_text,
+    type_name,
+)
+
+# Old files carried code in their values; text like this is never meant as text.
+_EXPRESSION = re.compile(r"\s*(lambda\b.*:|(np|numpy|math|ms|mindspore)\.\w+|(range|list|tuple|dict|float|int|eval)\()")
+
+# Keys of the training sections that may change between a stop and --resume: they name places, say how often
+# something is written, or how many processes read, and leave the weights of step N as they are.
+_FREE_TO_CHANGE = frozenset((
+    "coco_root", "voc_root", "voc_json", "image_dir", "anno_path", "val_anno_path", "val_data_type", "mindrecord_dir",
+    "mindrecord_shards", "rebuild_mindrecord", "only_create_dataset", "num_parallel_workers", "python_multiprocessing",
+    "train_steps", "pre_trained", "save_checkpoint_epochs", "save_checkpoint_steps", "keep_checkpoint_max", "run_eval",
+    "eval_start_epoch", "eval_interval", "save_best_ckpt", "early_stop_patience", "mode_sink", "log_interval",
+    "max_nonfinite_steps",
+))
+
+
+class Config(BaseModel):
+    """All settings of one run; a family's class replaces the sections it extends."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    model: ModelSection
+    data: DataSection = Field(default_factory=DataSection)
+    train: TrainSection = Field(default_factory=TrainSection)
+    optimizer: OptimizerSection = Field(default_factory=OptimizerSection)
+    eval: EvalSection = Field(default_factory=EvalSection)
+    export: ExportSection = Field(default_factory=ExportSection)
+    runtime: RuntimeSection = Field(default_factory=RuntimeSection)
+    modelarts: ModelArtsSection = Field(default_factory=ModelArtsSection)
+
+    # Keys of the family's old files that mean nothing here, although ALIASES knows the word from other families.
+    dead_in_old_files: ClassVar[dict] = {}
+
+    _sources: dict = PrivateAttr(default_factory=dict)
+
+    @property
+    def sources(self) -> dict:
+        """{key: "file.yaml:12" or "flag --key"} of every value that was given."""
+        return self._sources
+
+    def replace(self, **values) -> "Config":
+        """A checked copy with other values, by key: `config.replace(epoch_size=2)`."""
+        given = [Setting(key, value, "argument") for key, value in values.items()]
+        current = [Setting(key, value, self._sources.get(key, ""))
+                   for section in self.model_dump().values() for key, value in section.items()]
+        return build(type(self), current, given)
+
+    def dump_yaml(self) -> str:
+        """The complete configuration; loading it gives an equal one."""
+        return yaml_text.dump(self.model_dump())
+
+    def write(self, path: Path) -> None:
+        """`dump_yaml` into `path`, whole or not at all."""
+        fresh = path.with_name(path.name + ".new")
+        fresh.write_text(self.dump_yaml(), encoding="utf-8")
+        os.replace(fresh, path)
+
+    def hash(self) -> str:
+        """Fingerprint of what decides the weights after N steps; equal for a run and its continuation."""
+        return hashlib.sha256(json.dumps(self._decisive(), sort_keys=True).encode()).hexdigest()
+
+    def differences(self, other: "Config") -> list:
+        """What `other` has otherwise among the settings that decide the weights: ["lr: 0.05 before, 0.1 now", ...]."""
+        before, now = self._decisive(), other._decisive()
+        return [f"{key}: {before.get(key)} before, {now.get(key)} now" for key in {**before, **now}
+                if before.get(key) != now.get(key)]
+
+    def _decisive(self) -> dict:
+        return {key: value for name, section in self.model_dump().items()
+                if name in ("model", "data", "train", "optimizer")
+                for key, value in section.items() if key not in _FREE_TO_CHANGE}
+
+    def __eq__(self, other):
+        return type(self) is type(other) and self.model_dump() == other.model_dump()
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One value as it was given, before the schema has seen it."""
+
+    name: str
+    value: object
+    source: str                     # "file.yaml:12", "flag --name"
+    section: Optional[str] = None   # the group of the file that it stood in
+    old_file: bool = False
+
+
+SECTIONS = tuple(Config.model_fields)
+
+
+def fields(config_class) -> dict:
+    """{key: (section name, pydantic field)} in the order of the schema."""
+    return {key: (name, field)
+            for name, section in config_class.model_fields.items()
+            for key, field in section.annotation.model_fields.items()}
+
+
+def split_flags(argv: Iterable[str]) -> list:
+    """`--key value`, `--key=value` and bare `--key` (true) as a list of Settings; raises UsageError on anything else.
+
+    A later flag replaces an earlier one of the same name, so that launchers can append "$@".
+    """
+    settings, waiting = {}, None
+    for token in argv:
+        if token.startswith("--"):
+            name, equals, text = token[2:].partition("=")
+            name = name.replace("-", "_")
+            settings[name] = Setting(name, text if equals else "true", f"flag --{name}")
+            waiting = None if equals else name
+        elif waiting:
+            settings[waiting] = Setting(waiting, token, f"flag --{waiting}")
+            waiting = None
+        else:
+            raise UsageError(f"unexpected argument '{token}'; settings are given as --key value (see --help)")
+    return list(settings.values())
+
+
+def read_file(path) -> list:
+    """The settings of a YAML file: one document in sections, or a flat file of the old zoo (values, help, choices).
+
+    Raises ConfigError that names file and line.
+    """
+    path = Path(path)
+    documents, lines = yaml_text.read(path)
+    if not documents or not isinstance(documents[0], dict):
+        raise ConfigError(f"{path}: no settings found; expected sections such as 'model:' with one key per line")
+    if len(documents) > 3 or not all(isinstance(document, dict) for document in documents):
+        raise ConfigError(f"{path}: expected one document, or the two or three of an old zoo file "
+                          f"(values, help, choices); found {len(documents)}")
+    settings = []
+    for name, value in documents[0].items():
+        if name in SECTIONS:
+            if not isinstance(value, dict):
+                raise ConfigError(f"{path}:{lines[name]}: '{name}' is a section and needs its keys below it, "
+                                  f"found {value!r}")
+            settings += [Setting(key, item, f"{path}:{lines[key]}", section=name) for key, item in value.items()]
+        else:
+            settings.append(Setting(name, value, f"{path}:{lines[name]}", old_file=True))
+    return settings
+
+
+def build(config_class, file_settings: list, flag_settings: list) -> Config:
+    """The checked configuration; flags win over the file. Raises ConfigError naming the source of what is wrong.
+
+    Keys that mean nothing any more are named in one warning on standard error.
+    """
+    known, dead, values = fields(config_class), {}, {}
+    for settings in (file_settings, flag_settings):
+        values.update(_translate(settings, known, config_class.dead_in_old_files, dead))
+    if dead:
+        reasons = "; ".join(f"{name} ({reason})" for name, reason in sorted(dead.items()))
+        print(f"warning: ignored settings that have no meaning here: {reasons}", file=sys.stderr)
+    nested = {section: {} for section in SECTIONS}
+    for key, setting in values.items():
+        nested[known[key][0]][key] = setting.value
+    try:
+        config = config_class.model_validate(nested)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(item, values, known) for item in error.errors()[:10])) from None
+    config._sources.update({key: setting.source for key, setting in values.items() if setting.source})
+    return config
+
+
+def _translate(settings: list, known: dict, dead_in_old_files: dict, dead: dict) -> dict:
+    """{key: Setting} under today's names; adds ignored names with their reasons to `dead`."""
+    found = {}
+    for setting in settings:
+        name = setting.name
+        if name not in known and name in DEAD_KEYS:
+            dead[name] = DEAD_KEYS[name]
+            continue
+        if setting.old_file and name in dead_in_old_files:
+            dead[name] = dead_in_old_files[name]
+            continue
+        key, value = _current_name(setting, known)
+        if isinstance(value, str) and _EXPRESSION.match(value):
+            raise ConfigError(f"{setting.source}: {name} holds the Python expression {value!r}; expressions are not "
+                              "evaluated, write the plain value (a number, a text or a list)")
+        setting = Setting(name, value, setting.source)
+        earlier = found.setdefault(key, setting)
+        if earlier.value in ("", None):     # an old file lists every spelling and leaves the unused ones empty
+            found[key] = setting
+        elif value not in ("", None) and value != earlier.value:
+            raise ConfigError(f"{setting.source}: {name} = {value!r} contradicts {earlier.name} = {earlier.value!r} "
+                              f"({earlier.source}); both mean {key}, give one of them")
+    return found
+
+
+def _current_name(setting: Setting, known: dict) -> tuple:
+    """(key, value) of a setting whose name may be an old spelling."""
+    name, value = setting.name, setting.value
+    if name in known:
+        section = known[name][0]
+        if setting.section not in (None, section):
+            raise ConfigError(f"{setting.source}: {name} belongs in section '{section}', not '{setting.section}'")
+        return name, value
+    if ALIASES.get(name) in known:
+        return ALIASES[name], value
+    if name in SWITCHES:
+        key, positions = SWITCHES[name]
+        position = from_text(value, bool) if isinstance(value, str) else value
+        if not isinstance(position, bool):
+            raise ConfigError(f"{setting.source}: {name} = {value!r}; expected true | false")
+        return key, positions[position]
+    nearest = difflib.get_close_matches(name, [*known, *ALIASES, *SWITCHES, "config_path"], n=1, cutoff=0.5)
+    hint = f"; did you mean {nearest[0]}?" if nearest else "; --help lists all keys"
+    raise ConfigError(f"{setting.source}: unknown key '{name}'{hint}")
+
+
+def _explain(error: dict, values: dict, known: dict) -> str:
+    """One schema error in words: source, key, value, what is expected."""
+    section, *rest = error["loc"]
+    if not rest:
+        return f"section {section}: {_reason(error)}"
+    key = rest[0]
+    expected = type_name(known[key][1].annotation)
+    if key not in values:
+        return f"{key} is required (section {section}, {expected}); add it to the YAML file or give --{key}"
+    value = repr(values[key].value)
+    shown = value if len(value) <= 80 else value[:77] + "..."
+    return f"{values[key].source}: {values[key].name} = {shown}: {_reason(error)}; expected {expected}"
+
+
+def _reason(error: dict) -> str:
+    message = error["msg"]
+    prefix = "Value error, "
+    return message[len(prefix):] if message.startswith(prefix) else message[:1].lower() + message[1:]
+
+

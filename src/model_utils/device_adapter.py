@@ -1,0 +1,102 @@
+"""The device of this process and its place among the others. Nothing happens on import."""
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from src.errors import UsageError
+from src.model_utils.local_adapter import get_device_id, get_device_num, get_rank_id, is_scheduler, names_device
+
+_device = None
+
+
+@dataclass(frozen=True)
+class Process:
+    """This process in the job: rank of size, on one device of its host."""
+
+    rank: int
+    size: int
+    device_id: int
+
+
+def this_process(runtime, environ: Mapping = os.environ) -> Process:
+    """The place of this process; the launcher's environment wins over the keys of the configuration.
+
+    Raises UsageError where rank and size contradict each other or the configuration.
+    """
+    device_id = get_device_id(environ) if names_device(environ) else runtime.device_id
+    launched = get_device_num(environ)
+    if not runtime.run_distribute:
+        if launched > 1 and not is_scheduler(environ):
+            raise UsageError(f"the environment (MS_WORKER_NUM, OMPI_COMM_WORLD_SIZE or RANK_SIZE) says that {launched} "
+                             "processes were started, but run_distribute is false and each would do the whole work; "
+                             "add --run_distribute True, or unset the variable")
+        return Process(0, 1, device_id)
+    size = launched if launched > 1 else runtime.device_num
+    rank = get_rank_id(environ) if launched > 1 else runtime.rank_id
+    if rank >= size:
+        raise UsageError(f"rank {rank} does not exist in a job of {size} processes; check RANK_ID and RANK_SIZE, "
+                         "or --rank_id and --device_num")
+    return Process(rank, size, device_id)
+
+
+def set_device(runtime) -> None:
+    """Choose the device, graph mode and deterministic operators for this process.
+
+    A second call for the same device does nothing; for another one it raises UsageError, because MindSpore takes
+    the device once per process.
+    """
+    global _device
+    wanted = (runtime.device_target, this_process(runtime).device_id)
+    if _device == wanted:
+        return
+    if _device is not None:
+        raise UsageError(f"this process already works on {_device[0]} {_device[1]} and cannot change to "
+                         f"{wanted[0]} {wanted[1]}; start another process")
+    import mindspore as ms
+
+    try:
+        ms.set_device(*wanted)
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0].split(". ")[0]
+        raise UsageError(f"MindSpore {ms.__version__} cannot use {wanted[0]} device {wanted[1]}: {reason}; install "
+                         "the build for this device or give --device_target CPU") from None
+    _device = wanted
+    ms.set_context(mode=ms.GRAPH_MODE)
+    # Exact resume is promised; operators that add in changing order would break it.
+    ms.set_deterministic(True)
+    if runtime.device_target == "CPU":
+        if runtime.runtime_num_threads:
+            ms.device_context.cpu.op_tuning.threads_num(runtime.runtime_num_threads)
+        warning = slow_cpu_warning(ms.__version__)
+        if warning:
+            print(f"warning: {warning}", file=sys.stderr)
+
+
+def slow_cpu_warning(version: str) -> str:
+    """A sentence for the MindSpore versions whose convolutions are slow on a CPU; empty for the others."""
+    if tuple(int(part) for part in version.split(".")[:2]) < (2, 9):
+        return ""
+    return (f"on a CPU, MindSpore {version} computes convolutions 40 to 130 times slower than 2.8.0 (from 2.9 on they "
+            "land in oneDNN's reference kernels); install mindspore==2.8.0 for CPU work")
+
+
+def init_distributed(runtime) -> Process:
+    """Join the other processes when run_distribute is set; call after `set_device`. Returns the place in the job.
+
+    In msrun's scheduler process this call serves the others and ends the process.
+    """
+    if not runtime.run_distribute:
+        return this_process(runtime)
+    import mindspore as ms
+    from mindspore import communication
+
+    communication.init()
+    process = Process(communication.get_rank(), communication.get_group_size(), this_process(runtime).device_id)
+    ms.set_auto_parallel_context(parallel_mode=ms.ParallelMode.DATA_PARALLEL, gradients_mean=True,
+                                 device_num=process.size)
+    if runtime.device_target == "Ascend" and runtime.all_reduce_fusion_config:
+        ms.set_auto_parallel_context(all_reduce_fusion_config=runtime.all_reduce_fusion_config)
+    return process

@@ -1,0 +1,52 @@
+"""Spellings of the old model zoo: what they are called here, and which of them mean nothing any more."""
+from __future__ import annotations
+
+# old spelling -> key
+ALIASES = {
+    # the model file: every folder of the zoo had its own word for it
+    "checkpoint_path": "checkpoint_file_path",
+    "checkpoint_file": "checkpoint_file_path",
+    "ckpt_file": "checkpoint_file_path",
+    "ckpt_path": "checkpoint_file_path",
+    "load_checkpoint_path": "checkpoint_file_path",
+    "export_load_ckpt": "checkpoint_file_path",
+    "model_path": "checkpoint_file_path",
+    "image_path": "img_path",
+    "predict_dir": "img_path",
+    "instance_set": "instances_set",
+    "coco_data_dir": "coco_root",
+    "coco_classes": "classes",
+    "num_gts": "max_gt",
+    "max_objs": "max_gt",
+    "max_instance_count": "max_gt",
+    "loss_scale_value": "loss_scale",
+    "pretrain_epoch_size": "pre_trained_epoch_size",
+    "save_checkpoint_num": "keep_checkpoint_max",
+    "interval": "eval_interval",
+    "test_batch_size": "eval_batch_size",
+    "export_format": "file_format",
+    "export_name": "file_name",
+    "distribute": "run_distribute",
+    "need_profiler": "enable_profiling",
+}
+
+# old switch -> (key, value for each position)
+SWITCHES = {
+    "use_global_norm": ("grad_clip_norm", {True: 1.0, False: 0.0}),
+    "dataset_sink_mode": ("mode_sink", {True: "sink", False: "normal"}),
+    "enable_data_sink": ("mode_sink", {True: "sink", False: "normal"}),
+}
+
+# old key -> why it is not needed
+DEAD_KEYS = {
+    "global_step": "was never read",
+    "save_checkpoint": "checkpoints are always written",
+    "enable_save_ckpt": "checkpoints are always written",
+    "save_checkpoint_path": "checkpoints are in the run folder, output_path",
+    "profiler_path": "profiles are in the run folder, output_path",
+    "data_sink_steps": "the trainer chooses the sink size",
+    "sink_size": "the trainer chooses the sink size",
+    "buffer_size": "training data are always shuffled",
+    "do_shuffle": "training data are always shuffled",
+    "log_summary": "metrics.jsonl and the curves are always written",
+}

@@ -1,0 +1,226 @@
+"""The settings that all families share, by section, typed and described.
+
+A key's name is unique over all sections, so that on the command line every key is a flag. Families extend the
+sections in their own config.py. Text is read the same way wherever it comes from (flag or file): see `from_text`.
+"""
+import types
+from typing import Dict, List, Literal, Optional, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from src.errors import ConfigError
+from src.model_utils import yaml_text
+
+MAX_DIGITS = 25     # a longer number is a mistake, and a YAML file could not give it back
+_UNIONS = (Union, getattr(types, "UnionType", Union))
+_BOOLS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+
+
+def without_none(annotation):
+    """(type, may be None) of an annotation such as Optional[int]."""
+    if get_origin(annotation) in _UNIONS:
+        inner = [item for item in get_args(annotation) if item is not type(None)]
+        return inner[0], True
+    return annotation, False
+
+
+def type_name(annotation) -> str:
+    """The type as a reader of the help wants it: "int", "list of float", "coco | voc | other", "str or none"."""
+    inner, optional = without_none(annotation)
+    origin, arguments = get_origin(inner), get_args(inner)
+    if origin is list:
+        name = f"list of {type_name(arguments[0])}"
+    elif origin is dict:
+        name = f"{type_name(arguments[0])}={type_name(arguments[1])}, ..."
+    elif origin is Literal:
+        name = " | ".join(str(choice) for choice in arguments)
+    else:
+        name = "true | false" if inner is bool else inner.__name__
+    return f"{name} or none" if optional else name
+
+
+def from_text(text: str, annotation):
+    """The value that `text` stands for when the type is `annotation`; text that fits no rule comes back unchanged,
+    for the schema to refuse.
+
+    Lists are `300,300` or `[300, 300]`, dictionaries `a=b,c=d` or `{a: b}`; none, null and nothing are None where
+    None is allowed; choices and booleans do not depend on case.
+    """
+    inner, optional = without_none(annotation)
+    origin, arguments, word = get_origin(inner), get_args(inner), text.strip()
+    if optional and word.lower() in ("", "none", "null"):
+        return None
+    if inner is bool:
+        return _BOOLS.get(word.lower(), text)
+    if inner in (int, float):
+        try:
+            return inner(word) if len(word) <= MAX_DIGITS else text
+        except ValueError:
+            return text
+    if origin is Literal:
+        return next((choice for choice in arguments if str(choice).lower() == word.lower()), text)
+    if origin in (list, dict) and word[:1] in ("[", "{"):
+        documents, _ = yaml_text.parse(word, word)
+        return documents[0]
+    parts = [part.strip() for part in word.split(",")] if word else []
+    if origin is list:
+        return [from_text(part, arguments[0]) for part in parts]
+    if origin is dict and all("=" in part for part in parts):
+        pairs = (part.split("=", 1) for part in parts)
+        return {key.strip(): from_text(value, arguments[1]) for key, value in pairs}
+    return text
+
+
+class Section(BaseModel):
+    """A group of settings: nothing unknown, nothing converted silently, nothing changed after loading."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, protected_namespaces=(),
+                              validate_default=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _read_text(cls, value, info):
+        if not isinstance(value, str):
+            return value
+        try:
+            return from_text(value, cls.model_fields[info.field_name].annotation)
+        except ConfigError:
+            raise ValueError("the brackets cannot be read") from None
+
+
+class ModelSection(Section):
+    """The network."""
+
+    model_name: str = Field(description="detector, one of the names that --help lists")
+    use_float16: bool = Field(False, description="compute in float16 on Ascend and GPU; a CPU always uses float32")
+
+
+class DataSection(Section):
+    """Where annotations and pictures are, how they are checked, stored and read."""
+
+    dataset: Literal["coco", "voc", "other"] = Field(
+        "coco", description="annotation format: COCO json, Pascal VOC xml, other = TXT rows")
+    coco_root: str = Field("data/coco", description="COCO folder: holds the picture folders and the annotations")
+    train_data_type: str = Field("train2017", description="COCO: picture folder and annotation suffix for training")
+    val_data_type: str = Field("val2017", description="COCO: picture folder and annotation suffix for evaluation")
+    instances_set: str = Field(
+        "annotations/instances_{}.json", description="COCO: annotation file in coco_root, {} = the data type")
+    voc_root: str = Field(
+        "data/voc", description="VOC folder: Annotations, JPEGImages, ImageSets, or the zoo's train/ and eval/")
+    voc_json: str = Field(
+        "annotations/voc_instances_val.json", description="VOC: COCO-style json of the evaluation set, in voc_root")
+    image_dir: Optional[str] = Field(None, description="TXT: folder that the picture paths of the rows start from")
+    anno_path: Optional[str] = Field(None, description="TXT: rows `path x1,y1,x2,y2,class[,is_crowd] ...`, training")
+    val_anno_path: Optional[str] = Field(None, description="TXT: rows for evaluation")
+    classes: Optional[List[str]] = Field(
+        None, description="class names; none = those of the annotations; a leading 'background' is left out")
+    num_classes: Optional[int] = Field(
+        None, ge=1, description="expected number of classes, with or without background; a mismatch is an error")
+    mindrecord_dir: str = Field("MindRecord_COCO", description="folder of the MindRecord files")
+    mindrecord_shards: int = Field(8, ge=1, le=1000, description="number of MindRecord files per split")
+    rebuild_mindrecord: bool = Field(False, description="write the MindRecord files anew even when they are current")
+    only_create_dataset: bool = Field(False, description="write the MindRecord files and stop")
+    audit_policy: Dict[str, Literal["error", "drop", "repair", "keep"]] = Field(
+        default_factory=dict, description="what to do per kind of defect; kinds not named keep the audit's default")
+    max_image_pixels: int = Field(100_000_000, ge=1, description="largest picture accepted, width x height")
+    max_gt: Optional[int] = Field(
+        None, ge=1, description="rows that ground truth is padded to; none = the most objects in one picture")
+    keep_empty_images: bool = Field(False, description="train also on pictures without objects")
+    num_parallel_workers: Optional[int] = Field(None, ge=1, description="loader workers; none = number of cores")
+    python_multiprocessing: bool = Field(True, description="loader workers are processes, not threads")
+
+
+class TrainSection(Section):
+    """Length of the training, start weights, checkpoints, evaluation while training."""
+
+    epoch_size: int = Field(500, ge=1, description="passes over the training data")
+    batch_size: int = Field(32, ge=1, description="pictures per step and device")
+    train_steps: int = Field(-1, ge=-1, description="stop after so many steps; -1 = all of epoch_size")
+    seed: int = Field(1, ge=0, le=2**32 - 1, description="seed of initial weights, order and augmentation")
+    pre_trained: Optional[str] = Field(None, description="checkpoint that training starts from")
+    pre_trained_epoch_size: int = Field(0, ge=0, description="epochs that pre_trained has behind it; the learning "
+                                        "rate goes on from there")
+    filter_weight: bool = Field(False, description="transfer training: leave out the parameters of "
+                                "checkpoint_filter_list when loading pre_trained")
+    freeze_layer: Literal["none", "backbone"] = Field("none", description="part of the network that is not trained")
+    save_checkpoint_epochs: int = Field(10, ge=1, description="epochs between checkpoints")
+    save_checkpoint_steps: Optional[int] = Field(None, ge=1, description="steps between checkpoints, instead of epochs")
+    keep_checkpoint_max: int = Field(10, ge=1, description="checkpoints kept; older ones are removed")
+    run_eval: bool = Field(False, description="evaluate while training")
+    eval_start_epoch: int = Field(40, ge=1, description="first epoch that is followed by an evaluation")
+    eval_interval: int = Field(1, ge=1, description="epochs between evaluations")
+    save_best_ckpt: bool = Field(True, description="keep the checkpoint with the best AP (needs run_eval)")
+    early_stop_patience: int = Field(0, ge=0, description="stop after so many evaluations without progress; 0 = off")
+    accumulation_steps: int = Field(1, ge=1, description="batches whose gradients make one optimizer step")
+    ema_decay: float = Field(0.0, ge=0, lt=1, description="decay of the averaged weights per step; 0 = off")
+    max_nonfinite_steps: int = Field(10, ge=1, description="stop after so many non-finite losses in a row")
+    mode_sink: Literal["sink", "normal"] = Field("sink", description="sink = feed Ascend and GPU through the device "
+                                                 "queue; a CPU always takes the normal path")
+    log_interval: int = Field(1, ge=1, description="steps between log lines")
+
+
+class OptimizerSection(Section):
+    """What every family's optimizer knows; learning-rate keys are the families' own."""
+
+    momentum: float = Field(0.9, ge=0, lt=1, description="momentum of the optimizer")
+    weight_decay: float = Field(0.0, ge=0, description="L2 decay of weights and biases; beta and gamma never decay")
+    loss_scale: float = Field(1024, gt=0, description="factor on the loss before the gradient; a CPU uses 1")
+    dynamic_loss_scale: bool = Field(False, description="halve the scale on overflow, double it after a quiet time")
+    grad_clip_norm: float = Field(0.0, ge=0, description="largest global norm of the gradients; 0 = no clipping")
+    base_batch_size: Optional[int] = Field(None, ge=1, description="batch over all devices that the learning rate is "
+                                           "meant for; it is scaled linearly to the actual one; none = not scaled")
+
+
+class EvalSection(Section):
+    """Evaluation and prediction."""
+
+    checkpoint_file_path: Optional[str] = Field(
+        None, description="model to evaluate, export or predict with: .ckpt, .mindir or .onnx")
+    img_path: Optional[str] = Field(None, description="prediction: a picture, a folder or a list file")
+    result_path: Optional[str] = Field(None, description="folder of the results; none = the run folder")
+    eval_split: Literal["train", "val", "test"] = Field("val", description="part of the data that is evaluated")
+    eval_batch_size: int = Field(1, ge=1, description="pictures per evaluation step")
+    drop: bool = Field(False, description="postprocess.py: skip pictures that the annotations do not name")
+    metric_backend: Literal["auto", "pycocotools", "faster_coco_eval"] = Field(
+        "auto", description="COCO metric library; auto = faster_coco_eval when installed")
+    report: bool = Field(True, description="write report.html")
+    report_score_threshold: float = Field(0.3, ge=0, le=1, description="scores below are not drawn or counted in the "
+                                          "report's confusion matrix")
+
+
+class ExportSection(Section):
+    """Files for deployment."""
+
+    file_name: str = Field("detector", description="name of the exported file, without ending")
+    file_format: Literal["MINDIR", "ONNX", "AIR"] = Field("MINDIR", description="format; AIR needs an Ascend")
+    export_batch_size: int = Field(1, ge=1, description="pictures per call of the exported model")
+
+
+class RuntimeSection(Section):
+    """Device, processes, folders."""
+
+    device_target: Literal["Ascend", "GPU", "CPU"] = Field("CPU", description="where the network runs")
+    device_id: int = Field(0, ge=0, description="device on this host; launchers set it through the environment")
+    device_num: int = Field(1, ge=1, description="devices in the job; launchers set it through the environment")
+    rank_id: int = Field(0, ge=0, description="number of this process; launchers set it through the environment")
+    run_distribute: bool = Field(False, description="data parallel over device_num devices")
+    all_reduce_fusion_config: List[int] = Field(
+        default_factory=list, description="Ascend: parameter indices that split the gradient all-reduce")
+    runtime_num_threads: Optional[int] = Field(None, ge=1, description="CPU threads of an operator; none = all cores")
+    enable_profiling: bool = Field(False, description="write a MindSpore profile of the run")
+    output_path: Optional[str] = Field(None, description="run folder; none = runs/<model>/<time>")
+    resume: bool = Field(False, description="continue the run in output_path from its last state")
+    verbose: bool = Field(False, description="show MindSpore's own messages and full stack traces")
+
+
+class ModelArtsSection(Section):
+    """Huawei Cloud ModelArts."""
+
+    enable_modelarts: bool = Field(False, description="copy data in and results out as ModelArts expects it")
+    data_url: Optional[str] = Field(None, description="data set in object storage")
+    train_url: Optional[str] = Field(None, description="object storage that output_path is copied to")
+    checkpoint_url: Optional[str] = Field(None, description="checkpoint in object storage")
+    data_path: str = Field("/cache/data", description="local folder that data_url is copied to")
+    load_path: str = Field("/cache/checkpoint_path", description="local folder that checkpoint_url is copied to")
+    modelarts_dataset_unzip_name: Optional[str] = Field(None, description="archive in data_path to unpack, no ending")
+    need_modelarts_dataset_unzip: bool = Field(False, description="unpack modelarts_dataset_unzip_name")

@@ -1,0 +1,21 @@
+"""Element-wise losses, not reduced: who sums them and by what they are divided is the detector's business."""
+from __future__ import annotations
+
+from mindspore import Tensor, ops
+
+
+def sigmoid_focal_loss(logits: Tensor, targets: Tensor, alpha: float, gamma: float) -> Tensor:
+    """Focal loss on sigmoid outputs (Lin et al. 2017, equation 5); logits and 0/1 targets of one shape."""
+    probability = ops.sigmoid(logits)
+    # max(x, 0) - x t + log(1 + exp(-|x|)): the cross entropy without overflow.
+    cross_entropy = ops.relu(logits) - logits * targets + ops.log1p(ops.exp(-ops.abs(logits)))
+    missed = targets * (1 - probability) + (1 - targets) * probability
+    weight = targets * alpha + (1 - targets) * (1 - alpha)
+    focus = missed * missed if gamma == 2 else ops.pow(missed, gamma)
+    return weight * focus * cross_entropy
+
+
+def smooth_l1_loss(predictions: Tensor, targets: Tensor, beta: float = 1.0) -> Tensor:
+    """0.5 d^2 / beta below beta, |d| - beta / 2 above (Girshick 2015, equation 3)."""
+    distance = ops.abs(predictions - targets)
+    return ops.where(distance < beta, 0.5 / beta * distance * distance, distance - 0.5 * beta)

@@ -1,0 +1,61 @@
+"""Non-maximum suppression on numpy arrays."""
+from __future__ import annotations
+
+import numpy as np
+
+
+def classwise_nms(boxes: np.ndarray, scores: np.ndarray, min_score: float, iou_threshold: float,
+                  max_per_class: int) -> tuple:
+    """Greedy suppression within each class, all classes at once; classes share their boxes, as in SSD.
+
+    boxes: (N, 4) corners in pixels. scores: (N, C). A box counts for a class above min_score, and is suppressed by a
+    better one of the class when their overlap is above iou_threshold; the best max_per_class of a class are kept.
+    Overlaps use the "+1 pixel" convention the old zoo evaluated with.
+    Returns (box index (K,), class (K,)), class by class, best first.
+
+    One step picks the best remaining box of every class; the overlap of all pairs is computed once, since the boxes
+    are the same for each class: 100 steps on (C, N) arrays instead of C x 100 steps on N.
+    """
+    candidates = np.flatnonzero((scores > min_score).any(axis=1))
+    classes = np.flatnonzero((scores > min_score).any(axis=0))
+    if not len(candidates):
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    allowed = ~_overlapping(boxes[candidates], iou_threshold)
+    np.fill_diagonal(allowed, False)
+    remaining = np.ascontiguousarray(scores[np.ix_(candidates, classes)].T, dtype=np.float32)
+    remaining[remaining <= min_score] = -np.inf
+    rows = np.arange(len(classes))
+    picked_class, picked_box, picked_rank = [], [], []
+    for rank in range(max_per_class):
+        best = remaining.argmax(axis=1)
+        found = remaining[rows, best] > -np.inf
+        if not found.all():
+            remaining, rows, best, classes = remaining[found], rows[:found.sum()], best[found], classes[found]
+            if not len(rows):
+                break
+        picked_class.append(classes)
+        picked_box.append(candidates[best])
+        picked_rank.append(np.full(len(rows), rank))
+        np.copyto(remaining, -np.inf, where=~allowed[best])
+    picked_class, picked_box = np.concatenate(picked_class), np.concatenate(picked_box)
+    order = np.lexsort((np.concatenate(picked_rank), picked_class))
+    return picked_box[order], picked_class[order]
+
+
+def _overlapping(boxes: np.ndarray, threshold: float) -> np.ndarray:
+    """(N, N) bool: IoU of the pair above the threshold, with one pixel added to each side."""
+    boxes = boxes.astype(np.float32)
+    low, high = boxes[:, :2], boxes[:, 2:] + 1
+    height = np.minimum(high[:, None, 0], high[None, :, 0])
+    height -= np.maximum(low[:, None, 0], low[None, :, 0])
+    np.maximum(height, 0, out=height)
+    inter = np.minimum(high[:, None, 1], high[None, :, 1])
+    inter -= np.maximum(low[:, None, 1], low[None, :, 1])
+    np.maximum(inter, 0, out=inter)
+    inter *= height
+    areas = np.prod(high - low, axis=1)
+    # inter / (a + b - inter) > t without the division: inter (1 + t) > t (a + b).
+    np.add(areas[:, None], areas[None], out=height)
+    height *= np.float32(threshold)
+    inter *= np.float32(1 + threshold)
+    return inter > height

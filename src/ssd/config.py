@@ -1,0 +1,98 @@
+"""Settings of the SSD family; the defaults are the zoo's ssd300 with MobileNetV2 on COCO."""
+from typing import ClassVar, Dict, List, Optional
+
+from pydantic import Field, field_validator, model_validator
+
+from src.model_utils.config import Config
+from src.model_utils.schema import DataSection, EvalSection, ModelSection, OptimizerSection
+
+
+class SSDModel(ModelSection):
+    """Backbone, feature levels, default boxes, matching, loss."""
+
+    img_shape: List[int] = Field([300, 300], min_length=2, max_length=2, description="network input, height, width")
+    num_ssd_boxes: Optional[int] = Field(None, description="expected number of default boxes; none or -1 = derived")
+    feature_size: Optional[List[int]] = Field(None, description="expected feature map sizes; none = derived")
+    steps: Optional[List[int]] = Field(None, description="pixels between default boxes per level; none = derived "
+                                       "from img_shape")
+    num_default: List[int] = Field([3, 6, 6, 6, 6, 6], description="default boxes per cell and level")
+    extras_in_channels: List[int] = Field([256, 576, 1280, 512, 256, 256], description="input channels per level")
+    extras_out_channels: List[int] = Field([576, 1280, 512, 256, 256, 128], description="output channels per level")
+    extras_strides: List[int] = Field([1, 1, 2, 2, 2, 2], description="stride per level")
+    extras_ratio: List[float] = Field([0.2, 0.2, 0.2, 0.25, 0.5, 0.25], description="hidden channel ratio per level")
+    num_addition_layers: int = Field(4, ge=0, description="FPN: shared convolutions before the predictor")
+    use_anchor_generator: bool = Field(False, description="FPN: default boxes by octave scales")
+    min_scale: float = Field(0.2, gt=0, le=1, description="smallest default box, as a part of the input")
+    max_scale: float = Field(0.95, gt=0, le=1, description="largest default box, as a part of the input")
+    aspect_ratios: List[List[float]] = Field(
+        [[], [2, 3], [2, 3], [2, 3], [2, 3], [2, 3]], description="aspect ratios per level, each with its inverse")
+    prior_scaling: List[float] = Field([0.1, 0.2], min_length=2, max_length=2,
+                                       description="box encoding: factors of centre and size")
+    match_threshold: float = Field(0.5, ge=0, le=1, description="IoU above which a default box is matched")
+    gamma: float = Field(2.0, ge=0, description="focal loss: exponent")
+    alpha: float = Field(0.75, ge=0, le=1, description="focal loss: weight of the positive term")
+    background_loss: bool = Field(True, description="focal loss has a background column, as in the zoo; small data "
+                                  "sets want false")
+    ssd_vgg_bn: bool = Field(False, description="VGG16: batch norm in the backbone")
+    pretrain_vgg_bn: bool = Field(False, description="VGG16: the pretrained backbone has batch norm")
+    feature_extractor_base_param: str = Field("", description="FPN: ImageNet checkpoint of the backbone; the word "
+                                              "none = start without")
+    checkpoint_filter_list: List[str] = Field(
+        ["multi_loc_layers", "multi_cls_layers"], description="parameter names that filter_weight leaves out")
+
+    @field_validator("num_ssd_boxes")
+    @classmethod
+    def _minus_one_is_none(cls, value):
+        return None if value == -1 else value
+
+    @model_validator(mode="after")
+    def _levels_agree(self):
+        names = ("num_default", "extras_in_channels", "extras_out_channels")
+        if not self.use_anchor_generator:
+            names += ("extras_strides", "extras_ratio", "aspect_ratios")
+        counts = {name: len(getattr(self, name)) for name in names}
+        if len(set(counts.values())) > 1:
+            listed = ", ".join(f"{name} {count}" for name, count in counts.items())
+            raise ValueError(f"the lists with one entry per level differ in length: {listed}")
+        return self
+
+
+class SSDData(DataSection):
+    """SSD's training augmentation."""
+
+    flip_prob: float = Field(0.5, ge=0, le=1, description="probability of a horizontal flip")
+    color_jitter: List[float] = Field([0.4, 0.4, 0.4], min_length=3, max_length=3,
+                                      description="largest change of brightness, contrast, saturation; 0 = off")
+    crop_tries: int = Field(50, ge=0, description="attempts at an IoU-constrained crop; 0 = no crop")
+    zoom_out: float = Field(1.0, ge=1, description="largest canvas that half of the pictures are put on, as a factor "
+                            "of their sides, so that objects get smaller; 1 = off, as in the zoo")
+
+
+class SSDOptimizer(OptimizerSection):
+    """Momentum with linear warm-up and cosine decay."""
+
+    lr: float = Field(0.05, gt=0, description="learning rate after the warm-up")
+    lr_init: float = Field(0.001, ge=0, description="learning rate of the first step")
+    lr_end_rate: float = Field(0.001, ge=0, description="last learning rate, as a part of lr")
+    warmup_epochs: float = Field(2, ge=0, description="epochs of linear warm-up")
+    weight_decay: float = Field(0.00015, ge=0, description=OptimizerSection.model_fields["weight_decay"].description)
+
+
+class SSDEval(EvalSection):
+    """Decoding of SSD's outputs."""
+
+    nms_threshold: float = Field(0.6, ge=0, le=1, description="IoU above which the lower-scored box is dropped")
+    min_score: float = Field(0.1, ge=0, le=1, description="scores below are not detections")
+    max_boxes: int = Field(100, ge=1, description="detections kept per class")
+    max_per_image: Optional[int] = Field(None, ge=1, description="detections kept per picture; none = no limit")
+
+
+class SSDConfig(Config):
+    """All settings of one SSD run."""
+
+    model: SSDModel
+    data: SSDData = Field(default_factory=SSDData)
+    optimizer: SSDOptimizer = Field(default_factory=SSDOptimizer)
+    eval: SSDEval = Field(default_factory=SSDEval)
+
+    dead_in_old_files: ClassVar[Dict[str, str]] = {"checkpoint_path": "a folder that was never read"}

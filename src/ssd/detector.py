@@ -1,0 +1,86 @@
+"""The SSD family assembled from a configuration: what the entry points talk to."""
+from __future__ import annotations
+
+from typing import Sequence
+
+import numpy as np
+
+from src.ops.detections import Detections
+from src.ssd.decode import decode
+from src.ssd.legacy import FILTER_NAMES, from_zoo
+from src.ssd.priors import prior_boxes
+from src.ssd.targets import TargetEncoder
+from src.ssd.transforms import MEAN, STD, TrainTransform, eval_input
+
+
+class SSDDetector:
+    """Everything that depends on both the settings and the classes; networks are built when asked for.
+
+    config: SSDConfig. classes: names without background, in label order. Raises ConfigError where settings that are
+    only expectations (num_ssd_boxes, feature_size) are not met.
+    """
+
+    batch_columns = ("image", "deltas", "classes")
+    mindrecord_prefix = "ssd.mindrecord"
+    checkpoint_prefix = "ssd"
+    input_names = ("image",)
+    output_names = ("boxes", "scores")
+    mean, std = MEAN, STD
+    from_zoo = staticmethod(from_zoo)
+
+    def __init__(self, config, classes: Sequence[str]):
+        self.config = config
+        self.classes = tuple(classes)
+        self.priors = prior_boxes(config.model)
+
+    @property
+    def input_shape(self) -> tuple:
+        """Of one picture: channels, height, width."""
+        return (3, *self.config.model.img_shape)
+
+    def train_transform(self) -> TrainTransform:
+        model, data = self.config.model, self.config.data
+        encoder = TargetEncoder(self.priors, model.match_threshold, model.prior_scaling)
+        return TrainTransform(model.img_shape, encoder, flip_prob=data.flip_prob, color_jitter=data.color_jitter,
+                              crop_tries=data.crop_tries, zoom_out=data.zoom_out)
+
+    def network(self):
+        from src.ssd.network import ssd300_mobilenet_v2
+
+        model = self.config.model
+        return ssd300_mobilenet_v2(len(self.classes), model.extras_out_channels, model.extras_ratio,
+                                   model.num_default)
+
+    def inference(self, network):
+        """The Cell that is evaluated and exported: (B, 3, H, W) -> the tensors of output_names."""
+        from src.ssd.network import SSDInference
+
+        return SSDInference(network, self.priors, self.config.model.prior_scaling)
+
+    def loss(self, network):
+        """The Cell that is trained: (images, *batch_columns[1:]) -> losses named by its `parts`."""
+        from src.ssd.loss import SSDLoss
+
+        model = self.config.model
+        return SSDLoss(network, len(self.classes), model.alpha, model.gamma, model.background_loss)
+
+    def filtered_parameters(self) -> tuple:
+        """Beginnings of the parameters that transfer training leaves out, from checkpoint_filter_list."""
+        return tuple(FILTER_NAMES.get(name, name) for name in self.config.model.checkpoint_filter_list)
+
+    def preprocess(self, image: np.ndarray) -> tuple:
+        """Decoded picture -> (network input (3, H, W), geometry for `postprocess`)."""
+        return eval_input(image, self.config.model.img_shape), image.shape[:2]
+
+    def postprocess(self, outputs: Sequence[np.ndarray], geometry: tuple) -> Detections:
+        """Outputs of one picture, without the batch axis -> its detections."""
+        settings = self.config.eval
+        return decode(*outputs, geometry, min_score=settings.min_score, nms_threshold=settings.nms_threshold,
+                      max_boxes=settings.max_boxes, max_per_image=settings.max_per_image)
+
+    def sidecar(self) -> dict:
+        """What somebody who runs the exported file needs to know about its input."""
+        return {"input": {"layout": "NCHW", "channels": "RGB", "height": self.input_shape[1],
+                          "width": self.input_shape[2], "keep_ratio": False,
+                          "mean": self.mean.tolist(), "std": self.std.tolist()},
+                "boxes": "y1, x1, y2, x2 relative to the picture", "scores": "column 0 is background"}

@@ -1,0 +1,127 @@
+"""Sample -> network input of SSD (section 2.2, "Data augmentation"), in numpy.
+
+Pictures stay uint8 until the device normalises them: moving float32 would cost more than all of the augmentation.
+Boxes in this module are y1, x1, y2, x2 in pixels, float32, as SSD encodes them.
+"""
+from __future__ import annotations
+
+from typing import Sequence
+
+import cv2
+import numpy as np
+
+from src.ops.boxes import box_iou
+from src.ssd.targets import TargetEncoder
+
+MEAN = np.array([0.485, 0.456, 0.406], np.float32) * 255
+STD = np.array([0.229, 0.224, 0.225], np.float32) * 255
+CROP_OVERLAPS = (None, 0.1, 0.3, 0.5, 0.7, 0.9)
+GRAY = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+class TrainTransform:
+    """Crop, resize, flip and colour of one picture, and its targets.
+
+    Returns "image" (H, W, 3) uint8, "deltas" (N, 4) float32 and "classes" (N,) int32; crowds are nobody's target.
+    """
+
+    def __init__(self, image_size: Sequence[int], encoder: TargetEncoder, *, flip_prob: float = 0.5,
+                 color_jitter: Sequence[float] = (0.4, 0.4, 0.4), crop_tries: int = 50, zoom_out: float = 1.0):
+        self.image_size = tuple(image_size)
+        self.encoder = encoder
+        self.flip_prob = flip_prob
+        self.color_jitter = tuple(color_jitter)
+        self.crop_tries = crop_tries
+        self.zoom_out = zoom_out
+
+    def __call__(self, image: np.ndarray, target: dict, rng: np.random.Generator) -> dict:
+        real = ~target["crowd"]
+        boxes, labels = target["boxes"][real][:, [1, 0, 3, 2]].astype(np.float32), target["labels"][real]
+        if self.zoom_out > 1 and rng.random() < 0.5:
+            image, boxes = zoom_out(image, boxes, self.zoom_out, rng)
+        image, boxes, kept = random_crop(image, boxes, rng, self.crop_tries)
+        labels = labels[kept]
+        height, width = image.shape[:2]
+        image = resize(image, self.image_size)
+        boxes = boxes / np.array([height, width, height, width], np.float32)
+        if rng.random() < self.flip_prob:
+            image = cv2.flip(image, 1)
+            boxes = np.stack([boxes[:, 0], 1 - boxes[:, 3], boxes[:, 2], 1 - boxes[:, 1]], axis=1)
+        image = adjust_color(image, self.color_jitter, rng)
+        deltas, classes = self.encoder(boxes, labels)
+        return {"image": image, "deltas": deltas, "classes": classes}
+
+
+def eval_input(image: np.ndarray, image_size: Sequence[int]) -> np.ndarray:
+    """RGB picture (h, w, 3) uint8 -> network input (3, H, W) float32."""
+    return normalize(resize(image, image_size))
+
+
+def resize(image: np.ndarray, image_size: Sequence[int]) -> np.ndarray:
+    """To (height, width) without keeping the ratio, as uint8: bit for bit what the C++ application computes."""
+    return cv2.resize(image, (image_size[1], image_size[0]), interpolation=cv2.INTER_LINEAR)
+
+
+def normalize(image: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8 RGB -> (3, H, W) float32 with the mean and spread of ImageNet."""
+    return np.ascontiguousarray(((image.astype(np.float32) - MEAN) / STD).transpose(2, 0, 1))
+
+
+def random_crop(image: np.ndarray, boxes: np.ndarray, rng, tries: int = 50) -> tuple:
+    """A random part of the picture that overlaps the objects by a randomly drawn amount.
+
+    Returns the picture, the boxes whose centre lies in it, clipped, and their indices. Keeps the old zoo's rule: a
+    part is refused only if its smallest overlap is below the amount and its largest is above the amount + 0.2.
+    """
+    everything = np.arange(len(boxes))
+    min_overlap = rng.choice(CROP_OVERLAPS)
+    if min_overlap is None or not len(boxes):
+        return image, boxes, everything
+    height, width = image.shape[:2]
+    centers = (boxes[:, :2] + boxes[:, 2:]) / 2
+    for _ in range(tries):
+        crop_width = (0.3 + 0.7 * rng.random()) * width
+        crop_height = (0.3 + 0.7 * rng.random()) * height
+        if not 0.5 <= crop_height / crop_width <= 2:
+            continue
+        left = rng.random() * (width - crop_width)
+        top = rng.random() * (height - crop_height)
+        part = np.array([int(top), int(left), int(top + crop_height), int(left + crop_width)])
+        overlaps = box_iou(boxes, part[None].astype(np.float32))[:, 0]
+        touched = overlaps > 0
+        if not touched.any():
+            continue
+        if overlaps[touched].min() < min_overlap and overlaps[touched].max() > min_overlap + 0.2:
+            continue
+        inside = ((part[:2] < centers) & (centers < part[2:])).all(axis=1) & touched
+        if not inside.any():
+            continue
+        origin = np.tile(part[:2], 2)
+        clipped = np.clip(boxes[inside], origin, np.tile(part[2:], 2)) - origin
+        return image[part[0]:part[2], part[1]:part[3]], clipped.astype(np.float32), np.flatnonzero(inside)
+    return image, boxes, everything
+
+
+def zoom_out(image: np.ndarray, boxes: np.ndarray, largest: float, rng) -> tuple:
+    """The picture at a random place on a canvas up to `largest` times its sides, filled with the mean colour."""
+    height, width = image.shape[:2]
+    ratio = 1 + (largest - 1) * rng.random()
+    rows, columns = int(height * ratio), int(width * ratio)
+    top, left = int(rng.random() * (rows - height)), int(rng.random() * (columns - width))
+    canvas = np.empty((rows, columns, 3), np.uint8)
+    canvas[:] = MEAN.round()
+    canvas[top:top + height, left:left + width] = image
+    return canvas, boxes + np.array([top, left, top, left], np.float32)
+
+
+def adjust_color(image: np.ndarray, strengths: Sequence[float], rng) -> np.ndarray:
+    """Brightness, contrast and saturation, each times a factor drawn from 1 - strength to 1 + strength."""
+    brightness, contrast, saturation = (1 + strength * (2 * rng.random() - 1) for strength in strengths)
+    # Brightness and contrast are one line per value (a table), the mean being that of the brightened picture.
+    values = np.arange(256, dtype=np.float32)
+    bright = np.clip(values * brightness, 0, 255)
+    mean = float(bright[np.dot(image.reshape(-1, 3)[::7], GRAY).astype(np.uint8)].mean())
+    table = np.clip(contrast * bright + (1 - contrast) * mean, 0, 255).round().astype(np.uint8)
+    image = cv2.LUT(image, table)
+    gray = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    return cv2.addWeighted(image, saturation, gray, 1 - saturation, 0)

@@ -1,0 +1,140 @@
+"""load_split, the checks around it, and how records go back into COCO's form."""
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from src.data.annotations import AnnotationSet, check_num_classes, inside, load_split, to_coco
+from src.data.records import LabelledBox, image_ids, make_record
+from src.errors import ConfigError, UsageError
+
+SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
+
+
+def data_section(**settings):
+    defaults = dict(dataset="coco", coco_root="", train_data_type="train2017", val_data_type="val2017",
+                    instances_set="annotations/instances_{}.json", voc_root="", image_dir="", anno_path="",
+                    val_anno_path="", classes=None, num_classes=None)
+    return SimpleNamespace(**{**defaults, **settings})
+
+
+def needs(folder):
+    return pytest.mark.skipif(not folder.is_dir(), reason=f"{folder} is not here")
+
+
+@needs(SHARED / "bccd_voc")
+@pytest.mark.parametrize("split, pictures", [("train", 205), ("val", 87), ("test", 72)])
+def test_blood_cells_in_the_devkit_layout(split, pictures):
+    data = data_section(dataset="voc", voc_root=str(SHARED / "bccd_voc" / "BCCD"), num_classes=4)
+
+    annotations = load_split(data, split)
+
+    assert len(annotations.records) == pictures
+    assert annotations.classes == ("Platelets", "RBC", "WBC")
+    assert annotations.problems == ()
+    assert all(record.image_path.is_file() for record in annotations.records)
+
+
+@needs(SHARED / "coco_subset")
+def test_official_coco_files():
+    data = data_section(coco_root=str(SHARED / "coco_subset"), num_classes=81)
+
+    annotations = load_split(data, "train")
+
+    assert len(annotations.records) == 92
+    assert sum(len(record.labels) for record in annotations.records) == 829
+    assert sum(record.crowd.sum() for record in annotations.records) == 9
+    assert annotations.problems == () and annotations.unselected == 0
+    assert (annotations.classes[0], annotations.category_ids[-1]) == ("person", 90)
+
+
+@pytest.mark.parametrize("settings, key", [
+    (dict(dataset="coco"), "coco_root"),
+    (dict(dataset="coco", coco_root="{folder}"), "instances_set"),
+    (dict(dataset="voc", voc_root="{folder}/nowhere"), "voc_root"),
+    (dict(dataset="voc", voc_root="{folder}"), "voc_root"),
+    (dict(dataset="other"), "anno_path"),
+    (dict(dataset="other", anno_path="{folder}/rows.txt"), "image_dir"),
+])
+def test_a_missing_path_is_named_with_the_key_to_set(tmp_path, settings, key):
+    (tmp_path / "rows.txt").write_text("")
+    settings = {name: value.format(folder=tmp_path) for name, value in settings.items()}
+
+    with pytest.raises(UsageError, match=key):
+        load_split(data_section(**settings), "train")
+
+
+def test_rows_for_evaluation_have_their_own_key_and_fall_back(tmp_path):
+    (tmp_path / "train.txt").write_text("a1.jpg\n")
+    (tmp_path / "val.txt").write_text("b1.jpg\nb2.jpg\n")
+    data = data_section(dataset="other", image_dir=str(tmp_path), anno_path=str(tmp_path / "train.txt"),
+                        classes=["cell"])
+
+    assert len(load_split(data, "val").records) == 1
+    data.val_anno_path = str(tmp_path / "val.txt")
+    assert len(load_split(data, "val").records) == 2
+    assert len(load_split(data, "train").records) == 1
+
+
+@pytest.mark.parametrize("settings, split", [(dict(dataset="kitti"), "train"), (dict(), "trainval")])
+def test_an_unknown_data_set_or_split_is_refused(settings, split):
+    with pytest.raises(UsageError, match="choose"):
+        load_split(data_section(**settings), split)
+
+
+def test_num_classes_may_count_the_background_and_nothing_else():
+    for right in (None, 2, 3):
+        check_num_classes(right, ("cat", "dog"))
+    with pytest.raises(ConfigError, match="num_classes is 81, but there are 2 classes"):
+        check_num_classes(81, ("cat", "dog"))
+
+
+def test_inside_follows_dots_and_links(tmp_path):
+    root, outside = tmp_path / "root", tmp_path / "secret.jpg"
+    root.mkdir()
+    outside.write_bytes(b"")
+    (root / "link.jpg").symlink_to(outside)
+
+    assert inside(root, root / "sub" / "a.jpg")
+    assert inside(root, root / "sub" / ".." / "a.jpg")
+    assert not inside(root, root / ".." / "secret.jpg")
+    assert not inside(root, outside)
+    assert not inside(root, root / "link.jpg")
+    assert not inside(root, root)
+
+
+@pytest.mark.parametrize("stems, ids", [
+    (["img_003", "img_010"], [3, 10]),
+    (["2007_000027", "2008_000027"], [1, 2]),  # the endings agree
+    (["7", "seven"], [1, 2]),
+])
+def test_image_ids_are_the_ending_digits_or_running_numbers(stems, ids):
+    assert image_ids(stems) == ids
+
+
+def test_records_return_to_coco_form():
+    # given one difficult box and one with a polygon, annotation id 0, and a category id that is not contiguous
+    root = Path("/pictures")
+    polygon = [[1.0, 1.0, 5.0, 1.0, 5.0, 4.0]]
+    record = make_record(root / "sub" / "a.jpg", 7, (20, 30), [
+        LabelledBox((1, 2, 11, 6), label=0, object_id=0, difficult=True),
+        LabelledBox((1, 1, 5, 4), label=1, object_id=1, area=6, segment=polygon)], "a.xml")
+    annotations = AnnotationSet(("cat", "dog"), (3, 90), (record,), root, "voc", root)
+
+    # when / then
+    assert to_coco(annotations) == {
+        "images": [{"id": 7, "height": 20, "width": 30, "file_name": "sub/a.jpg"}],
+        "annotations": [
+            {"id": 1, "image_id": 7, "category_id": 3, "bbox": [1, 2, 10, 4], "area": 40, "iscrowd": 1},
+            {"id": 2, "image_id": 7, "category_id": 90, "bbox": [1, 1, 4, 3], "area": 6, "iscrowd": 0,
+             "segmentation": polygon}],
+        "categories": [{"id": 3, "name": "cat"}, {"id": 90, "name": "dog"}]}
+
+
+def test_a_record_without_objects_has_empty_arrays_of_the_same_types():
+    record = make_record(Path("/a.jpg"), 1, (0, 0), [], "rows.txt:1")
+
+    assert record.boxes.shape == (0, 4) and record.boxes.dtype == np.float32
+    assert record.labels.dtype == np.int32 and record.crowd.dtype == bool and record.areas.dtype == np.float32
+    assert record.segments is None and record.object_ids == ()

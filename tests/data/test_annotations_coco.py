@@ -1,0 +1,199 @@
+"""The COCO reader: what it keeps, what it reports, what it refuses."""
+import copy
+import json
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pycocotools import mask as coco_mask
+
+from src.data.annotations import load_coco
+from src.errors import AnnotationError, ConfigError, ProjectError, UsageError
+
+RUNS = {"size": [4, 5], "counts": [6, 2, 2, 2, 8]}
+CONTENT = {
+    "images": [{"id": 9, "file_name": "b.jpg", "height": 40, "width": 50},
+               {"id": 4, "file_name": "a.jpg", "height": 4, "width": 5},
+               {"id": 5, "file_name": "empty.jpg"}],
+    "annotations": [
+        {"id": 11, "image_id": 9, "category_id": 17, "bbox": [10, 20, 5.5, 6], "area": 12.5, "iscrowd": 0,
+         "segmentation": [[10, 20, 15.5, 20, 15.5, 26]]},
+        {"id": 12, "image_id": 9, "category_id": 3, "bbox": [0, 0, 2, 3], "segmentation": []},
+        {"id": 13, "image_id": 4, "category_id": 3, "bbox": [1, 2, 2, 2], "iscrowd": 1, "segmentation": RUNS}],
+    "categories": [{"id": 17, "name": "cat"}, {"id": 3, "name": "car"}],
+}
+
+
+def read(folder, content, classes=None):
+    path = folder / "instances.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return load_coco(path, folder, classes)
+
+
+def changed(**fields):
+    """The content with fields of its first annotation replaced."""
+    content = copy.deepcopy(CONTENT)
+    content["annotations"][0].update(fields)
+    return content
+
+
+def test_records_are_sorted_and_hold_boxes_outlines_and_crowds(tmp_path):
+    annotations = read(tmp_path, CONTENT)
+
+    assert annotations.classes == ("car", "cat") and annotations.category_ids == (3, 17)
+    crowd, empty, two = annotations.records
+    assert (crowd.image_id, empty.image_id, two.image_id) == (4, 5, 9)
+    assert two.image_path == tmp_path.resolve() / "b.jpg" and (two.height, two.width) == (40, 50)
+    np.testing.assert_array_equal(two.boxes, np.float32([[10, 20, 15.5, 26], [0, 0, 2, 3]]))
+    np.testing.assert_array_equal(two.labels, [1, 0])
+    np.testing.assert_array_equal(two.areas, np.float32([12.5, 6]))
+    assert two.segments == ([[10, 20, 15.5, 20, 15.5, 26]], []) and two.object_ids == (11, 12)
+    assert crowd.crowd.tolist() == [True] and crowd.segments == (RUNS,)
+    assert (empty.height, empty.width, len(empty.boxes), empty.segments) == (0, 0, 0, None)
+
+
+def test_classes_select_and_order_and_a_leading_background_is_dropped(tmp_path):
+    annotations = read(tmp_path, CONTENT, ["background", "cat"])
+
+    assert annotations.classes == ("cat",) and annotations.category_ids == (17,)
+    assert [record.labels.tolist() for record in annotations.records] == [[], [], [0]]
+    assert annotations.unselected == 2
+
+
+def test_a_name_that_matches_nothing_is_an_error_with_both_sets(tmp_path):
+    with pytest.raises(AnnotationError, match="no category named dog; classes asks for cat, dog; .* has cat, car"):
+        read(tmp_path, CONTENT, ["cat", "dog"])
+
+
+@pytest.mark.parametrize("classes", [[], ["background"], ["cat", "cat"]])
+def test_classes_name_each_class_once(tmp_path, classes):
+    with pytest.raises(ConfigError, match="classes"):
+        read(tmp_path, CONTENT, classes)
+
+
+def test_references_that_no_record_can_hold_are_reported(tmp_path):
+    content = copy.deepcopy(CONTENT)
+    content["images"].append({"id": 4, "file_name": "again.jpg"})
+    content["annotations"] += [{"id": 14, "image_id": 77, "category_id": 3, "bbox": [0, 0, 1, 1]},
+                               {"id": 15, "image_id": 4, "category_id": 99, "bbox": [0, 0, 1, 1]},
+                               {"id": 13, "image_id": 4, "category_id": 3, "bbox": [0, 0, 1, 1]}]
+
+    annotations = read(tmp_path, content)
+
+    assert annotations.problems == (
+        ("duplicate_image_id", "instances.json images[3] 'again.jpg'", 4),
+        ("unknown_image", "instances.json annotation 14", 77),
+        ("unknown_class", "instances.json annotation 15", 99),
+        ("duplicate_annotation_id", "instances.json annotation 13", 13))
+    first = annotations.records[0]
+    assert first.image_path.name == "a.jpg" and first.object_ids == (13, 13)
+
+
+def test_degenerate_and_outside_boxes_and_leaving_names_are_left_for_the_audit(tmp_path):
+    content = changed(bbox=[60, 5, -3, 0])
+    content["images"][0]["file_name"] = "../b.jpg"
+
+    record = read(tmp_path, content).records[-1]
+
+    assert record.boxes[0].tolist() == [60, 5, 57, 5]
+    assert record.image_path == tmp_path.resolve() / ".." / "b.jpg"
+
+
+@pytest.mark.parametrize("content, message", [
+    (changed(bbox=[1, 2, 3]), r"id 11.*bbox.*\[1, 2, 3\]"),
+    (changed(bbox=[1, 2, 3, "4"]), "id 11.*bbox.*finite number, found '4'"),
+    (changed(bbox=None), "id 11.*'bbox' is missing"),
+    (changed(iscrowd=2), "id 11.*iscrowd.*found 2"),
+    (changed(id="x"), r"annotations\[0\].*'id'.*found 'x'"),
+    (changed(image_id=True), "id 11.*image_id.*found True"),
+    (changed(area="big"), "id 11.*area.*found 'big'"),
+    (changed(segmentation=[[1, 2, 3, 4]]), "id 11.*three points"),
+    (changed(segmentation=[[1, 2, 3, 4, 5, 6, 7]]), "id 11.*three points"),
+    (changed(segmentation=[[1, 2, 3, 4, 5, None]]), "id 11.*three points"),
+    (changed(segmentation={"size": [4, 5], "counts": [6, 2]}), "id 11.*cover 8 pixels.*has 20"),
+    (changed(segmentation={"size": [4, 5], "counts": "\x01"}), "id 11.*not a compressed"),
+    ({**CONTENT, "images": [{"id": 1}]}, r"images\[0\].*'file_name' is missing"),
+    ({**CONTENT, "images": [{"id": 1, "file_name": "a\0.jpg"}]}, r"images\[0\].*expected a name"),
+    ({**CONTENT, "images": [{"id": -1, "file_name": "a.jpg"}]}, r"images\[0\].*found -1"),
+    ({**CONTENT, "categories": [{"id": 1, "name": "a"}, {"id": 1, "name": "b"}]}, r"categories\[1\].*twice"),
+    ({"images": []}, "'categories' must be a list"),
+    ("[1, 2]", "expected the COCO form"),
+    ("{\"images\": [", "not valid json: .*line 1"),
+    ("{\"a\": NaN}", "NaN is not a number"),
+    ("{\"a\": -Infinity}", "-Infinity is not a number"),
+    ("{\"a\": " + "9" * 5000 + "}", "an integer of 5000 digits"),
+    ("[" * 100000, "nested too deeply"),
+    (json.dumps(changed(bbox=[0, 0, 1, 7])).replace("7]", "1e999]"), "id 11.*finite number, found inf"),
+])
+def test_what_no_record_can_hold_is_refused_with_its_place(tmp_path, content, message):
+    with pytest.raises(AnnotationError, match=f"(?s)instances.json.*{message}"):
+        read(tmp_path, content)
+
+
+def test_a_missing_file_is_a_usage_error(tmp_path):
+    with pytest.raises(UsageError, match="no such file"):
+        load_coco(tmp_path / "none.json", tmp_path)
+
+
+def test_a_file_over_the_size_limit_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("src.data.records.read_bytes.__defaults__", (10,))
+    with pytest.raises(AnnotationError, match="more than the 10 that are accepted"):
+        read(tmp_path, CONTENT)
+
+
+@given(st.lists(st.lists(st.booleans(), min_size=7, max_size=7), min_size=1, max_size=60))
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_every_encoding_that_pycocotools_writes_is_accepted_as_it_is(tmp_path, rows):
+    encoded = coco_mask.encode(np.asfortranarray(np.array(rows, np.uint8)))
+    encoded["counts"] = encoded["counts"].decode()
+
+    assert read(tmp_path, changed(segmentation=encoded)).records[-1].segments[0] == encoded
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.sampled_from(["id", "size", "counts", "x"]), inner),
+    max_leaves=5)
+
+
+def places(value, path=()):
+    """The paths of all values inside a json value."""
+    entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in entries:
+        yield path + (key,)
+        yield from places(inner, path + (key,))
+
+
+@given(place=st.sampled_from(list(places(CONTENT))), value=st.just("remove") | JSON_VALUES)
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_value_in_any_place_gives_records_or_the_projects_own_error(tmp_path, place, value):
+    content = copy.deepcopy(CONTENT)
+    parent = content
+    for key in place[:-1]:
+        parent = parent[key]
+    if value == "remove":
+        del parent[place[-1]]
+    else:
+        parent[place[-1]] = value
+    try:
+        annotations = read(tmp_path, content)
+    except ProjectError as error:
+        assert "instances.json" in str(error)
+    else:
+        for record in annotations.records:
+            assert np.isfinite(record.boxes).all() and np.isfinite(record.areas).all()
+            assert len(record.boxes) == len(record.labels) == len(record.object_ids)
+
+
+@given(st.binary(max_size=40), st.integers(0, 10 ** 6))
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_broken_bytes_give_the_projects_own_error(tmp_path, noise, position):
+    content = json.dumps(CONTENT).encode()
+    position %= len(content)
+    path = tmp_path / "instances.json"
+    path.write_bytes(content[:position] + noise + content[position + len(noise):])
+    try:
+        load_coco(path, tmp_path)
+    except ProjectError as error:
+        assert "instances.json" in str(error)

@@ -1,0 +1,171 @@
+"""The Pascal VOC reader: both layouts, the coordinates, and hostile xml."""
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from src.data.annotations import load_voc
+from src.errors import AnnotationError, ProjectError, UsageError
+
+
+def xml(*objects, filename="x.jpg", size="<size><width>50</width><height>40</height><depth>3</depth></size>"):
+    return (f"<annotation><filename>{filename}</filename>{size}" + "".join(objects) + "</annotation>")
+
+
+def an_object(name, box=(1, 2, 31, 22), difficult=0):
+    corners = "".join(f"<{key}>{value}</{key}>" for key, value in zip(("xmin", "ymin", "xmax", "ymax"), box))
+    return f"<object><name>{name}</name><difficult>{difficult}</difficult><bndbox>{corners}</bndbox></object>"
+
+
+def devkit(root, documents, **lists):
+    """The VOC devkit's layout: {stem: xml}, and the stems of each split."""
+    for folder in ("Annotations", "JPEGImages", "ImageSets/Main"):
+        (root / folder).mkdir(parents=True)
+    for stem, document in documents.items():
+        (root / "Annotations" / f"{stem}.xml").write_text(document)
+        (root / "JPEGImages" / f"{stem}.jpg").write_bytes(b"")
+    for split, stems in lists.items():
+        (root / "ImageSets" / "Main" / f"{split}.txt").write_text("\n".join(stems) + "\n")
+    return root
+
+
+def test_devkit_layout_with_coordinates_less_one_as_in_the_zoo(tmp_path):
+    devkit(tmp_path, {"img_10": xml(an_object("cat"), an_object("dog", (5, 5, 5.5, 9), 1)),
+                      "img_2": xml(an_object("eel"))}, train=["img_10"], val=["img_2"])
+
+    annotations = load_voc(tmp_path, "train")
+
+    assert annotations.classes == ("cat", "dog", "eel")  # the names of all splits
+    assert annotations.category_ids == (1, 2, 3)
+    record, = annotations.records
+    assert record.image_path == tmp_path.resolve() / "JPEGImages" / "img_10.jpg"
+    assert (record.image_id, record.height, record.width, record.source) == (10, 40, 50, "img_10.xml")
+    assert record.boxes.tolist() == [[0, 1, 30, 21], [4, 4, 4.5, 8]]
+    assert record.areas.tolist() == [600, 2]
+    assert record.labels.tolist() == [0, 1] and record.difficult.tolist() == [False, True]
+    assert record.object_ids == (1, 2) and not record.crowd.any() and record.segments is None
+
+
+@pytest.mark.parametrize("images, annotations", [("", ""), ("Images", "Annotations")])
+def test_zoo_layout_side_by_side_or_in_two_folders(tmp_path, images, annotations):
+    for split, stem in (("train", "7"), ("eval", "8")):
+        for folder in (images, annotations):
+            (tmp_path / split / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / split / annotations / f"{stem}.xml").write_text(xml(an_object(f"in {split}")))
+        (tmp_path / split / images / f"{stem}.PNG").write_bytes(b"")
+
+    for split, folder, image_id in (("train", "train", 7), ("val", "eval", 8), ("test", "eval", 8)):
+        loaded = load_voc(tmp_path, split)
+        record, = loaded.records
+        assert record.image_path == tmp_path.resolve() / folder / images / f"{image_id}.PNG"
+        assert record.image_id == image_id and loaded.classes == ("in eval", "in train")
+
+
+def test_a_class_that_is_not_asked_for_is_a_problem_with_its_place(tmp_path):
+    devkit(tmp_path, {"1": xml(an_object("cat"), an_object("dog"))}, train=["1"])
+
+    annotations = load_voc(tmp_path, "train", ["background", "cat"])
+
+    assert annotations.records[0].labels.tolist() == [0]
+    assert annotations.problems == (("unknown_class", "1.xml object 2", "dog"),)
+
+
+def test_without_a_picture_of_its_name_the_xml_says_which(tmp_path):
+    devkit(tmp_path, {"1": xml(filename="../../elsewhere.jpg", size="")}, train=["1"])
+    (tmp_path / "JPEGImages" / "1.jpg").unlink()
+
+    record = load_voc(tmp_path, "train", ["cat"]).records[0]
+
+    assert record.image_path == tmp_path.resolve() / "JPEGImages" / "../../elsewhere.jpg"
+    assert (record.height, record.width) == (0, 0)
+
+
+def test_a_stem_that_is_listed_twice_is_kept_once_and_reported(tmp_path):
+    devkit(tmp_path, {"1": xml(an_object("cat"))}, train=["1", "", "1"])
+
+    annotations = load_voc(tmp_path, "train")
+
+    assert len(annotations.records) == 1
+    assert annotations.problems == (("duplicate_image_id", "train.txt:3", "1"),)
+
+
+@pytest.mark.parametrize("stem", ["../../secret", "missing", "a" * 5000, "nul\0"])
+def test_a_listed_stem_needs_its_xml_inside_the_root(tmp_path, stem):
+    (tmp_path / "secret.xml").write_text(xml())
+    root = devkit(tmp_path / "set" / "voc", {}, train=["", stem])
+
+    with pytest.raises(AnnotationError, match="train.txt:2: "):
+        load_voc(root, "train", ["cat"])
+
+
+def test_a_missing_split_says_where_it_was_looked_for(tmp_path):
+    devkit(tmp_path, {}, train=[])
+
+    with pytest.raises(UsageError, match="no split 'val'.*val.txt.*eval.*voc_root"):
+        load_voc(tmp_path, "val")
+
+
+BOMB = ("<!DOCTYPE a [<!ENTITY a \"aaaaaaaaaa\">"
+        + "".join(f"<!ENTITY {chr(98 + level)} \"{f'&{chr(97 + level)};' * 10}\">" for level in range(9))
+        + "]><annotation><filename>&j;</filename></annotation>")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+@pytest.mark.parametrize("document", [
+    BOMB, "<!DOCTYPE a SYSTEM \"file:///etc/passwd\"><annotation/>",
+    "<!DOCTYPE a [<!ENTITY x SYSTEM \"file:///etc/passwd\">]><annotation><filename>&x;</filename></annotation>"])
+def test_documents_with_a_doctype_are_refused_at_once(tmp_path, document, encoding):
+    devkit(tmp_path, {"1": ""}, train=["1"])
+    (tmp_path / "Annotations" / "1.xml").write_text(f"<?xml version=\"1.0\" encoding=\"{encoding}\"?>{document}",
+                                                    encoding=encoding)
+    start = time.monotonic()
+
+    with pytest.raises(AnnotationError, match="1.xml.*DOCTYPE"):
+        load_voc(tmp_path, "train", ["cat"])
+    assert time.monotonic() - start < 2
+
+
+@pytest.mark.parametrize("document, message", [
+    ("", "not valid xml"),
+    ("<annotation>", "not valid xml"),
+    ("<?xml version=\"1.0\" encoding=\"klingon\"?><annotation/>", "not valid xml"),
+    (xml(an_object("")), "object 1: expected a name"),
+    (xml(an_object("cat"), an_object("cat", (1, 2, "x", 4))), "object 2: expected a number, found 'x'"),
+    (xml(an_object("cat", (1, 2, "nan", 4))), "object 1: expected a finite number, found nan"),
+    (xml("<object><name>cat</name></object>"), "object 1: expected a number, found None"),
+    (xml(an_object("cat", difficult=3)), "object 1: expected 0 or 1, found 3"),
+    (xml(size="<size><width>-5</width></size>"), "size/width: expected a whole number"),
+])
+def test_what_no_record_can_hold_is_refused_with_file_and_object(tmp_path, document, message):
+    devkit(tmp_path, {"1": document}, train=["1"])
+
+    for classes in (None, ["cat"]):
+        with pytest.raises(AnnotationError, match=f"1.xml: {message}"):
+            load_voc(tmp_path, "train", classes)
+
+
+def test_no_object_anywhere_means_no_classes(tmp_path):
+    devkit(tmp_path, {"1": xml()}, train=["1"])
+
+    with pytest.raises(AnnotationError, match="no xml file has an object"):
+        load_voc(tmp_path, "train")
+
+
+@pytest.fixture(scope="module")
+def one_picture(tmp_path_factory):
+    return devkit(tmp_path_factory.mktemp("voc"), {"1": ""}, train=["1"])
+
+
+@given(noise=st.binary(max_size=12) | st.sampled_from([b"<", b"&lt;", b"&x;", b"</object>", b"1e400", b"-", b"\xff\xfe"]),
+       position=st.integers(0, 10 ** 6), removed=st.integers(0, 40))
+@settings(max_examples=400, deadline=None)
+def test_mutated_xml_gives_records_or_the_projects_own_error(one_picture, noise, position, removed):
+    document = ("<?xml version=\"1.0\" encoding=\"utf-8\"?>" + xml(an_object("cat"), an_object("dog"))).encode()
+    position %= len(document)
+    mutated = document[:position] + noise + document[position + removed:]
+    (one_picture / "Annotations" / "1.xml").write_bytes(mutated)
+    try:
+        load_voc(one_picture, "train")
+    except ProjectError as error:
+        assert str(one_picture) in str(error)

@@ -1,0 +1,155 @@
+"""The decoder: sizes, orientation, limits and broken files."""
+import struct
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from src.data.images import decode_image, encode_jpeg, exif_orientation, image_size, read_image
+from src.errors import ImageError
+
+
+def quarters(height=24, width=40):
+    """Four plain quarters: red, green / blue, white."""
+    picture = np.zeros((height, width, 3), np.uint8)
+    picture[:height // 2, :width // 2, 0] = 255
+    picture[:height // 2, width // 2:, 1] = 255
+    picture[height // 2:, :width // 2, 2] = 255
+    picture[height // 2:, width // 2:] = 255
+    return picture
+
+
+def encoded(ending, picture=None):
+    bgr = cv2.cvtColor(quarters() if picture is None else picture, cv2.COLOR_RGB2BGR)
+    return cv2.imencode(ending, bgr)[1].tobytes()
+
+
+def with_exif(jpeg, orientation, order="<"):
+    head = b"II*\0" if order == "<" else b"MM\0*"
+    tiff = head + struct.pack(order + "IHHHIHHI", 8, 1, 0x0112, 3, 1, orientation, 0, 0)
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(tiff) + 8) + b"Exif\0\0" + tiff + jpeg[2:]
+
+
+@pytest.mark.parametrize("ending", [".png", ".bmp"])
+def test_lossless_formats_come_back_as_rgb(ending):
+    data = encoded(ending)
+
+    assert image_size(data) == (24, 40)
+    np.testing.assert_array_equal(decode_image(data, "picture"), quarters())
+
+
+def test_jpeg_comes_back_as_rgb_up_to_its_loss():
+    data = encode_jpeg(quarters(), quality=100)
+
+    assert image_size(data) == (24, 40)
+    assert np.abs(decode_image(data, "picture").astype(int) - quarters()).mean() < 2
+
+
+def test_progressive_grey_and_bytes_after_the_end_are_fine():
+    progressive = cv2.imencode(".jpg", quarters(), [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes()
+    grey = cv2.imencode(".jpg", quarters()[..., 0])[1].tobytes()
+
+    for data in (progressive, grey, grey + b"\0" * 7, grey + b"maker's trailer"):
+        assert decode_image(data, "picture").shape == (24, 40, 3)
+
+
+# Where the red quarter lies in the upright picture, by EXIF orientation.
+RED_CORNER = {1: "top left", 2: "top right", 3: "bottom right", 4: "bottom left",
+              5: "top left", 6: "top right", 7: "bottom right", 8: "bottom left"}
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_is_applied_when_no_size_is_declared(orientation, order):
+    data = with_exif(encode_jpeg(quarters()), orientation, order)
+
+    upright = decode_image(data, "picture")
+
+    assert exif_orientation(data) == orientation
+    assert upright.shape == ((24, 40, 3) if orientation < 5 else (40, 24, 3))
+    row = 2 if "top" in RED_CORNER[orientation] else -3
+    column = 2 if "left" in RED_CORNER[orientation] else -3
+    assert upright[row, column, 0] > 200 and upright[row, column, 1:].max() < 60
+    opencv = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    np.testing.assert_array_equal(upright, opencv[..., ::-1])
+
+
+@pytest.mark.parametrize("declared, shape", [
+    ((24, 40), (24, 40)),  # the boxes refer to the stored picture
+    ((40, 24), (40, 24)),  # they refer to the upright one
+    ((30, 30), (24, 40)),  # they refer to neither, which the audit reports
+    ((0, 0), (40, 24)),    # nobody says
+])
+def test_the_declared_size_decides_about_the_orientation(declared, shape):
+    data = with_exif(encode_jpeg(quarters()), 6)
+
+    assert decode_image(data, "picture", declared).shape[:2] == shape
+
+
+def test_a_declared_square_stays_as_stored():
+    data = with_exif(encode_jpeg(quarters(32, 32)), 3)
+
+    stored = decode_image(data, "picture", (32, 32))
+    assert stored[2, 2, 0] > 200 and stored[2, 2, 1:].max() < 60
+
+
+@pytest.mark.parametrize("orientation", [0, 9])
+def test_an_orientation_that_does_not_exist_means_as_stored(orientation):
+    assert exif_orientation(with_exif(encode_jpeg(quarters()), orientation)) == 1
+
+
+@pytest.mark.parametrize("ending", [".jpg", ".png", ".bmp"])
+def test_a_picture_that_breaks_off_is_refused_wherever_it_does(ending):
+    data = encoded(ending, np.random.default_rng(0).integers(0, 256, (24, 40, 3), dtype=np.uint8))
+
+    for length in range(len(data)):
+        with pytest.raises(ImageError, match="half.img"):
+            decode_image(data[:length], "half.img")
+
+
+def test_the_pixel_limit_is_checked_before_decoding(monkeypatch):
+    claimed = bytearray(encoded(".png"))
+    claimed[16:24] = struct.pack(">II", 60000, 60000)
+    monkeypatch.setattr(cv2, "imdecode", None)
+
+    with pytest.raises(ImageError, match="bomb.png: 60000 x 60000 is more than"):
+        decode_image(bytes(claimed), "bomb.png")
+    with pytest.raises(ImageError, match="40 x 24 is more than 959 pixels.*max_image_pixels"):
+        decode_image(encoded(".jpg"), "a.jpg", max_pixels=959)
+
+
+@pytest.mark.parametrize("data", [b"", b"GIF89a" + b"\0" * 50, b"\xff\xd8\xff\xd9", b"BM" + b"\0" * 60])
+def test_other_formats_and_empty_headers_are_refused(data):
+    with pytest.raises(ImageError, match="a.gif"):
+        decode_image(data, "a.gif")
+
+
+def test_reading_names_the_file(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(encoded(".png"))
+
+    assert read_image(path).shape == (24, 40, 3)
+    for missing in (tmp_path / "none.png", tmp_path, tmp_path / "nul\0"):
+        with pytest.raises(ImageError, match="cannot be read"):
+            read_image(missing)
+
+
+SAMPLES = [with_exif(encode_jpeg(quarters()), 6), encoded(".png"), encoded(".bmp")]
+
+
+@given(data=st.sampled_from(SAMPLES), noise=st.binary(min_size=1, max_size=8), position=st.integers(0, 10 ** 6),
+       removed=st.integers(0, 8))
+@settings(max_examples=500, deadline=None)
+def test_mutated_bytes_give_a_picture_or_an_image_error(data, noise, position, removed):
+    position %= 2 * len(data)  # beyond half of them: more often in the headers
+    position = position if position < len(data) else position % 120
+    mutated = data[:position] + noise + data[position + removed:]
+    assert 1 <= exif_orientation(mutated) <= 8
+    try:
+        picture = decode_image(mutated, "mutated", max_pixels=10 ** 6)
+    except ImageError as error:
+        assert str(error).startswith("mutated: ")
+    else:
+        assert picture.dtype == np.uint8 and picture.ndim == 3

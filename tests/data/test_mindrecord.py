@@ -1,0 +1,342 @@
+"""MindRecord: what is written comes back, and what is not ours, not finished or not current is not trained on."""
+import errno
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from src.data import mindrecord
+from src.data.mindrecord import fingerprint, open_mindrecord, prepare_mindrecord, read_rows, write_mindrecord
+from src.data.records import AnnotationSet, LabelledBox, make_record
+from src.errors import DatasetError, ProjectError
+
+PROJECT = Path(__file__).resolve().parents[2]
+PREFIX = "ssd.mindrecord"
+TRIANGLE = [[1.0, 1.0, 9.0, 1.0, 5.0, 8.0]]
+RLE = {"size": [40, 60], "counts": "0d1"}
+
+
+def draw_set(root, ids=(7, 3, 11)):
+    """Pictures of 60 x 40; id 3 has no object, id 7 one, id 11 two, of which one is a crowd and one difficult."""
+    root.mkdir(parents=True, exist_ok=True)
+    objects = {
+        7: [LabelledBox((1, 1, 9, 8), 0, 1, segment=TRIANGLE)],
+        11: [LabelledBox((0, 0, 60, 40), 1, 2, crowd=True, segment=RLE, area=1200.0),
+             LabelledBox((10.5, 4.25, 20, 14), 0, 3, difficult=True)],
+    }
+    records = []
+    for image_id in sorted(ids):
+        path = root / f"bild {image_id} ä.png"
+        picture = np.full((40, 60, 3), image_id % 256, np.uint8)
+        path.write_bytes(cv2.imencode(".png", picture)[1].tobytes() + b"\0\0")
+        records.append(make_record(path, image_id, (40, 60), objects.get(image_id, []), "instances.json"))
+    return AnnotationSet(classes=("ring", "disc"), category_ids=(4, 90), records=tuple(records), root=root,
+                         kind="coco", source=root / "instances.json")
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """An annotation set and the folder with its MindRecord; copy the folder before changing it."""
+    folder = tmp_path_factory.mktemp("written")
+    annotations = draw_set(folder / "images")
+    prepare(annotations, folder / "records")
+    return annotations, folder / "records"
+
+
+def prepare(annotations, folder, **options):
+    return prepare_mindrecord(annotations, folder, PREFIX, audit=options.pop("audit", lambda found: found),
+                              **{"shards": 2, "with_masks": True, **options})
+
+
+def copy_of(folder, tmp_path):
+    return Path(shutil.copytree(folder, tmp_path / "copy"))
+
+
+def forbidden_audit(_annotations):
+    raise AssertionError("the files are current, nothing is to be audited or written")
+
+
+# --- what is written comes back
+
+def test_every_field_comes_back_also_from_a_moved_folder(written, tmp_path):
+    annotations, folder = written
+
+    files = open_mindrecord(copy_of(folder, tmp_path), PREFIX)
+    rows = {row["image_id"]: row for row in read_rows(files, [0, 1, 2])}
+
+    assert [path.name for path in files.files] == ["ssd.mindrecord0", "ssd.mindrecord1"]
+    assert (files.classes, files.category_ids) == (("ring", "disc"), (4, 90))
+    assert (files.image_count, files.max_objects, files.with_masks) == (3, 2, True)
+    assert sorted(rows) == [3, 7, 11]
+    for record in annotations.records:
+        row = rows[record.image_id]
+        assert row["image"] == record.image_path.read_bytes()
+        assert row["file"] == f"bild {record.image_id} ä.png"
+        assert (row["height"], row["width"]) == (40, 60)
+        for name in ("boxes", "labels", "crowd", "difficult", "areas"):
+            expected = getattr(record, name)
+            np.testing.assert_array_equal(row[name], expected)
+            assert row[name].dtype == expected.dtype and row[name].shape == expected.shape
+    assert rows[3]["boxes"].shape == (0, 4)
+    assert [rows[image_id]["segments"] for image_id in (3, 7, 11)] == [None, [TRIANGLE], [RLE, []]]
+
+
+def test_rows_come_in_the_order_asked_for_and_may_be_repeated(written):
+    _, folder = written
+    files = open_mindrecord(folder, PREFIX)
+
+    in_order = [row["image_id"] for row in read_rows(files, [0, 1, 2], ["image_id"])]
+    asked = [row["image_id"] for row in read_rows(files, [2, 0, 0, 1, 2], ["image_id"])]
+
+    assert asked == [in_order[index] for index in (2, 0, 0, 1, 2)]
+
+
+def test_more_shards_than_images_a_single_shard_and_no_masks(tmp_path):
+    annotations = draw_set(tmp_path / "images")
+
+    eight = prepare(annotations, tmp_path / "eight", shards=8, with_masks=False)
+    one = prepare(annotations, tmp_path / "one", shards=1, with_masks=False)
+
+    assert [path.name for path in eight.files] == [f"ssd.mindrecord{index}" for index in range(8)]
+    assert [path.name for path in one.files] == ["ssd.mindrecord"]
+    for files in (eight, one):
+        rows = list(read_rows(files, [0, 1, 2]))
+        assert sorted(row["image_id"] for row in rows) == [3, 7, 11]
+        assert all("segments" not in row for row in rows)
+
+
+def test_a_set_without_images_is_refused(tmp_path):
+    nothing = replace(draw_set(tmp_path / "images"), records=())
+
+    with pytest.raises(DatasetError, match="no image is left"):
+        prepare(nothing, tmp_path / "records")
+
+
+# --- current or not
+
+def test_current_files_are_used_without_an_audit(written):
+    annotations, folder = written
+
+    files = prepare(annotations, folder, audit=forbidden_audit)
+
+    assert files == open_mindrecord(folder, PREFIX)
+
+
+def test_the_fingerprint_sees_objects_pictures_settings_and_classes(tmp_path):
+    annotations = draw_set(tmp_path / "images")
+    record = annotations.records[1]
+    moved = replace(record, boxes=record.boxes + 1)
+    changed = [
+        fingerprint(replace(annotations, records=(moved,)), {"empty": "drop"}),
+        fingerprint(replace(annotations, classes=("ring", "disk")), {"empty": "drop"}),
+        fingerprint(annotations, {"empty": "keep"}),
+        fingerprint(annotations, {"empty": "drop"}, with_masks=True),
+    ]
+    original = fingerprint(annotations, {"empty": "drop"})
+    elsewhere = fingerprint(draw_set(tmp_path / "other place"), {"empty": "drop"})
+    record.image_path.write_bytes(b"another picture")
+    changed.append(fingerprint(annotations, {"empty": "drop"}))
+
+    assert elsewhere == original
+    assert len({original, *changed}) == 6
+
+
+def test_stale_files_are_refused_or_written_anew(written, tmp_path, capsys):
+    annotations, folder = written
+    folder = copy_of(folder, tmp_path)
+    fewer = replace(annotations, records=annotations.records[:2])
+
+    with pytest.raises(DatasetError, match="stale"):
+        prepare(fewer, folder, rebuild=False)
+    files = prepare(fewer, folder, shards=1)
+
+    assert files.image_count == 2
+    assert "stale" in capsys.readouterr().out
+    assert sorted(path.name for path in folder.iterdir()) == ["ssd.mindrecord", "ssd.mindrecord.db",
+                                                              "ssd.mindrecord.json"]
+
+
+@pytest.mark.parametrize("damage", [
+    lambda folder: (folder / "ssd.mindrecord1.db").unlink(),
+    lambda folder: os.truncate(folder / "ssd.mindrecord0", 1000),
+])
+def test_missing_and_short_shards_are_half_written(written, tmp_path, damage):
+    annotations, folder = written
+    folder = copy_of(folder, tmp_path)
+    damage(folder)
+
+    with pytest.raises(DatasetError, match=r"ssd\.mindrecord[01].*: half-written or damaged"):
+        prepare(annotations, folder, rebuild=False)
+
+
+def test_nothing_there_is_said_so(tmp_path):
+    with pytest.raises(DatasetError, match="there is no MindRecord of this name"):
+        open_mindrecord(tmp_path / "nowhere", PREFIX)
+
+
+@pytest.mark.parametrize("name, content", [("ssd.mindrecord0", b"zoo"), ("ssd.mindrecord.json", b'{"a": 1}')])
+def test_foreign_files_are_refused_and_left_alone(written, tmp_path, name, content):
+    annotations, _ = written
+    (tmp_path / name).write_bytes(content)
+
+    for attempt in (prepare, lambda found, folder: write_mindrecord(found, folder, PREFIX, fingerprint="")):
+        with pytest.raises(DatasetError, match="left as they are"):
+            attempt(annotations, tmp_path)
+
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {name: content}
+
+
+# --- interrupted
+
+@pytest.mark.parametrize("error, expected, message", [
+    (OSError(errno.ENOSPC, "No space left on device"), DatasetError, "cannot be written.*No space left on device"),
+    (RuntimeError("Syntax error.\n-----\n[ERROR] Disk is full.\nfile.cc(9)."), DatasetError, "written, Disk is full"),
+    (KeyboardInterrupt(), KeyboardInterrupt, "^$"),
+])
+def test_a_failed_write_keeps_the_old_files(written, tmp_path, monkeypatch, error, expected, message):
+    from mindspore.mindrecord import FileWriter
+    annotations, folder = written
+    folder = copy_of(folder, tmp_path)
+    before = sorted(path.name for path in folder.iterdir())
+
+    def fail(*_):
+        raise error
+    monkeypatch.setattr(FileWriter, "commit", fail)
+    with pytest.raises(expected, match=message):
+        prepare(replace(annotations, classes=("a", "b")), folder)
+
+    assert sorted(path.name for path in folder.iterdir()) == before
+    assert prepare(annotations, folder, audit=forbidden_audit).classes == ("ring", "disc")
+
+
+def test_a_picture_that_vanished_is_named(written, tmp_path):
+    annotations, _ = written
+    gone = replace(annotations.records[0], image_path=annotations.root / "gone.png")
+
+    with pytest.raises(DatasetError, match="gone.png"):
+        prepare(replace(annotations, records=(gone,)), tmp_path / "records")
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_a_kill_at_any_moment_is_noticed_and_repaired(written, tmp_path, capsys):
+    """A process kills itself while it writes, then another one while it moves the second file into place."""
+    annotations, _ = written
+    folder = tmp_path / "records"
+    program = """if True:
+        import os, signal, sys
+        from pathlib import Path
+        sys.path.insert(0, sys.argv[1])
+        from mindspore.mindrecord import FileWriter
+        from src.data import mindrecord
+        from src.data.records import AnnotationSet, make_record
+
+        def die(*_):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        replace, moved = os.replace, []
+        def die_at_second_shard(source, target):
+            if ".json" not in str(target):
+                moved.append(target)
+            replace(source, target) if len(moved) < 2 else die()
+
+        root, folder = Path(sys.argv[2]), sys.argv[3]
+        paths = sorted(root.iterdir())
+        records = tuple(make_record(path, number, (40, 60), [], "") for number, path in enumerate(paths))
+        found = AnnotationSet(("a",), (1,), records, root, "coco", root)
+        if not os.fork():
+            FileWriter.commit = die
+            mindrecord.write_mindrecord(found, folder, "ssd.mindrecord", shards=2, fingerprint="")
+        os.wait()
+        print(*os.listdir(folder), flush=True)
+        os.replace = die_at_second_shard
+        mindrecord.write_mindrecord(found, folder, "ssd.mindrecord", shards=2, fingerprint="")
+    """
+    done = subprocess.run([sys.executable, "-c", program, str(PROJECT), str(annotations.root), str(folder)],
+                          capture_output=True, text=True, timeout=60)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert re.fullmatch(r"\.ssd\.mindrecord\.writing-\w+\n", done.stdout)  # all that the first one left
+    assert (folder / "ssd.mindrecord0").exists() and not (folder / "ssd.mindrecord1").exists()
+
+    with pytest.raises(DatasetError, match="half-written"):
+        open_mindrecord(folder, PREFIX)
+    files = prepare(annotations, folder)
+
+    assert "half-written" in capsys.readouterr().out
+    assert sorted(row["image_id"] for row in read_rows(files, [0, 1, 2], ["image_id"])) == [3, 7, 11]
+    assert not list(folder.glob(".*"))
+
+
+# --- other ranks
+
+def test_another_rank_takes_what_rank_0_wrote(written):
+    annotations, folder = written
+
+    files = prepare(annotations, folder, rank=1, rank_size=2, timeout=0, audit=forbidden_audit)
+
+    assert files.image_count == 3
+
+
+def test_another_rank_waits_only_so_long(written, tmp_path):
+    annotations, folder = written
+    other_set = replace(annotations, classes=("a", "b"))
+
+    started = time.monotonic()
+    with pytest.raises(DatasetError, match=r"ssd\.mindrecord\.json: waited 0\.2 s .* no MindRecord of this name"):
+        prepare(annotations, tmp_path / "nowhere", rank=1, rank_size=2, timeout=0.2)
+    with pytest.raises(DatasetError, match="waited 0.2 s .* stale"):
+        prepare(other_set, folder, rank=1, rank_size=2, timeout=0.2)
+    assert time.monotonic() - started < 5
+
+
+def test_a_failure_of_rank_0_ends_the_waiting(written, tmp_path):
+    annotations, _ = written
+
+    def failing_audit(_annotations):
+        raise DatasetError("12 pictures are truncated")
+    with pytest.raises(DatasetError, match="12 pictures"):
+        prepare(annotations, tmp_path / "records", rank=0, rank_size=2, audit=failing_audit)
+    with pytest.raises(DatasetError, match="rank 0 could not prepare it.*12 pictures are truncated"):
+        prepare(annotations, tmp_path / "records", rank=1, rank_size=2, timeout=60)
+
+    failed = tmp_path / "records" / "ssd.mindrecord.failed"
+    os.utime(failed, (mindrecord.STARTED - 10,) * 2)
+    with pytest.raises(DatasetError, match="waited"):  # the failure of a former run means nothing
+        prepare(annotations, tmp_path / "records", rank=1, rank_size=2, timeout=0)
+    prepare(annotations, tmp_path / "records", rank=0, rank_size=2)
+    assert not failed.exists()
+
+
+# --- a json edited by hand
+
+def test_any_content_of_the_json_ends_in_a_message(written, tmp_path):
+    _, folder = written
+    folder = copy_of(folder, tmp_path)
+    path = folder / "ssd.mindrecord.json"
+    original = json.loads(path.read_text(encoding="utf-8"))
+    values = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+                          lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner,
+                                                                                      max_size=3), max_leaves=6)
+
+    @settings(max_examples=150, deadline=None)
+    @given(key=st.sampled_from(sorted(original)), value=values, garbage=st.none() | st.binary(max_size=30))
+    def check(key, value, garbage):
+        path.write_bytes(garbage if garbage is not None else json.dumps({**original, key: value}).encode())
+        try:
+            files = open_mindrecord(folder, PREFIX)
+        except ProjectError:
+            return
+        assert len(files.files) == 2 and len(files.classes) == len(files.category_ids)
+
+    check()

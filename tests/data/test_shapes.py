@@ -1,0 +1,116 @@
+"""The drawn data set: what is annotated is what is to be seen."""
+import cv2
+import numpy as np
+import pytest
+
+from src.data import shapes
+from src.data.annotations import inside, load_coco
+from src.data.images import read_image
+from src.errors import DatasetError, UsageError
+
+
+def load(folder, split):
+    return load_coco(folder / "annotations" / f"instances_{split}2017.json", folder / f"{split}2017")
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("drawn") / "shapes"
+    assert shapes.draw_shapes(folder, train=30, val=10, seed=5)
+    return folder
+
+
+def test_the_default_coco_keys_find_a_sound_set(drawn):
+    train, val = load(drawn, "train"), load(drawn, "val")
+
+    assert train.classes == ("circle", "rectangle", "triangle")
+    assert (len(train.records), len(val.records)) == (30, 10) and train.problems == val.problems == ()
+    assert not {record.image_id for record in train.records} & {record.image_id for record in val.records}
+    for record in train.records + val.records:
+        assert inside(drawn, record.image_path)
+        assert read_image(record.image_path).shape == (record.height, record.width, 3)
+        assert 200 <= record.width <= 280 and 150 <= record.height <= 210 and len(record.boxes) <= 6
+
+
+def test_boxes_are_the_extent_of_the_polygons_inside_the_picture(drawn):
+    boxes = 0
+    for record in load(drawn, "train").records:
+        for box, area, polygons in zip(record.boxes, record.areas, record.segments or ()):
+            outline = np.float32(polygons[0]).reshape(-1, 2)
+            np.testing.assert_allclose(box, [*outline.min(axis=0), *outline.max(axis=0)], atol=0.02)
+            assert area == pytest.approx(cv2.contourArea(outline), abs=3)
+            assert (box >= 0).all() and box[2] <= record.width and box[3] <= record.height
+            share = (box[2:] - box[:2]).max() / min(record.width, record.height)
+            assert 0.139 <= share <= 0.551
+            boxes += 1
+    assert boxes > 60
+
+
+def test_every_shape_stays_visible_and_has_its_own_plain_colour():
+    """The most frequent colour among the pixels that no later shape covers fills most of them."""
+    checked = 0
+    for seed in range(40):
+        picture, objects = shapes.draw_picture((240, 180), np.random.default_rng(seed))
+        masks = []
+        for _, outline in objects:
+            masks.append(np.zeros(picture.shape[:2], np.uint8))
+            cv2.fillPoly(masks[-1], [np.round(outline).astype(np.int32)], 1)
+        for index, mask in enumerate(masks):
+            covered = np.max([np.zeros_like(mask), *masks[index + 1:]], axis=0)
+            visible = picture[(mask == 1) & (covered == 0)].astype(int)
+            assert len(visible) >= 0.33 * mask.sum()  # the limit of 0.35, less what rounding takes
+            distance = np.abs(visible - np.median(visible, axis=0)).max(axis=1)
+            assert (distance < 40).mean() > 0.5
+            checked += 1
+    assert checked > 80
+
+
+def test_some_pictures_are_empty():
+    counts = [len(shapes.draw_picture((96, 72), np.random.default_rng(seed))[1]) for seed in range(300)]
+
+    assert 1 <= counts.count(0) <= 15 and max(counts) == 6
+
+
+def test_the_same_seed_gives_the_same_files_and_another_seed_others(drawn, tmp_path):
+    shapes.draw_shapes(tmp_path / "again", train=30, val=10, seed=5)
+    shapes.draw_shapes(tmp_path / "other", train=30, val=10, seed=6)
+
+    files = sorted(path.relative_to(drawn) for path in drawn.rglob("*") if path.is_file())
+    assert len(files) == 43
+    assert all((tmp_path / "again" / name).read_bytes() == (drawn / name).read_bytes() for name in files)
+    assert any((tmp_path / "other" / name).read_bytes() != (drawn / name).read_bytes() for name in files)
+
+
+def test_a_finished_set_is_kept_and_a_different_one_refused(drawn, capsys):
+    marker = (drawn / "settings.json").stat().st_mtime_ns
+
+    assert shapes.main(["--output", str(drawn), "--train", "30", "--val", "10", "--seed", "5"]) == 0
+    assert "are there already, kept" in capsys.readouterr().out
+    assert shapes.main(["--output", str(drawn), "--train", "31", "--val", "10", "--seed", "5"]) == 2
+    assert "choose another folder" in capsys.readouterr().err
+    assert (drawn / "settings.json").stat().st_mtime_ns == marker
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff"])
+def test_a_folder_with_something_else_is_not_touched(tmp_path, content):
+    (tmp_path / "settings.json").write_bytes(content)
+
+    with pytest.raises(UsageError, match="holds something else"):
+        shapes.draw_shapes(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["settings.json"]
+
+
+@pytest.mark.parametrize("arguments", [dict(train=0), dict(val=-1), dict(size=(10, 100)), dict(seed=-1)])
+def test_impossible_arguments_are_refused(tmp_path, arguments):
+    with pytest.raises(UsageError):
+        shapes.draw_shapes(tmp_path / "set", **arguments)
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(shapes, "_write_split", full)
+    with pytest.raises(DatasetError, match="No space left on device"):
+        shapes.draw_shapes(tmp_path / "set")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,54 @@
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from src.detectors import DETECTORS, FAMILIES, config_class, load_config
+from src.model_utils.config import fields
+
+ROOT = Path(__file__).resolve().parents[1]
+ENTRY = "import sys; from src.entry import run; from src.detectors import load_config; " \
+        "sys.exit(run(lambda: load_config(sys.argv[1:], 'train') and 0))"
+
+
+def test_every_model_has_a_file_and_a_family():
+    for name, row in DETECTORS.items():
+        assert load_config(["--model_name", name], "train").model.model_name == name
+        assert row.family in FAMILIES
+
+
+def test_help_shows_type_value_of_the_chosen_file_and_description(capsys):
+    with pytest.raises(SystemExit) as end:
+        load_config(["--model_name", "ssd300", "--lr", "0.25", "--help"], "eval")
+    text = capsys.readouterr().out
+    assert end.value.code == 0
+    assert "usage: python eval.py" in text
+    assert "--lr  (float; 0.25)\n      learning rate after the warm-up" in text
+    assert all(f"--{key}  " in text for key in fields(config_class("ssd")))
+
+
+def test_help_without_a_model_lists_models_and_shared_settings(capsys):
+    with pytest.raises(SystemExit):
+        load_config(["--help"], "train")
+    text = capsys.readouterr().out
+    assert "Models: ssd300" in text and "--epoch_size" in text and "--lr " not in text
+
+
+@pytest.mark.parametrize("flags, code, words", [
+    (["--help"], 0, "usage: python train.py"),
+    (["--model_name", "ssd300", "--epoch_sise", "3"], 2, "error: flag --epoch_sise: unknown key"),
+])
+def test_help_and_a_wrong_flag_answer_within_two_seconds(flags, code, words):
+    start = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", ENTRY, *flags], cwd=ROOT, capture_output=True, text=True)
+    assert time.monotonic() - start < 2
+    assert done.returncode == code and words in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_table_imports_neither_mindspore_nor_a_network():
+    code = "import sys, src.detectors, src.entry, src.model_utils.device_adapter, src.ssd.config; " \
+           "sys.exit('mindspore' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

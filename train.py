@@ -1,0 +1,100 @@
+"""Train a detector: python train.py --config_path config/ssd/ssd300_mobilenet_v2.yaml [--key value ...]"""
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from src.data.annotations import load_split
+from src.data.audit import audit
+from src.data.mindrecord import open_mindrecord, prepare_mindrecord
+from src.detectors import build_detector, load_config, read_config
+from src.engine.run_folder import describe_run, run_folder
+from src.engine.terminal import quiet_terminal
+from src.entry import keep_traces_in, run
+from src.errors import UsageError
+from src.model_utils.device_adapter import init_distributed, set_device
+
+
+def main(argv=None) -> int:
+    config = load_config(sys.argv[1:] if argv is None else argv, "train")
+    folder = open_run(config)
+    validation = load_split(config.data, "val") if config.train.run_eval else None
+    with quiet_terminal(folder / "mindspore.log", config.runtime.verbose):
+        set_device(config.runtime)
+        process = init_distributed(config.runtime)
+        files = training_files(config, folder, process)
+        if not config.data.only_create_dataset:
+            train(config, folder, process, files, validation)
+    return 0
+
+
+def open_run(config) -> Path:
+    """The run folder; raises UsageError when it holds another run, or none to resume."""
+    resume = config.runtime.resume
+    folder = run_folder(config, resume)
+    earlier = folder / "config.yaml"
+    if resume and earlier.exists():
+        changed = read_config(earlier).differences(config)
+        if changed:
+            raise UsageError(f"{folder} was started with other settings: {'; '.join(changed)}. Resume with the same "
+                             "ones, or start a new run with --pre_trained")
+    elif not resume and any(folder.glob("ckpt_*/latest.json")):
+        raise UsageError(f"{folder} holds a run already; continue it with --resume, or choose another --output_path")
+    keep_traces_in(folder)
+    describe_run(folder, config)
+    return folder
+
+
+def training_files(config, folder: Path, process):
+    """MindRecord files of the training split: audited and written when they are not there or not current."""
+    from src.detectors import detector_class
+
+    data, prefix = config.data, detector_class(config).mindrecord_prefix
+    try:
+        annotations = load_split(data, "train")
+    except UsageError as missing:
+        if (Path(data.mindrecord_dir) / f"{prefix}.json").exists():
+            print(f"training from {data.mindrecord_dir} alone: {missing}")
+            return open_mindrecord(data.mindrecord_dir, prefix)
+        raise
+
+    def audited(found):
+        checked, report = audit(found, data.audit_policy, data.max_image_pixels, data.num_parallel_workers)
+        print(report.table())
+        report.write(folder)
+        return checked if data.keep_empty_images else without_empty(checked)
+
+    return prepare_mindrecord(
+        annotations, data.mindrecord_dir, prefix, audit=audited, shards=data.mindrecord_shards,
+        settings={"audit_policy": data.audit_policy, "max_image_pixels": data.max_image_pixels,
+                  "keep_empty_images": data.keep_empty_images},
+        force=data.rebuild_mindrecord, rank=process.rank, rank_size=process.size)
+
+
+def without_empty(annotations):
+    """The pictures that show at least one object that can be learned."""
+    kept = tuple(record for record in annotations.records if not record.crowd.all())
+    if len(kept) < len(annotations.records):
+        print(f"{len(annotations.records) - len(kept)} pictures without objects are not trained on "
+              "(--keep_empty_images True keeps them)")
+    return replace(annotations, records=kept)
+
+
+def train(config, folder: Path, process, files, validation) -> None:
+    """Build everything, take up the state of an earlier run or pretrained weights, and fit."""
+    from src.engine.build import build_trainer
+    from src.engine.logs import draw_curves
+
+    detector = build_detector(config, files.classes)
+    with build_trainer(config, detector, folder, process, files, validation) as trainer:
+        trainer.fit()
+    if process.rank == 0:
+        curves = draw_curves(folder / "metrics.jsonl")
+        if curves is not None:
+            (folder / "curves.png").write_bytes(curves)
+        print(f"run folder: {folder}\ncheckpoint: {trainer.checkpoints.latest()[0]}")
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))
