@@ -9,6 +9,7 @@ from pathlib import Path
 from src.errors import ConfigError, UsageError
 from src.model_utils import config as settings
 from src.model_utils.help import help_text
+from src.model_utils.legacy_keys import ALIASES
 
 CONFIG_ROOT = Path(__file__).resolve().parents[1] / "config"
 
@@ -66,7 +67,8 @@ def detector(name: str) -> Detector:
 def load_config(argv, command: str) -> settings.Config:
     """Configuration from the command line of `command` ("train", "eval", "export", "predict", "audit").
 
-    `--config_path` names the YAML file; without it `--model_name` picks the one that belongs to the model.
+    `--config_path` names the YAML file; without it `--model_name` picks the one that belongs to the model, and for
+    eval, export and predict the settings that lie beside the model file will do.
     `--help` prints the settings and leaves. Raises UsageError or ConfigError.
     """
     arguments = list(argv)
@@ -74,18 +76,33 @@ def load_config(argv, command: str) -> settings.Config:
     flags = {setting.name: setting for setting in
              settings.split_flags(argument for argument in arguments if argument not in ("-h", "--help"))}
     path_flag, name_flag = flags.pop("config_path", None), flags.get("model_name")
-    if path_flag is None and name_flag is None:
+    if path_flag:
+        path = Path(path_flag.value)
+    elif name_flag:
+        path = detector(name_flag.value).config_path
+    else:
+        path = None if command == "train" else _config_beside_model(flags)
+    if path is None:
         if wants_help:
             _print_help(command, None)
         raise UsageError("no model given; add --config_path FILE or --model_name NAME "
                          f"(available: {', '.join(DETECTORS)})")
-    path = Path(path_flag.value) if path_flag else detector(name_flag.value).config_path
     file_settings = settings.read_file(path)
     name = name_flag.value if name_flag else _model_name(file_settings, path)
     config = settings.build(config_class(detector(name).family), file_settings, list(flags.values()))
     if wants_help:
         _print_help(command, config)
     return config
+
+
+def _config_beside_model(flags: dict):
+    """The settings that a run or an export wrote beside the model file of the flags; None when there are none."""
+    for name, setting in flags.items():
+        if ALIASES.get(name, name) == "checkpoint_file_path":
+            model = Path(str(setting.value))
+            beside = (model.with_suffix(".yaml"), model.parent / "config.yaml", model.parent.parent / "config.yaml")
+            return next((path for path in beside if path.is_file()), None)
+    return None
 
 
 def _model_name(file_settings, path: Path) -> str:

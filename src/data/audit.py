@@ -22,10 +22,11 @@ from src.data.images import MAX_PIXELS, _is_complete, decode_image, exif_orienta
 from src.errors import DatasetError, ImageError
 
 MIN_SIDE = 0.01  # pixels; COCO writes two decimals, a shorter side is rounded away
-SPLITS = ("train", "val", "test")
+SPLITS = ("train", "val", "test")  # the last one is known to VOC only
 
 
-# What is missing from the records because the readers could not represent it.
+# What is missing from the records because the readers could not represent it. Objects of a duplicate annotation id
+# are in the records and are found there.
 READER_LOSSES = {
     "duplicate_image_id": Totals(images=1, boxes=0),
     "unknown_image": Totals(images=0, boxes=1),
@@ -111,7 +112,7 @@ def _look_at(record, root, max_pixels):
             return _Picture("truncated_image", f"{len(data)} bytes, the file breaks off before the end of the picture")
         image = decode_image(data, path.name, declared, max_pixels)
     except ImageError as error:
-        return _Picture("unreadable_image", str(error))
+        return _Picture("unreadable_image", str(error).removeprefix(f"{path.name}: "))
     return _Picture(stored_size=stored, size=image.shape[:2], orientation=exif_orientation(data))
 
 
@@ -200,10 +201,10 @@ def _has_no_area(boxes):
 
 def _with_boxes(record, boxes, keep):
     """The record with its boxes replaced, and only those objects that are kept."""
-    extent = boxes[:, 2:] - boxes[:, :2]
-    changed = (boxes != record.boxes).any(axis=1)
+    clipped = keep & (boxes != record.boxes).any(axis=1)
     # COCO's area is that of the outline, which lies inside the picture: only a box area can shrink by clipping.
-    areas = np.where(changed, np.minimum(record.areas, extent.prod(axis=1)), record.areas)
+    areas = record.areas.copy()
+    areas[clipped] = np.minimum(areas[clipped], (boxes[clipped, 2:] - boxes[clipped, :2]).prod(axis=1))
     indices = np.flatnonzero(keep)
     return replace(record, boxes=boxes[keep], labels=record.labels[keep], crowd=record.crowd[keep],
                    difficult=record.difficult[keep], areas=areas[keep],
@@ -227,7 +228,8 @@ def main(argv=None):
     parser = argparse.ArgumentParser(
         prog="python -m src.data.audit", usage="%(prog)s --config_path FILE [options] [any setting]",
         description="Look at every picture and every box of a data set, and report what is wrong with them.",
-        epilog="\n".join(["audit_policy, kinds of findings with the action taken by default:", *rules]),
+        epilog="\n".join(["audit_policy: kinds of findings and the action taken by default. 'error', which refuses the",
+                          "data set, is possible for every kind.", *rules]),
         formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, add_help=False)
     parser.add_argument("--split", choices=(*SPLITS, "all"), default="train", help="what to audit (default: train)")
     parser.add_argument("--report_dir", type=Path, default=Path("audit"), help="folder for audit.json and audit.png; "
@@ -237,10 +239,11 @@ def main(argv=None):
         parser.print_help()
     own, rest = parser.parse_known_args(arguments)
     config = load_config(rest, command="audit")
-    splits = SPLITS if own.split == "all" else (own.split,)
+    policy = resolve_policy(config.data.audit_policy)
+    splits = (own.split,) if own.split != "all" else SPLITS if config.data.dataset == "voc" else SPLITS[:2]
     refusals = []
     for split in splits:
-        report = examine(load_split(config.data, split), config.data.audit_policy, config.data.max_image_pixels,
+        report = examine(load_split(config.data, split), policy, config.data.max_image_pixels,
                          config.data.num_parallel_workers)
         folder = own.report_dir / split if own.split == "all" else own.report_dir
         report.write(folder)

@@ -25,8 +25,8 @@ class Rule:
         return ("error", *(action for action in ("drop", "repair", "keep") if getattr(self, action)))
 
     def meanings(self):
-        """The available actions in words."""
-        return ["error: refuse the data set", *(f"{action}: {getattr(self, action)}" for action in self.actions[1:])]
+        """What the actions other than "error" mean, in words."""
+        return [f"{action}: {getattr(self, action)}" for action in self.actions[1:]]
 
 
 _NO_PICTURE = "leave out the picture and its boxes"

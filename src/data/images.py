@@ -16,7 +16,7 @@ from src.errors import ImageError
 
 MAX_PIXELS = 100_000_000
 
-_PNG_MAGIC, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
+_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _SOI, _EOI, _SOS, _APP1 = 0xD8, 0xD9, 0xDA, 0xE1
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 # In compressed data FF is followed by 00 or a restart marker; anything else ends it.
@@ -146,11 +146,20 @@ def _is_complete(data):
     if data.startswith(b"\xff\xd8"):
         return any(marker == _EOI for marker, _, _ in _jpeg_segments(data))
     if data.startswith(_PNG_MAGIC):
-        return _PNG_END in data
+        return _png_is_complete(data)
     try:
         return len(data) >= _bmp_bytes(data)
     except struct.error:
         return False
+
+
+def _png_is_complete(data):
+    """Whether the chunks lie inside the file up to the last: cv2 reserves up to 4 GB when a length field says so."""
+    position, kind = len(_PNG_MAGIC), b""
+    while kind != b"IEND" and position + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        position += 12 + length
+    return kind == b"IEND" and position <= len(data)
 
 
 def _bmp_bytes(data):

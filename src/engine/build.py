@@ -9,8 +9,8 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
+from src.checkpoint import CheckpointFolder, load_weights, read_weights
 from src.data.loader import TrainLoader
-from src.engine.checkpoint import CheckpointFolder, load_weights, read_weights
 from src.engine.logs import TrainLog
 from src.engine.optimizer import momentum
 from src.engine.schedule import learning_rates

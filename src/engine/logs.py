@@ -26,8 +26,8 @@ class TrainLog:
         self.metrics_path = folder / ("metrics.jsonl" if rank == 0 else f"metrics_{rank}.jsonl")
         self.log_path = folder / f"loss_{rank}.log"
         drop_after(self.metrics_path, done_steps)
-        self._metrics = open(self.metrics_path, "a", encoding="utf-8")
-        self._log = open(self.log_path, "a", encoding="utf-8", buffering=1)
+        self._metrics = self.metrics_path.open("a", encoding="utf-8")
+        self._log = self.log_path.open("a", encoding="utf-8", buffering=1)
         self._bar = tqdm(total=total_steps, initial=done_steps, unit="step", disable=rank != 0, file=sys.stderr,
                          dynamic_ncols=True, mininterval=1 if sys.stderr.isatty() else 30)
 

@@ -38,6 +38,19 @@ def run_folder(config, resume: bool) -> Path:
     return folder
 
 
+def results_folder(config, model_path: Path, command: str) -> Path:
+    """Where eval, predict and export write: result_path, or inside the run that the model is from, or a new run."""
+    run_of_model = model_path.parent.parent
+    if config.eval.result_path:
+        folder = Path(config.eval.result_path)
+    elif (run_of_model / "config.yaml").is_file():
+        folder = run_of_model / command
+    else:
+        folder = Path("runs") / config.model.model_name / f"{command}-{datetime.now().strftime('%Y%m%d-%H%M%S')}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def describe_run(folder: Path, config) -> None:
     """Write the resolved settings and the versions into the run folder."""
     config.write(folder / "config.yaml")

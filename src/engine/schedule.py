@@ -14,7 +14,7 @@ def warmup_cosine(lr: float, lr_init: float, lr_end: float, warmup_steps: int, t
 
 
 def scaled_to_batch(lr: float, batch_size: int, base_batch_size: int | None) -> float:
-    """The linear scaling rule (Goyal et al. 2017): lr is meant for base_batch_size pictures; None = take it as it is."""
+    """The linear scaling rule (Goyal et al. 2017): lr is meant for base_batch_size pictures; None = take it as is."""
     return lr if base_batch_size is None else lr * batch_size / base_batch_size
 
 

@@ -9,7 +9,7 @@ from typing import Callable, Optional
 
 import numpy as np
 
-from src.engine.checkpoint import CheckpointFolder, save_weights
+from src.checkpoint import CheckpointFolder, save_weights
 from src.engine.logs import TrainLog
 from src.errors import CheckpointError, TrainingError
 

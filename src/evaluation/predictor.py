@@ -1,7 +1,6 @@
 """Pictures -> detections, whatever the model file is: checkpoint, MindIR or ONNX."""
 from __future__ import annotations
 
-import json
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -11,9 +10,8 @@ from typing import Callable, Iterable, Sequence
 
 import numpy as np
 
-from src.errors import CheckpointError, UsageError
+from src.errors import CheckpointError
 
-ENDINGS = (".ckpt", ".mindir", ".onnx")
 PICTURES_AHEAD = 16
 
 
@@ -87,30 +85,6 @@ class Predictor:
         self.timing.network += finished - started
         self.timing.postprocess += time.perf_counter() - finished
         return found
-
-
-def check_model_path(path: str | None) -> Path:
-    """The model file of a command; raises UsageError when it is missing or of an unknown kind."""
-    if not path:
-        raise UsageError(f"no model given; add --checkpoint_file_path FILE ({', '.join(ENDINGS)})")
-    path = Path(path)
-    if path.suffix.lower() not in ENDINGS:
-        raise UsageError(f"{path}: unknown kind of model '{path.suffix}'; it has to end in {', '.join(ENDINGS)}")
-    if not path.is_file():
-        raise UsageError(f"model {path} does not exist; check --checkpoint_file_path")
-    return path
-
-
-def read_sidecar(path: Path) -> dict:
-    """The json that export.py wrote beside a model; empty when there is none."""
-    sidecar = path.with_suffix(".json")
-    if not sidecar.is_file():
-        return {}
-    try:
-        content = json.loads(sidecar.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{sidecar} is not valid json: {error}; export the model again") from None
-    return content if isinstance(content, dict) else {}
 
 
 def network_runner(inference) -> Callable:

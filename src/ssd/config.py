@@ -33,6 +33,8 @@ class SSDModel(ModelSection):
     alpha: float = Field(0.75, ge=0, le=1, description="focal loss: weight of the positive term")
     background_loss: bool = Field(True, description="focal loss has a background column, as in the zoo; small data "
                                   "sets want false")
+    initial_score: float = Field(0.5, gt=0, lt=1, description="score of every class before training; 0.5 in the zoo, "
+                                 "0.01 starts quietly")
     ssd_vgg_bn: bool = Field(False, description="VGG16: batch norm in the backbone")
     pretrain_vgg_bn: bool = Field(False, description="VGG16: the pretrained backbone has batch norm")
     feature_extractor_base_param: str = Field("", description="FPN: ImageNet checkpoint of the backbone; the word "

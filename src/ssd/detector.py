@@ -49,7 +49,7 @@ class SSDDetector:
 
         model = self.config.model
         return ssd300_mobilenet_v2(len(self.classes), model.extras_out_channels, model.extras_ratio,
-                                   model.num_default)
+                                   model.num_default, model.initial_score)
 
     def inference(self, network):
         """The Cell that is evaluated and exported: (B, 3, H, W) -> the tensors of output_names."""

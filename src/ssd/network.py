@@ -1,6 +1,7 @@
 """SSD (Liu et al. 2016, https://arxiv.org/abs/1512.02325): image -> boxes and class scores of every prior box."""
 from __future__ import annotations
 
+import math
 from typing import Sequence
 
 import numpy as np
@@ -78,12 +79,18 @@ class SSDInference(nn.Cell):
 
 
 def ssd300_mobilenet_v2(num_classes: int, channels: Sequence[int], hidden_ratios: Sequence[float],
-                        boxes_per_cell: Sequence[int]) -> SSD:
-    """SSD300 on MobileNetV2; channels and hidden_ratios of the six maps, the first two being the body's own."""
+                        boxes_per_cell: Sequence[int], initial_score: float = 0.5) -> SSD:
+    """SSD300 on MobileNetV2; channels and hidden_ratios of the six maps, the first two being the body's own.
+
+    initial_score: what every class scores before training (RetinaNet, section 3.3); 0.5 in the old zoo.
+    """
     extras = [InvertedResidual(before, after, 2, round(before * ratio), last_activation=True)
               for before, after, ratio in zip(channels[1:], channels[2:], hidden_ratios[2:])]
     network = SSD(MobileNetV2(), extras, channels, boxes_per_cell, num_classes)
     for parameter in network.trainable_params():
         if parameter.name.endswith("weight"):
             parameter.set_data(initializer(TruncatedNormal(0.02), parameter.shape, parameter.dtype))
+    for predictor in network.class_predictors:
+        bias = predictor.pointwise.bias
+        bias.set_data(Tensor(np.full(bias.shape, math.log(initial_score / (1 - initial_score)), np.float32)))
     return network

@@ -32,10 +32,8 @@ def prior_boxes(model) -> np.ndarray:
     if model.feature_size is not None and [max(size) for size in sizes] != model.feature_size:
         raise ConfigError(f"feature_size is {model.feature_size}, but img_shape {model.img_shape} gives "
                           f"{[max(size) for size in sizes]}; correct it or leave feature_size out")
-    if model.steps is None:
-        steps = default_steps(model.img_shape, sizes)
-    else:
-        steps = [(step, step) for step in model.steps]
+    given = model.steps and [(step, step) for step in model.steps]
+    steps = given or default_steps(model.img_shape, sizes)
     priors = ssd_prior_boxes(model.img_shape, sizes, steps, model.min_scale, model.max_scale, model.aspect_ratios)
     per_level = [boxes * rows * columns for boxes, (rows, columns) in zip(model.num_default, sizes)]
     if sum(per_level) != len(priors):

@@ -127,15 +127,15 @@ def test_documents_with_a_doctype_are_refused_at_once(tmp_path, document, encodi
 
 
 @pytest.mark.parametrize("document, message", [
-    ("", "not valid xml"),
-    ("<annotation>", "not valid xml"),
-    ("<?xml version=\"1.0\" encoding=\"klingon\"?><annotation/>", "not valid xml"),
+    ("", "is not valid xml"),
+    ("<annotation>", "is not valid xml: .* line 1"),
+    ("<?xml version=\"1.0\" encoding=\"klingon\"?><annotation/>", "is not valid xml: unknown encoding"),
     (xml(an_object("")), "object 1: expected a name"),
     (xml(an_object("cat"), an_object("cat", (1, 2, "x", 4))), "object 2: expected a number, found 'x'"),
     (xml(an_object("cat", (1, 2, "nan", 4))), "object 1: expected a finite number, found nan"),
     (xml("<object><name>cat</name></object>"), "object 1: expected a number, found None"),
     (xml(an_object("cat", difficult=3)), "object 1: expected 0 or 1, found 3"),
-    (xml(size="<size><width>-5</width></size>"), "size/width: expected a whole number"),
+    (xml(an_object("cat"), size="<size><width>-5</width></size>"), "size/width: expected a whole number"),
 ])
 def test_what_no_record_can_hold_is_refused_with_file_and_object(tmp_path, document, message):
     devkit(tmp_path, {"1": document}, train=["1"])
@@ -157,7 +157,7 @@ def one_picture(tmp_path_factory):
     return devkit(tmp_path_factory.mktemp("voc"), {"1": ""}, train=["1"])
 
 
-@given(noise=st.binary(max_size=12) | st.sampled_from([b"<", b"&lt;", b"&x;", b"</object>", b"1e400", b"-", b"\xff\xfe"]),
+@given(noise=st.binary(max_size=12) | st.sampled_from([b"<", b"&lt;", b"&x;", b"</object>", b"1e400", b"\xff\xfe"]),
        position=st.integers(0, 10 ** 6), removed=st.integers(0, 40))
 @settings(max_examples=400, deadline=None)
 def test_mutated_xml_gives_records_or_the_projects_own_error(one_picture, noise, position, removed):

@@ -47,7 +47,7 @@ def test_boxes_are_the_extent_of_the_polygons_inside_the_picture(drawn):
 
 
 def test_every_shape_stays_visible_and_has_its_own_plain_colour():
-    """The most frequent colour among the pixels that no later shape covers fills most of them."""
+    """Inside the rim, the pixels that no later shape covers are of one colour, up to noise."""
     checked = 0
     for seed in range(40):
         picture, objects = shapes.draw_picture((240, 180), np.random.default_rng(seed))
@@ -57,11 +57,12 @@ def test_every_shape_stays_visible_and_has_its_own_plain_colour():
             cv2.fillPoly(masks[-1], [np.round(outline).astype(np.int32)], 1)
         for index, mask in enumerate(masks):
             covered = np.max([np.zeros_like(mask), *masks[index + 1:]], axis=0)
-            visible = picture[(mask == 1) & (covered == 0)].astype(int)
-            assert len(visible) >= 0.33 * mask.sum()  # the limit of 0.35, less what rounding takes
-            distance = np.abs(visible - np.median(visible, axis=0)).max(axis=1)
-            assert (distance < 40).mean() > 0.5
-            checked += 1
+            assert (mask & ~covered).sum() >= 0.33 * mask.sum()  # the limit of 0.35, less what rounding takes
+            rim = np.ones((7, 7), np.uint8)  # 3 pixels: half its width, its soft edge, and rounding
+            inner = picture[(cv2.erode(mask, rim) == 1) & (cv2.dilate(covered, rim) == 0)]
+            if len(inner) > 50:
+                assert (np.abs(inner - np.median(inner, axis=0)) < 40).mean() > 0.95
+                checked += 1
     assert checked > 80
 
 

@@ -49,3 +49,11 @@ def sample_error(measured: dict, name: str, array: np.ndarray) -> float:
 def spread(measured: dict, name: str) -> float:
     """Standard deviation of the array `name`, the yardstick for differences of feature maps."""
     return float(measured[f"{name}.stats"][1])
+
+
+def stats_error(measured: dict, name: str, array: np.ndarray) -> float:
+    """Largest difference of mean, standard deviation, minimum and maximum, in the array's own unit."""
+    assert array.shape == tuple(measured[f"{name}.shape"]), name
+    values = array.astype(np.float64)
+    got = [values.mean(), values.std(), values.min(), values.max()]
+    return float(np.abs(got - measured[f"{name}.stats"]).max())

@@ -1,0 +1,102 @@
+"""Time of the compile, of a training step, of an inference call, and peak memory, on random pictures.
+
+    python benchmarks/speed.py --config_path config/ssd/ssd300_mobilenet_v2.yaml --batch_size 8
+    python benchmarks/speed.py --config_path config/ssd/ssd300_mobilenet_v2.yaml --batch_size 8 --mode infer
+
+Peak memory is of the whole process, so one process measures one mode. The median is of steps after the first two.
+"""
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np  # noqa: E402
+
+from benchmarks.measuring import peak_memory_mb  # noqa: E402
+from src.detectors import build_detector, load_config  # noqa: E402
+from src.entry import run  # noqa: E402
+from src.model_utils.device_adapter import set_device, this_process  # noqa: E402
+
+CLASSES = tuple(f"class{index}" for index in range(80))
+OBJECTS = 8
+
+
+def main() -> int:
+    arguments, mode, repeats = split_own_flags(sys.argv[1:])
+    config = load_config(arguments, "train")
+    set_device(config.runtime)
+    detector = build_detector(config, CLASSES)
+    seconds = (train_seconds if mode == "train" else inference_seconds)(config, detector, repeats)
+    steady = seconds[2:]
+    print(json.dumps({"model": config.model.model_name, "mode": mode, "batch": config.train.batch_size,
+                      "input": list(detector.input_shape), "first_s": round(seconds[0], 2),
+                      "median_s": round(statistics.median(steady), 4), "min_s": round(min(steady), 4),
+                      "peak_memory_mb": peak_memory_mb()}))
+    return 0
+
+
+def split_own_flags(arguments: list) -> tuple:
+    """(flags of the configuration, mode, number of repeats)."""
+    own, rest = {"--mode": "train", "--repeats": "8"}, []
+    iterator = iter(arguments)
+    for argument in iterator:
+        if argument in own:
+            own[argument] = next(iterator)
+        else:
+            rest.append(argument)
+    return rest, own["--mode"], int(own["--repeats"])
+
+
+def train_seconds(config, detector, repeats: int) -> list:
+    from src.engine.build import build_step
+
+    rng = np.random.default_rng(0)
+    transform = detector.train_transform()
+    samples = [transform(*random_picture(rng, detector.input_shape), rng) for _ in range(config.train.batch_size)]
+    batch = [np.stack([sample[column] for sample in samples]) for column in detector.batch_columns]
+    step = build_step(config, detector.loss(detector.network()), detector, np.full(10_000, 1e-4, np.float32),
+                      this_process(config.runtime))
+    return timed(lambda: step(*batch).losses[0].asnumpy(), repeats)
+
+
+def inference_seconds(config, detector, repeats: int) -> list:
+    """The whole call: network and what follows it, as eval.py does it; with scores that leave detections to decode."""
+    from src.evaluation.predictor import network_runner
+
+    images = np.random.default_rng(0).standard_normal((config.train.batch_size, *detector.input_shape))
+    run_network = network_runner(detector.inference(detector.network()))
+
+    def call():
+        outputs = run_network(images.astype(np.float32))
+        return [detector.postprocess([output[index] for output in outputs], detector.input_shape[1:])
+                for index in range(len(images))]
+
+    return timed(call, repeats)
+
+
+def random_picture(rng, input_shape: tuple) -> tuple:
+    """A picture of the input's size and a target of OBJECTS boxes."""
+    _, height, width = input_shape
+    corners = rng.random((OBJECTS, 2)) * 0.6
+    boxes = np.concatenate([corners, corners + 0.05 + rng.random((OBJECTS, 2)) * 0.35], axis=1)
+    return rng.integers(0, 256, (height, width, 3), dtype=np.uint8), {
+        "boxes": (boxes * [width, height, width, height]).astype(np.float32),
+        "labels": rng.integers(0, len(CLASSES), OBJECTS).astype(np.int32), "crowd": np.zeros(OBJECTS, bool)}
+
+
+def timed(call, repeats: int) -> list:
+    seconds = []
+    for _ in range(repeats + 2):
+        started = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - started)
+    return seconds
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,105 @@
+"""Export a checkpoint: python export.py --model_path FILE.ckpt --file_format MINDIR|ONNX|AIR [--key value ...]"""
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from src.checkpoint import read_weights
+from src.detectors import load_config
+from src.engine.run_folder import results_folder, versions
+from src.engine.terminal import quiet_terminal
+from src.entry import keep_traces_in, run
+from src.errors import ExportError, UsageError
+from src.evaluation.model_file import check_model_path, load_network
+from src.evaluation.predictor import mindir_runner, network_runner, onnx_runner
+from src.model_utils.device_adapter import set_device
+
+TOLERANCE = 1e-4  # largest difference of an output, relative to 1 or to its largest value
+
+
+def main(argv=None) -> int:
+    config = load_config(sys.argv[1:] if argv is None else argv, "export")
+    path = check_model_path(config.eval.checkpoint_file_path)
+    if path.suffix.lower() != ".ckpt":
+        raise UsageError(f"{path} is exported already; give a .ckpt")
+    if config.export.file_format == "AIR" and config.runtime.device_target != "Ascend":
+        raise ExportError("AIR is written by the Ascend backend only; run this on an Ascend host with --device_target "
+                          "Ascend, or choose --file_format MINDIR (which Ascend takes as well) or ONNX")
+    folder = results_folder(config, path, "export")
+    keep_traces_in(folder)
+    with quiet_terminal(folder / "mindspore.log", config.runtime.verbose):
+        set_device(config.runtime)
+        print("exported:", export(config, path, folder))
+    return 0
+
+
+def export(config, checkpoint: Path, folder: Path) -> Path:
+    """Write <file_name>.<format> with its .json and .yaml; raises ExportError, leaving no file, when it is not equal
+    to the network on a picture."""
+    import mindspore as ms
+
+    network, detector = load_network(config, read_weights(checkpoint))
+    inference = detector.inference(network)
+    inference.set_train(False)
+    images = example_batch(detector, config)
+    file_format = config.export.file_format
+    name = Path(config.export.file_name).name
+    target = (folder if name == config.export.file_name else Path(config.export.file_name).parent)
+    target.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target, prefix=".export-") as room:
+        ms.export(inference, ms.Tensor(images), file_name=str(Path(room) / name), file_format=file_format)
+        (written,) = (path for path in Path(room).iterdir() if path.suffix.lower() == f".{file_format.lower()}")
+        difference = None if file_format == "AIR" else check_equal(written, inference, images, detector)
+        describe(Path(room) / name, config, detector, checkpoint, difference)
+        for path in sorted(Path(room).iterdir()):
+            shutil.move(str(path), str(target / path.name)) if path.is_dir() else os.replace(path, target / path.name)
+        return target / written.name
+
+
+def example_batch(detector, config) -> np.ndarray:
+    """A drawn picture as network input, repeated to the batch size of the export; img_path names a better one."""
+    from src.data.images import read_image
+    from src.data.shapes import draw_picture
+
+    if config.eval.img_path:
+        image = read_image(Path(config.eval.img_path))
+    else:
+        image = draw_picture((320, 240), np.random.default_rng(0))[0]
+    array, _ = detector.preprocess(image)
+    return np.stack([array] * config.export.export_batch_size)
+
+
+def check_equal(path: Path, inference, images: np.ndarray, detector) -> float:
+    """Largest difference between the exported file's outputs and the network's; ExportError above the tolerance."""
+    wanted = network_runner(inference)(images)
+    found = (onnx_runner(path)[0] if path.suffix == ".onnx" else mindir_runner(path))(images)
+    worst = 0.0
+    for name, want, have in zip(detector.output_names, wanted, found):
+        if want.shape != have.shape:
+            raise ExportError(f"{path.name}: output {name} has the shape {have.shape}, the network's is {want.shape}")
+        difference = float(np.abs(want.astype(np.float64) - have).max() / max(1.0, np.abs(want).max()))
+        if not difference <= TOLERANCE:
+            raise ExportError(f"{path.name}: output {name} differs from the network's by {difference:.3g} (allowed "
+                              f"{TOLERANCE}); nothing was exported")
+        worst = max(worst, difference)
+    return worst
+
+
+def describe(path: Path, config, detector, checkpoint: Path, difference: float | None) -> None:
+    """The json that says how to run the file, and the yaml that our own commands read."""
+    sidecar = {"model_name": config.model.model_name, "classes": list(detector.classes),
+               "batch_size": config.export.export_batch_size, "input_names": list(detector.input_names),
+               "output_names": list(detector.output_names), **detector.sidecar(),
+               "checkpoint": checkpoint.name, "largest_difference_to_network": difference, "versions": versions()}
+    path.with_suffix(".json").write_text(json.dumps(sidecar, indent=1), encoding="utf-8")
+    config.write(path.with_suffix(".yaml"))
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

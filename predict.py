@@ -1,0 +1,93 @@
+"""Detect objects in pictures: python predict.py --model_path FILE --img_path PICTURE|FOLDER|LIST [--key value ...]"""
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from src.data.drawing import draw_boxes
+from src.data.images import encode_jpeg, read_image
+from src.detectors import load_config
+from src.engine.run_folder import results_folder
+from src.engine.terminal import quiet_terminal
+from src.entry import keep_traces_in, run
+from src.errors import ImageError, UsageError
+from src.evaluation.model_file import check_model_path, open_predictor
+from src.model_utils.device_adapter import set_device
+
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
+
+
+def main(argv=None) -> int:
+    config = load_config(sys.argv[1:] if argv is None else argv, "predict")
+    path = check_model_path(config.eval.checkpoint_file_path)
+    pictures = find_pictures(config.eval.img_path)
+    folder = results_folder(config, path, "predict")
+    keep_traces_in(folder)
+    with quiet_terminal(folder / "mindspore.log", config.runtime.verbose):
+        set_device(config.runtime)
+        unreadable = predict(config, open_predictor(config, path), pictures, folder)
+    for message in unreadable:
+        print(f"not read: {message}", file=sys.stderr)
+    return 1 if unreadable else 0
+
+
+def find_pictures(img_path: str | None) -> list:
+    """The pictures that img_path means: itself, those of a folder, or the lines of a text file."""
+    if not img_path:
+        raise UsageError("no picture given; add --img_path PICTURE, FOLDER or LIST.txt")
+    path = Path(img_path)
+    if path.is_dir():
+        found = sorted(item for item in path.iterdir() if item.suffix.lower() in PICTURES)
+        if not found:
+            raise UsageError(f"{path} holds no picture ({', '.join(PICTURES)})")
+        return found
+    if not path.is_file():
+        raise UsageError(f"{path} does not exist; check --img_path")
+    if path.suffix.lower() in PICTURES:
+        return [path]
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except ValueError:
+        raise UsageError(f"{path} is neither a picture ({', '.join(PICTURES)}) nor a list of pictures") from None
+    found = [path.parent / line.strip() for line in lines if line.strip()]
+    missing = [item for item in found if not item.is_file()]
+    if missing or not found:
+        raise UsageError(f"{path}: {missing[0]} does not exist" if missing else f"{path} lists no picture")
+    return found
+
+
+def predict(config, predictor, pictures: list, folder: Path) -> list:
+    """Write a drawn copy of every picture and predictions.json; returns a message for each unreadable picture."""
+    classes, threshold = predictor.detector.classes, config.eval.report_score_threshold
+    rows, unreadable = [], []
+    for number, picture in enumerate(tqdm(pictures, unit="image", file=sys.stderr)):
+        try:
+            image = read_image(picture, max_pixels=config.data.max_image_pixels)
+        except ImageError as error:
+            unreadable.append(str(error))
+            continue
+        (found,) = predictor([image])
+        rows.append({"file": str(picture), "detections": [
+            {"class": classes[label], "score": round(float(score), 4), "box": [round(float(side), 2) for side in box]}
+            for box, score, label in zip(found.boxes, found.scores, found.labels)]})
+        shown = found.scores >= threshold
+        drawn = draw_boxes(image, found.boxes[shown], found.labels[shown], classes, found.scores[shown])
+        replace_file(folder / f"{number:04d}_{picture.stem}.jpg", encode_jpeg(drawn, 92))
+    replace_file(folder / "predictions.json", json.dumps(rows, indent=1).encode())
+    print(f"{len(rows)} pictures, boxes from score {threshold} drawn: {folder}")
+    return unreadable
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write under another name, then rename: nobody sees half a file."""
+    unfinished = path.with_name(f".{path.name}")
+    unfinished.write_bytes(content)
+    os.replace(unfinished, path)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

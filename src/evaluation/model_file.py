@@ -1,0 +1,104 @@
+"""A model file and a configuration -> a Predictor."""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from src.checkpoint import Weights, load_weights, read_weights
+from src.data.records import foreground
+from src.detectors import build_detector
+from src.errors import CheckpointError, ConfigError, UsageError
+from src.evaluation.predictor import Predictor, mindir_runner, network_runner, onnx_runner
+
+ENDINGS = (".ckpt", ".mindir", ".onnx")
+
+
+def check_model_path(path: str | None) -> Path:
+    """The model file of a command; raises UsageError when it is missing or of an unknown kind."""
+    if not path:
+        raise UsageError(f"no model given; add --model_path FILE ({', '.join(ENDINGS)})")
+    path = Path(path)
+    if path.suffix.lower() not in ENDINGS:
+        raise UsageError(f"{path}: unknown kind of model '{path.suffix}'; it has to end in {', '.join(ENDINGS)}")
+    if not path.is_file():
+        raise UsageError(f"model {path} does not exist; check --model_path")
+    return path
+
+
+def open_predictor(config, path: Path, classes_of_data: tuple | None = None) -> Predictor:
+    """The predictor of a checkpoint, MindIR or ONNX file.
+
+    classes_of_data: class names to take when the file does not name its own (checkpoints of the old zoo).
+    Raises CheckpointError for a damaged file, or one of another model; ConfigError when its classes are not those of
+    the configuration.
+    """
+    if path.suffix.lower() == ".ckpt":
+        weights = read_weights(path)
+        network, detector = load_network(config, weights, classes_of_data)
+        return Predictor(detector, network_runner(detector.inference(network)), config.eval.eval_batch_size)
+    sidecar = read_sidecar(path)
+    check_model_name(path, sidecar.get("model_name"), config)
+    detector = build_detector(config, _classes(path, sidecar.get("classes"), config, classes_of_data))
+    expected = [sidecar["input"]["height"], sidecar["input"]["width"]] if "input" in sidecar else None
+    if expected not in (None, list(detector.input_shape[1:])):
+        raise ConfigError(f"{path} was exported for an input of {expected}, the configuration says "
+                          f"{list(detector.input_shape[1:])}; use the configuration it was exported with")
+    if path.suffix.lower() == ".onnx":
+        return Predictor(detector, *onnx_runner(path))
+    return Predictor(detector, mindir_runner(path), sidecar.get("batch_size", 1))
+
+
+def load_network(config, weights: Weights, classes_of_data: tuple | None = None) -> tuple:
+    """(network with these weights, its detector)."""
+    check_model_name(weights.path, weights.model_name, config)
+    detector = build_detector(config, _classes(weights.path, weights.classes, config, classes_of_data))
+    network = detector.network()
+    load_weights(network, weights, detector.from_zoo)
+    return network, detector
+
+
+def check_model_name(path: Path, name: str | None, config) -> None:
+    if name not in (None, config.model.model_name):
+        raise CheckpointError(f"{path} holds a {name}, the configuration describes a {config.model.model_name}; give "
+                              "the configuration of this model")
+
+
+def model_classes(path: Path) -> tuple | None:
+    """The class names that a model file names itself, None if it does not."""
+    if path.suffix.lower() == ".ckpt":
+        return read_weights(path).classes
+    classes = read_sidecar(path).get("classes")
+    return None if classes is None else tuple(classes)
+
+
+def _classes(path: Path, own: tuple | None, config, classes_of_data: tuple | None) -> tuple:
+    given = foreground(config.data.classes) if config.data.classes else None
+    if own is None:
+        classes = given or classes_of_data
+        if classes is None:
+            raise ConfigError(f"{path} does not name its classes; add --classes NAME,NAME,... in the order it was "
+                              "trained with")
+        return classes
+    own = tuple(own)
+    if given is not None and given != own:
+        raise ConfigError(f"{path} was trained on {len(own)} classes ({_some(own)}), the configuration names "
+                          f"{len(given)} ({_some(given)}); leave classes out to take the model's")
+    return own
+
+
+def _some(names: tuple) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+
+
+def read_sidecar(path: Path) -> dict:
+    """The json that export.py wrote beside a model; empty when there is none."""
+    sidecar = path.with_suffix(".json")
+    if not sidecar.is_file():
+        return {}
+    try:
+        content = json.loads(sidecar.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{sidecar} is not valid json: {error}; export the model again") from None
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{sidecar} does not describe a model; export the model again")
+    return content

@@ -1,0 +1,210 @@
+"""Rules that hold for the whole source: which way imports point, what is never called, what stays cheap to import."""
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Everybody may import the rows "errors" and "model_utils"; besides its own package, a row imports what stands here.
+MAY_IMPORT = {
+    "errors": set(),
+    "model_utils": set(),
+    "ops": set(),
+    "backbones": {"ops"},
+    "families": {"ops", "backbones"},
+    "detectors": {"ops", "backbones", "families"},
+    "data": {"ops"},
+    "checkpoint": set(),
+    "evaluation": {"ops", "detectors", "data", "checkpoint"},
+    "engine": {"ops", "detectors", "data", "checkpoint", "evaluation"},
+    "entry": set(),
+    "entry points": {"ops", "detectors", "data", "checkpoint", "evaluation", "engine", "entry"},
+}
+FOR_EVERYBODY = {"errors", "model_utils"}
+# Programs of their own (`python -m ...`), which need the table of detectors when they run, not when they are imported.
+LOOK_UP_WHEN_THEY_RUN = {("src/data/audit.py", "detectors"), ("src/model_utils/document.py", "detectors")}
+
+FORBIDDEN_CALLS = {"eval", "exec", "os.system", "os.popen", "yaml.load", "yaml.full_load", "yaml.unsafe_load"}
+FORBIDDEN_IMPORTS = {"pickle", "cPickle", "dill", "marshal", "shelve"}
+FORBIDDEN_ARGUMENTS = {"shell": True, "allow_pickle": True}
+
+# Modules that answer without MindSpore, whose import alone takes seconds.
+WITHOUT_MINDSPORE = ("src/detectors.py", "src/entry.py", "src/errors.py", "src/model_utils", "src/data",
+                     "src/evaluation", "src/ssd/config.py", "src/ssd/decode.py", "src/ssd/priors.py",
+                     "src/ssd/targets.py", "src/ssd/transforms.py")
+
+
+def python_files(*places: str) -> list:
+    """Paths of all Python files at or below `places`, relative to the project."""
+    found = []
+    for place in map(ROOT.joinpath, places):
+        found += [place] if place.is_file() else sorted(place.rglob("*.py"))
+    return [path.relative_to(ROOT) for path in found]
+
+
+ENTRY_POINTS = sorted(path.relative_to(ROOT) for path in ROOT.glob("*.py"))
+SOURCES = [path for path in ENTRY_POINTS + python_files("src", "benchmarks") if path != Path("src/__init__.py")]
+
+
+def parse(path: Path) -> ast.Module:
+    return ast.parse((ROOT / path).read_text(encoding="utf-8"), str(path))
+
+
+def row_of(path: Path) -> str:
+    """The row of MAY_IMPORT that a file of the project belongs to; a package of src without a row is a family."""
+    if path.parts[0] != "src":
+        return "entry points"
+    in_package = len(path.parts) > 2
+    name = path.parts[1] if in_package else path.stem
+    return "families" if in_package and name not in MAY_IMPORT else name
+
+
+def file_of(module: str) -> Path | None:
+    """The project's file or folder that `module` names, None for a package from elsewhere."""
+    path = Path(*module.split("."))
+    if (ROOT / path.with_suffix(".py")).is_file():
+        return path.with_suffix(".py")
+    return path / "__init__.py" if (ROOT / path / "__init__.py").is_file() else None
+
+
+def imports(tree: ast.Module):
+    """(line, imported module, whether it waits for a call) of every import, the program below __main__ left out."""
+    waiting = {id(node) for function in ast.walk(tree) if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef))
+               for node in ast.walk(function)}
+    program = {id(node) for branch in tree.body if isinstance(branch, ast.If) and "__main__" in ast.dump(branch.test)
+               for node in ast.walk(branch)}
+    for node in ast.walk(tree):
+        if id(node) in program:
+            continue
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name, id(node) in waiting) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: relative import; write src. ..."
+            submodules = [f"{node.module}.{alias.name}" for alias in node.names]
+            for module in sorted({name if file_of(name) else node.module for name in submodules}):
+                yield node.lineno, module, id(node) in waiting
+
+
+def wrong_arrows(path: Path, tree: ast.Module) -> list:
+    row, wrong = row_of(path), []
+    for line, module, waits in imports(tree):
+        target = file_of(module)
+        if target is None or target == Path("src/__init__.py"):
+            continue
+        goal = row_of(target)
+        same_package = path.parent == target.parent and path.parent not in (Path(), Path("src"))
+        if same_package or goal in FOR_EVERYBODY | MAY_IMPORT[row]:
+            continue
+        if waits and (path.as_posix(), goal) in LOOK_UP_WHEN_THEY_RUN:
+            continue
+        wrong.append(f"{path.as_posix()}:{line}: {row} -> {goal} ({module})")
+    return wrong
+
+
+def forbidden(path: Path, tree: ast.Module) -> list:
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            if ast.unparse(node.func) in FORBIDDEN_CALLS:
+                found.append((node.lineno, ast.unparse(node.func)))
+            found += [(node.lineno, f"{keyword.arg}={keyword.value.value}") for keyword in node.keywords
+                      if keyword.arg in FORBIDDEN_ARGUMENTS and isinstance(keyword.value, ast.Constant)
+                      and keyword.value.value is FORBIDDEN_ARGUMENTS[keyword.arg]]
+    found += [(line, module) for line, module, _ in imports(tree) if module.split(".")[0] in FORBIDDEN_IMPORTS]
+    return [f"{path.as_posix()}:{line}: {what}" for line, what in found]
+
+
+def test_every_file_has_a_row():
+    without = [path.as_posix() for path in SOURCES if row_of(path) not in MAY_IMPORT]
+    assert not without, f"say in MAY_IMPORT what these may import: {without}"
+
+
+def test_imports_point_one_way():
+    assert len(SOURCES) > 30
+    wrong = [arrow for path in SOURCES for arrow in wrong_arrows(path, parse(path))]
+    assert not wrong, "\n".join(["imports that point back:", *wrong])
+
+
+@pytest.mark.parametrize("path, line, arrow", [
+    ("src/data/loader.py", "from src.ssd import targets", "data -> families (src.ssd.targets)"),
+    ("src/data/loader.py", "import src.backbones.layers", "data -> backbones (src.backbones.layers)"),
+    ("src/data/loader.py", "from src.detectors import load_config", "data -> detectors (src.detectors)"),
+    ("src/data/audit.py", "from src.detectors import load_config", "data -> detectors (src.detectors)"),
+    ("src/ssd/loss.py", "from src.data.loader import TrainLoader", "families -> data (src.data.loader)"),
+    ("src/centernet/loss.py", "from src.ssd.loss import SSDLoss", "families -> families (src.ssd.loss)"),
+    ("src/evaluation/coco.py", "from src.engine import logs", "evaluation -> engine (src.engine.logs)"),
+    ("src/ops/nms.py", "def f():\n    from src.entry import run", "ops -> entry (src.entry)"),
+    ("src/engine/logs.py", "import train", "engine -> entry points (train)"),
+])
+def test_an_import_that_points_back_is_found(path, line, arrow):
+    found = wrong_arrows(Path(path), ast.parse(line))
+    assert len(found) == 1 and found[0].startswith(f"{path}:") and found[0].endswith(arrow)
+
+
+@pytest.mark.parametrize("path, line", [
+    ("src/ssd/loss.py", "from src.ssd.network import SSD\nfrom src.ops.losses import smooth_l1_loss"),
+    ("src/data/audit.py", "def main():\n    from src.detectors import load_config"),
+    ("src/data/shapes.py", "if __name__ == '__main__':\n    from src.entry import run"),
+    ("src/engine/build.py", "import numpy\nfrom src.evaluation.predictor import Predictor"),
+    ("benchmarks/speed.py", "from benchmarks.measuring import peak_memory_mb"),
+    ("train.py", "from src.entry import run\nfrom src.errors import UsageError"),
+])
+def test_an_import_that_points_ahead_is_let_pass(path, line):
+    assert wrong_arrows(Path(path), ast.parse(line)) == []
+
+
+def test_nothing_dangerous_is_called():
+    found = [place for path in SOURCES for place in forbidden(path, parse(path))]
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("line", ["eval('1')", "exec('1')", "import pickle", "from pickle import loads",
+                                  "os.system('ls')", "subprocess.run('ls', shell=True)", "yaml.load(text)",
+                                  "yaml.full_load(text)", "yaml.unsafe_load(text)", "np.load(f, allow_pickle=True)"])
+def test_what_is_forbidden_is_found(line):
+    assert len(forbidden(Path("src/ops/boxes.py"), ast.parse(line))) == 1
+
+
+@pytest.mark.parametrize("line", ["yaml.safe_load(text)", "np.load(f)", "np.load(f, allow_pickle=False)",
+                                  "network.eval()", "subprocess.run(['ls'])", "re.compile('x')"])
+def test_what_only_looks_alike_is_let_pass(line):
+    assert forbidden(Path("src/ops/boxes.py"), ast.parse(line)) == []
+
+
+def test_what_answers_at_once_does_not_import_mindspore():
+    files = [path for path in python_files(*WITHOUT_MINDSPORE) if path.name != "__init__.py"]
+    modules = [".".join(path.with_suffix("").parts) for path in files]
+    program = ("import importlib, sys\nfor name in sys.argv[1:]:\n    importlib.import_module(name)\n"
+               "    if 'mindspore' in sys.modules:\n        sys.exit(f'{name} imports mindspore')\n")
+    result = subprocess.run([sys.executable, "-c", program, *modules], cwd=ROOT, capture_output=True, text=True,
+                            timeout=60)
+    assert result.returncode == 0, result.stderr
+
+
+def asserts_something(test: ast.FunctionDef) -> bool:
+    """An assert, or a call of pytest.raises, np.testing.assert_... or a helper named check_... or assert_..."""
+    for node in ast.walk(test):
+        if isinstance(node, ast.Assert):
+            return True
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            if name in ("pytest.raises", "pytest.warns") or name.rpartition(".")[2].startswith(("assert_", "check_")):
+                return True
+    return False
+
+
+def test_every_test_asserts_something():
+    silent, count = [], 0
+    for path in python_files("tests"):
+        for node in ast.walk(parse(path)):
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                count += 1
+                if not asserts_something(node):
+                    silent.append(f"{path.as_posix()}:{node.lineno}: {node.name}")
+    assert count > 100
+    assert not silent, "\n".join(["tests that cannot fail:", *silent])
