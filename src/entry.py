@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import signal
 import sys
@@ -80,7 +81,9 @@ def _unexpected(error: Exception) -> int:
     own = [frame for frame in traceback.extract_tb(error.__traceback__)
            if PROJECT_ROOT in Path(frame.filename).parents]
     place = f" at {Path(own[-1].filename).relative_to(PROJECT_ROOT)}:{own[-1].lineno}" if own else ""
-    message = "\n".join(str(error).strip().splitlines()[:5])
+    lines = str(error).strip().splitlines()[:5]
+    # MindSpore puts its C++ stack below the cause, under a ruler.
+    message = "\n".join(itertools.takewhile(lambda line: not line.startswith("-----"), lines)).strip()
     return _end(f"error: {type(error).__name__}{place}: {message}\n{_keep_trace(error)}", 1, error)
 
 

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from src.data.annotations import inside, load_split
 from src.data.audit_policy import RULES, resolve_policy
 from src.data.audit_report import AuditReport, Finding, Totals
-from src.data.images import MAX_PIXELS, _is_complete, decode_image, exif_orientation, image_size
+from src.data.images import MAX_PIXELS, decode_image, exif_orientation, image_size, is_complete
 from src.errors import DatasetError, ImageError
 
 MIN_SIDE = 0.01  # pixels; COCO writes two decimals, a shorter side is rounded away
@@ -108,7 +108,7 @@ def _look_at(record, root, max_pixels):
         stored = image_size(data, path.name)
         if stored[0] * stored[1] > max_pixels:
             return _Picture("too_large_image", f"{_size_text(stored)} is more than {max_pixels} pixels")
-        if not _is_complete(data):
+        if not is_complete(data):
             return _Picture("truncated_image", f"{len(data)} bytes, the file breaks off before the end of the picture")
         image = decode_image(data, path.name, declared, max_pixels)
     except ImageError as error:

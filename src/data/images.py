@@ -47,7 +47,7 @@ def decode_image(data, name, declared_size=None, max_pixels=None) -> np.ndarray:
     if height * width > limit:
         raise ImageError(f"{name}: {width} x {height} is more than {limit} pixels; shrink it, or raise "
                          "max_image_pixels if it is to be trusted")
-    if not _is_complete(data):
+    if not is_complete(data):
         raise ImageError(f"{name}: the file breaks off before the end of the picture; fetch it again")
     try:
         bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
@@ -141,7 +141,7 @@ def _bmp_size(data):
     return width, abs(height)  # negative: rows run from the top
 
 
-def _is_complete(data):
+def is_complete(data):
     """Whether the end is there: cv2 fills what is missing with grey and says nothing."""
     if data.startswith(b"\xff\xd8"):
         return any(marker == _EOI for marker, _, _ in _jpeg_segments(data))

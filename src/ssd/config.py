@@ -15,7 +15,7 @@ class SSDModel(ModelSection):
     feature_size: Optional[List[int]] = Field(None, description="expected feature map sizes; none = derived")
     steps: Optional[List[int]] = Field(None, description="pixels between default boxes per level; none = derived "
                                        "from img_shape")
-    num_default: List[int] = Field([3, 6, 6, 6, 6, 6], description="default boxes per cell and level")
+    num_default: List[int] = Field([3, 6, 6, 6, 6, 6], min_length=2, description="default boxes per cell and level")
     extras_in_channels: List[int] = Field([256, 576, 1280, 512, 256, 256], description="input channels per level")
     extras_out_channels: List[int] = Field([576, 1280, 512, 256, 256, 128], description="output channels per level")
     extras_strides: List[int] = Field([1, 1, 2, 2, 2, 2], description="stride per level")
@@ -38,7 +38,7 @@ class SSDModel(ModelSection):
     ssd_vgg_bn: bool = Field(False, description="VGG16: batch norm in the backbone")
     pretrain_vgg_bn: bool = Field(False, description="VGG16: the pretrained backbone has batch norm")
     feature_extractor_base_param: str = Field("", description="FPN: ImageNet checkpoint of the backbone; the word "
-                                              "none = start without")
+                                              "none = start without one")
     checkpoint_filter_list: List[str] = Field(
         ["multi_loc_layers", "multi_cls_layers"], description="parameter names that filter_weight leaves out")
 
@@ -47,9 +47,26 @@ class SSDModel(ModelSection):
     def _minus_one_is_none(cls, value):
         return None if value == -1 else value
 
+    @field_validator("img_shape", "steps", "num_default", "extras_in_channels", "extras_out_channels",
+                     "extras_strides", "prior_scaling", "extras_ratio")
+    @classmethod
+    def _above_zero(cls, values):
+        if values is not None and any(value <= 0 for value in values):
+            raise ValueError(f"{values} has to hold numbers above 0 only")
+        return values
+
+    @field_validator("aspect_ratios")
+    @classmethod
+    def _ratios_above_zero(cls, levels):
+        if any(ratio <= 0 for ratios in levels for ratio in ratios):
+            raise ValueError(f"{levels} has to hold numbers above 0 only")
+        return levels
+
     @model_validator(mode="after")
     def _levels_agree(self):
-        names = ("num_default", "extras_in_channels", "extras_out_channels")
+        if self.min_scale > self.max_scale:
+            raise ValueError(f"min_scale {self.min_scale} is above max_scale {self.max_scale}")
+        names = ("num_default", "extras_in_channels", "extras_out_channels") + (("steps",) if self.steps else ())
         if not self.use_anchor_generator:
             names += ("extras_strides", "extras_ratio", "aspect_ratios")
         counts = {name: len(getattr(self, name)) for name in names}

@@ -57,11 +57,11 @@ def test_the_better_of_two_overlapping_boxes_stays_in_its_class_only():
 
 
 def test_an_overlap_at_the_threshold_is_kept():
-    # 2 x 1 pixels each, sharing one of three.
-    boxes = np.array([[0, 0, 0, 1], [0, 1, 0, 2]], np.float32)
+    # 1 x 2 pixels, and one of the two again: overlap one half.
+    boxes = np.array([[0, 0, 0, 1], [0, 0, 0, 0]], np.float32)
     scores = np.array([[0.9], [0.8]], np.float32)
-    assert len(classwise_nms(boxes, scores, 0.1, 0.34, 10)[0]) == 2
-    assert len(classwise_nms(boxes, scores, 0.1, 0.33, 10)[0]) == 1
+    assert len(classwise_nms(boxes, scores, 0.1, 0.5, 10)[0]) == 2
+    assert len(classwise_nms(boxes, scores, 0.1, 0.49, 10)[0]) == 1
 
 
 def test_of_equal_scores_the_first_box_wins():

@@ -125,14 +125,16 @@ def test_a_crop_keeps_the_boxes_whose_centre_it_holds(picture, seed):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_labels_follow_their_boxes(seed):
-    # Four objects, each filled with a grey of its own: the middle of a kept box tells whose it is.
+    # Four objects, each filled with a grey of its own: the middle of a box tells whose it is.
     image = np.zeros((100, 120, 3), np.uint8)
-    boxes = np.array([[5, 5, 25, 30], [5, 70, 40, 110], [60, 10, 95, 40], [55, 60, 90, 115]], np.float32)
-    for index, (top, left, bottom, right) in enumerate(boxes.astype(int)):
+    boxes = np.array([[5, 5, 30, 25], [70, 5, 110, 40], [10, 60, 40, 95], [60, 55, 115, 90]], np.float32)
+    for index, (left, top, right, bottom) in enumerate(boxes.astype(int)):
         image[top:bottom, left:right] = 50 * (index + 1)
-    cropped, kept_boxes, kept = random_crop(image, boxes, np.random.default_rng(seed))
-    middles = ((kept_boxes[:, :2] + kept_boxes[:, 2:]) / 2).astype(int)
-    assert [int(cropped[y, x, 0]) for y, x in middles] == [50 * (index + 1) for index in kept]
+    target = {"boxes": boxes, "labels": np.arange(4), "crowd": np.array([False, True, False, False])}
+    transform = TrainTransform((60, 60), KeepsTruth(), color_jitter=(0, 0, 0), zoom_out=1.5)
+    sample = transform(image, target, np.random.default_rng(seed))
+    middles = (30 * (sample["deltas"][:, :2] + sample["deltas"][:, 2:])).astype(int)
+    assert [sample["image"][y, x, 0] for y, x in middles] == [50 * (label + 1) for label in sample["classes"]]
 
 
 class Draws:
