@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from src.engine.terminal import quiet_terminal
 from src.entry import keep_traces_in, run
 from src.errors import ImageError, UsageError
 from src.evaluation.model_file import check_model_path, open_predictor
+from src.files import write_file
 from src.model_utils.device_adapter import set_device
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
@@ -76,17 +76,10 @@ def predict(config, predictor, pictures: list, folder: Path) -> list:
             for box, score, label in zip(found.boxes, found.scores, found.labels)]})
         shown = found.scores >= threshold
         drawn = draw_boxes(image, found.boxes[shown], found.labels[shown], classes, found.scores[shown])
-        replace_file(folder / f"{number:04d}_{picture.stem}.jpg", encode_jpeg(drawn, 92))
-    replace_file(folder / "predictions.json", json.dumps(rows, indent=1).encode())
+        write_file(folder / f"{number:04d}_{picture.stem}.jpg", encode_jpeg(drawn, 92))
+    write_file(folder / "predictions.json", json.dumps(rows, indent=1))
     print(f"{len(rows)} pictures, boxes from score {threshold} drawn: {folder}")
     return unreadable
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write under another name, then rename: nobody sees half a file."""
-    unfinished = path.with_name(f".{path.name}")
-    unfinished.write_bytes(content)
-    os.replace(unfinished, path)
 
 
 if __name__ == "__main__":

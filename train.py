@@ -13,6 +13,7 @@ from src.engine.run_folder import describe_run, run_folder
 from src.engine.terminal import quiet_terminal
 from src.entry import keep_traces_in, run
 from src.errors import UsageError
+from src.files import write_file
 from src.model_utils.device_adapter import init_distributed, set_device
 
 
@@ -92,7 +93,7 @@ def train(config, folder: Path, process, files, validation) -> None:
     if process.rank == 0:
         curves = draw_curves(folder / "metrics.jsonl")
         if curves is not None:
-            (folder / "curves.png").write_bytes(curves)
+            write_file(folder / "curves.png", curves)
         print(f"run folder: {folder}\ncheckpoint: {trainer.checkpoints.latest()[0]}")
 
 

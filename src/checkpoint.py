@@ -17,6 +17,7 @@ from typing import Callable, Iterable, Optional
 import numpy as np
 
 from src.errors import CheckpointError, TrainingError, UsageError
+from src.files import write_file
 
 POINTER = "latest.json"
 # What the old zoo's files hold besides weights: optimizer, loss scale, step counters.
@@ -144,7 +145,7 @@ class CheckpointFolder:
         state_path = self.folder / f"{stem}.state.npz"
         self._write(state_path, lambda file: np.savez(file, __position__=np.array(json.dumps(position)), **state))
         pointer = json.dumps({"checkpoint": path.name, "state": state_path.name, **position}, indent=1)
-        self._write(self.folder / POINTER, lambda file: file.write(pointer.encode()))
+        self._write(self.folder / POINTER, pointer)
         self._prune(stem)
         return path
 
@@ -170,18 +171,11 @@ class CheckpointFolder:
     def exists(self) -> bool:
         return (self.folder / POINTER).exists()
 
-    def _write(self, path: Path, write: Callable) -> None:
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    def _write(self, path: Path, content) -> None:
         try:
-            with open(unfinished, "wb") as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(unfinished, path)
+            write_file(path, content)
         except OSError as error:
             raise TrainingError(_not_saved(path, error)) from error
-        finally:
-            unfinished.unlink(missing_ok=True)
 
     def _prune(self, newest: str) -> None:
         paths = sorted(self.folder.glob(f"{self.prefix}-*_*.ckpt"), key=lambda path: path.stat().st_mtime_ns)

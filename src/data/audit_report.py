@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from src.data.audit_policy import RULES
 from src.data.drawing import contact_sheet, draw_boxes, fit
 from src.data.images import read_image
 from src.errors import DatasetError
+from src.files import write_file
 
 SMALL, LARGE = 32 ** 2, 96 ** 2  # COCO's limits of box sizes, in square pixels
 SHEET_COLUMNS = 4
@@ -190,9 +190,9 @@ class AuditReport:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False)
-            _write_file(folder / "audit.json", text.encode("utf-8"))
+            write_file(folder / "audit.json", text)
             _, png = cv2.imencode(".png", cv2.cvtColor(self.sheet(), cv2.COLOR_RGB2BGR))
-            _write_file(folder / "audit.png", png.tobytes())
+            write_file(folder / "audit.png", png.tobytes())
         except OSError as error:
             raise DatasetError(f"{folder}: the audit report cannot be written ({error.strerror}); "
                                "choose another --report_dir") from error
@@ -254,9 +254,3 @@ def _plain(text):
     from rich.text import Text  # names of files and classes may hold brackets, which are markup to rich
 
     return Text(text)
-
-
-def _write_file(path, content):
-    unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.write_bytes(content)
-    os.replace(unfinished, path)

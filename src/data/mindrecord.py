@@ -24,6 +24,7 @@ import numpy as np
 from tqdm import tqdm
 
 from src.errors import DatasetError
+from src.files import write_file
 
 FORMAT = "object detection MindRecord"
 SCHEMA_VERSION = 1
@@ -129,7 +130,7 @@ def prepare_mindrecord(annotations, folder, prefix, *, audit, settings=None, sha
         if rank_size > 1:
             with suppress(OSError):  # a full disk: the error above is the one to report
                 folder.mkdir(parents=True, exist_ok=True)
-                _replace_text(failed, f"{type(error).__name__}: {error}")
+                write_file(failed, f"{type(error).__name__}: {error}")
         raise
 
 
@@ -287,13 +288,13 @@ def _page_size(records):
 
 def _make_current(temporary, folder, prefix, meta):
     """Replace the files of that prefix; a json marked incomplete covers the time in which old and new are mixed."""
-    _replace_text(_meta_path(folder, prefix), json.dumps({**meta, "complete": False}))
+    write_file(_meta_path(folder, prefix), json.dumps({**meta, "complete": False}))
     for path in _existing_shards(folder, prefix):
         if path.name not in meta["sizes"]:
             path.unlink()
     for name in meta["sizes"]:
         os.replace(temporary / name, folder / name)
-    _replace_text(_meta_path(folder, prefix), json.dumps({**meta, "complete": True}, indent=1))
+    write_file(_meta_path(folder, prefix), json.dumps({**meta, "complete": True}, indent=1))
 
 
 def _wait_for_rank_0(folder, prefix, wanted, timeout):
@@ -374,12 +375,6 @@ def _failed_path(folder, prefix):
 def _relative_path(record, root):
     path = record.image_path
     return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
-
-
-def _replace_text(path, text):
-    temporary = path.with_name(path.name + ".new")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def _reason(error):

@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from src.errors import UsageError
+from src.files import write_file
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("mindspore", "numpy", "opencv-python-headless", "pycocotools", "onnxruntime")
@@ -54,9 +55,7 @@ def results_folder(config, model_path: Path, command: str) -> Path:
 def describe_run(folder: Path, config) -> None:
     """Write the resolved settings and the versions into the run folder."""
     config.write(folder / "config.yaml")
-    unfinished = folder / ".versions.json"
-    unfinished.write_text(json.dumps(versions(), indent=1), encoding="utf-8")
-    os.replace(unfinished, folder / "versions.json")
+    write_file(folder / "versions.json", json.dumps(versions(), indent=1))
 
 
 def versions() -> dict:

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import base64
-import os
 from collections import defaultdict
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from src.evaluation import analysis, visualize
 from src.evaluation.coco import METRICS
 from src.evaluation.matching import group_by_image
 from src.evaluation.predictions import read_predictions
+from src.files import write_file
 from src.ops.detections import Detections
 
 PICTURES = 6
@@ -136,13 +136,8 @@ def _data_uri(data, kind):
 
 
 def _write(path, text):
-    unfinished = path.with_name(path.name + ".tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            unfinished.write_text(text, encoding="utf-8")
-            os.replace(unfinished, path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        write_file(path, text)
     except OSError as error:
         raise ProjectError(f"{path}: cannot be written ({error}); choose another output folder") from None

@@ -2,7 +2,6 @@
 import difflib
 import hashlib
 import json
-import os
 import re
 import sys
 from collections.abc import Iterable
@@ -13,6 +12,7 @@ from typing import ClassVar, Optional
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from src.errors import ConfigError, UsageError
+from src.files import write_file
 from src.model_utils import yaml_text
 from src.model_utils.legacy_keys import ALIASES, DEAD_KEYS, SWITCHES
 from src.model_utils.schema import (
@@ -79,9 +79,7 @@ class Config(BaseModel):
 
     def write(self, path: Path) -> None:
         """`dump_yaml` into `path`, whole or not at all."""
-        fresh = path.with_name(path.name + ".new")
-        fresh.write_text(self.dump_yaml(), encoding="utf-8")
-        os.replace(fresh, path)
+        write_file(path, self.dump_yaml())
 
     def hash(self) -> str:
         """Fingerprint of what decides the weights after N steps; equal for a run and its continuation."""

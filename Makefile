@@ -1,0 +1,51 @@
+# `make` lists the targets. Everything happens in this folder, without root rights.
+
+PYTHON ?= python3
+VENV := .venv
+VENV_PYTHON := $(VENV)/bin/python
+VENV_PIP := $(VENV)/bin/pip
+INSTALLED := $(VENV)/installed
+
+.PHONY: help install demo test nightly lint clean
+
+help:
+	@echo "make install   create $(VENV) and install what requirements-dev.txt names"
+	@echo "make demo      draw a data set, train on it, evaluate, export, predict; results in demo/"
+	@echo "make test      run the tests"
+	@echo "make nightly   run the long training and accuracy tests"
+	@echo "make lint      run ruff"
+	@echo "make clean     remove $(VENV) and caches; demo/ and runs/ stay"
+	@echo "PYTHON names the Python (3.9 to 3.12) that $(VENV) is made with: make PYTHON=python3.11 demo"
+
+install: $(INSTALLED)
+
+demo: $(INSTALLED)
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" bash scripts/demo.sh
+
+test: $(INSTALLED)
+	$(VENV_PYTHON) -m pytest -m "not nightly"
+
+nightly: $(INSTALLED)
+	$(VENV_PYTHON) -m pytest -m nightly
+
+lint: $(INSTALLED)
+	$(VENV_PYTHON) -m ruff check .
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(INSTALLED): requirements.txt requirements-dev.txt | $(VENV_PIP)
+	$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check "pip>=21.3"
+	$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+# pip comes last into a new environment: where it is missing, making it was interrupted.
+$(VENV_PIP):
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 12))' 2> /dev/null || { \
+	  echo "Python 3.9 to 3.12 is needed; '$(PYTHON)' says: $$($(PYTHON) --version 2>&1)"; \
+	  echo "Name a suitable one, for example: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; } >&2
+	@$(PYTHON) -c 'import ensurepip, venv' 2> /dev/null || { \
+	  echo "'$(PYTHON)' cannot make virtual environments; Debian and Ubuntu: apt install python3-venv"; \
+	  exit 1; } >&2
+	$(PYTHON) -m venv $(VENV)

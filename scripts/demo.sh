@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# From nothing to a trained, evaluated and exported detector on drawn pictures: `make demo`.
+# A second run keeps the pictures and MindRecord files and trains in a new run folder.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# What makes a training of some minutes on two cores of it.
+config=config/ssd/ssd300_mobilenet_v2_small.yaml
+training_flags=(--img_shape "160,160" --batch_size 8 --epoch_size 30)
+
+data=(--config_path "$config" --coco_root demo/shapes --mindrecord_dir demo/mindrecord)
+run=demo/run-$(date +%Y%m%d-%H%M%S)
+times=()
+
+# step NAME COMMAND...: show the command, run it, note how long it took
+step() {
+  local name=$1 started=$SECONDS
+  shift
+  printf '\n$ %s\n' "$*"
+  "$@"
+  times+=("$(printf '%6d s   %s' $((SECONDS - started)) "$name")")
+}
+
+mkdir -p demo
+step "draw pictures" python -m src.data.shapes --output demo/shapes
+step "audit" python -m src.data.audit "${data[@]}" --split all --report_dir demo/audit
+step "MindRecord, training" python train.py "${data[@]}" --output_path "$run" "${training_flags[@]}"
+
+checkpoint=$run/ckpt_0/$(sed -n 's/.*"checkpoint": "\(.*\)".*/\1/p' "$run/ckpt_0/latest.json")
+step "evaluation" python eval.py --model_path "$checkpoint"
+step "export to MindIR" python export.py --model_path "$checkpoint" --file_format MINDIR
+step "export to ONNX" python export.py --model_path "$checkpoint" --file_format ONNX
+step "evaluation of the ONNX file" python eval.py --model_path "$run/export/ssd.onnx" --result_path "$run/eval_onnx"
+
+# Pictures that were not trained on; the paths start from the list's own folder.
+printf 'shapes/val2017/%012d.jpg\n' 401 402 403 404 405 406 > demo/pictures.txt
+step "prediction" python predict.py --model_path "$run/export/ssd.mindir" --img_path demo/pictures.txt
+
+printf '\nTimes\n'
+printf '%s\n' "${times[@]}"
+printf '%6d s   together\n' "$SECONDS"
+cat <<END
+
+Where everything is
+  drawn pictures and annotations     demo/shapes
+  audit, with a sheet of pictures    demo/audit
+  training set as MindRecord         demo/mindrecord
+  settings, log, metrics, curves     $run
+  checkpoint                         $checkpoint
+  evaluation: open in a browser      $run/eval_val/report.html
+  exported models                    $run/export
+  detections drawn into pictures     $run/predict
+END
