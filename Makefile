@@ -36,6 +36,7 @@ clean:
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): requirements.txt requirements-dev.txt | $(VENV_PIP)
+	@echo "Installing into $(VENV); the first time this takes some minutes."
 	$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check "pip>=21.3"
 	$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@

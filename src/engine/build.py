@@ -12,7 +12,7 @@ from mindspore import nn
 from src.checkpoint import CheckpointFolder, load_weights, read_weights
 from src.data.loader import TrainLoader
 from src.engine.logs import TrainLog
-from src.engine.optimizer import momentum
+from src.engine.optimizer import build_optimizer
 from src.engine.schedule import learning_rates
 from src.engine.train_step import TrainStep
 from src.engine.trainer import Position, Trainer
@@ -73,7 +73,7 @@ def build_step(config, loss: nn.Cell, detector, rates: np.ndarray, process) -> T
     loss.set_train(True)
     parameters = loss.trainable_params()
     per_update = rates[config.train.accumulation_steps - 1::config.train.accumulation_steps]
-    optimizer = momentum(parameters, per_update, settings.momentum, settings.weight_decay)
+    optimizer = build_optimizer(settings, parameters, per_update)
     return TrainStep(loss, optimizer, NormalizeImages(detector.mean, detector.std),
                      loss_scale=1.0 if on_cpu else settings.loss_scale,
                      dynamic_loss_scale=settings.dynamic_loss_scale and not on_cpu,

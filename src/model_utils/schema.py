@@ -162,7 +162,8 @@ class TrainSection(Section):
 class OptimizerSection(Section):
     """What every family's optimizer knows; learning-rate keys are the families' own."""
 
-    momentum: float = Field(0.9, ge=0, lt=1, description="momentum of the optimizer")
+    opt_type: Literal["momentum", "adam"] = Field("momentum", description="momentum, or Adam with decoupled decay")
+    momentum: float = Field(0.9, ge=0, lt=1, description="momentum of the optimizer, when opt_type says so")
     weight_decay: float = Field(0.0, ge=0, description="L2 decay of weights and biases; beta and gamma never decay")
     loss_scale: float = Field(1024, gt=0, description="factor on the loss before the gradient; a CPU uses 1")
     dynamic_loss_scale: bool = Field(False, description="halve the scale on overflow, double it after a quiet time")

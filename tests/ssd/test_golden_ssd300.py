@@ -17,12 +17,13 @@ from golden import Golden, sample_error, sampled_names, spread, stats_error
 from mindspore import Parameter, Tensor, nn
 
 from src.detectors import load_config
-from src.engine.optimizer import momentum, parameter_groups
+from src.engine.optimizer import build_optimizer, parameter_groups
 from src.engine.schedule import warmup_cosine
 from src.engine.train_step import TrainStep
 from src.ops.boxes import corners_from_centers
 from src.ops.nms import classwise_nms
 from src.ops.normalize import NormalizeImages
+from src.ssd.config import SSDOptimizer
 from src.ssd.decode import decode
 from src.ssd.detector import SSDDetector
 from src.ssd.legacy import from_zoo
@@ -377,7 +378,7 @@ def test_optimizer_steps():
     keys = [str(key) for key in measured["names"]]
     shapes = {key: shape for key, shape, _ in GOLDEN.parameters()}
     parameters = [Parameter(Tensor(GOLDEN.value(key, shapes[key])), name=from_zoo(key)) for key in keys]
-    optimizer = momentum(parameters, measured["lr"].astype(np.float32), momentum=0.9, weight_decay=1.5e-4)
+    optimizer = build_optimizer(SSDOptimizer(), parameters, measured["lr"].astype(np.float32))
     for step in range(3):
         optimizer(tuple(Tensor(recipe.tensor(f"grad.{step}.{key}", shapes[key], 0.01)) for key in keys))
         for key, parameter in zip(keys, parameters):
@@ -390,7 +391,7 @@ def test_optimizer_steps():
 def test_two_training_steps(detector, batch):
     measured = GOLDEN.read("train_step")
     network = network_of_the_recipe(detector)
-    optimizer = momentum(network.trainable_params(), np.full(2, 0.001, np.float32), momentum=0.9, weight_decay=1.5e-4)
+    optimizer = build_optimizer(SSDOptimizer(), network.trainable_params(), np.full(2, 0.001, np.float32))
     step = TrainStep(detector.loss(network), optimizer, NormalizeImages(MEAN, STD), loss_scale=1024.0)
     step.set_train(True)
     losses = [float(step(*batch).losses[0]) for _ in range(2)]
