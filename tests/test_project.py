@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Everybody may import the rows "errors", "files" and "model_utils"; besides its own package, a row imports what stands here.
+# Everybody may import the rows of FOR_EVERYBODY; besides its own package, a row imports what stands here.
 MAY_IMPORT = {
     "errors": set(),
     "files": set(),

@@ -10,7 +10,6 @@ from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
 from src.errors import CheckpointError
 
-OPTIMIZER_STATE = ("moment", "accum.", "stat.", "global_step", "beta1_power", "beta2_power")
 GROWTH_INTERVAL = 2000  # good steps in a row after which a dynamic loss scale doubles
 
 # Graph mode unrolls Python loops and runs out of stack after some hundred parameters; a HyperMap does not.
@@ -119,8 +118,8 @@ class TrainStep(nn.Cell):
                 weight.set_data(Tensor(array))
 
     def _state_parameters(self) -> list:
-        moments = [parameter for parameter in self.optimizer.get_parameters()
-                   if parameter.name.startswith(OPTIMIZER_STATE)]
+        recomputed = {"learning_rate", *(weight.name for weight in self.weights)}
+        moments = [parameter for parameter in self.optimizer.get_parameters() if parameter.name not in recomputed]
         own_weights = self.weights if self.averages else ()
         return [self.scale, self.good_in_row, self.skipped_in_row, *own_weights, *self.averages, *self.sums, *moments]
 
