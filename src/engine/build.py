@@ -70,7 +70,6 @@ def build_trainer(config, detector, folder: Path, process, files, validation):
 def build_step(config, loss: nn.Cell, detector, rates: np.ndarray, process) -> TrainStep:
     """The compiled step of this configuration; a CPU computes in float32 and needs no loss scale."""
     settings, on_cpu = config.optimizer, config.runtime.device_target == "CPU"
-    loss.set_train(True)
     parameters = loss.trainable_params()
     per_update = rates[config.train.accumulation_steps - 1::config.train.accumulation_steps]
     optimizer = build_optimizer(settings, parameters, per_update)
@@ -101,11 +100,8 @@ def evaluator(config, detector, network: nn.Cell, validation, folder: Path):
 
     def evaluate() -> dict:
         predictions = folder / "validation_predictions.json"
-        try:
-            image_ids = predict_dataset(predictor, validation, predictions, progress=False)
-            return measure(validation, predictions, image_ids, config.eval.metric_backend).summary
-        finally:
-            network.set_train(True)
+        image_ids = predict_dataset(predictor, validation, predictions, progress=False)
+        return measure(validation, predictions, image_ids, config.eval.metric_backend).summary
 
     return evaluate
 

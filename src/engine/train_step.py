@@ -78,6 +78,7 @@ class TrainStep(nn.Cell):
 
     def __call__(self, images: np.ndarray, *targets: np.ndarray) -> StepResult:
         """One batch. With accumulation only every accumulation_steps-th call updates the parameters."""
+        self.loss.set_train(True)  # a graph keeps the mode it was compiled in, and an evaluation may have come first
         self.micro_step = (self.micro_step + 1) % self.accumulation_steps
         arrays = [Tensor(array) for array in (images, *targets)]
         return StepResult(*(self._update(*arrays) if self.micro_step == 0 else self._accumulate(*arrays)))

@@ -91,14 +91,12 @@ def network_runner(inference) -> Callable:
     """Run a Cell that is compiled on its first call."""
     import mindspore as ms
 
-    inference.set_train(False)
-
     @ms.jit
     def compiled(images):
         return inference(images)
 
     def run(images: np.ndarray) -> list:
-        inference.set_train(False)
+        inference.set_train(False)  # a graph keeps the mode it was compiled in; in between the network is trained
         return [output.asnumpy() for output in compiled(ms.Tensor(images))]
 
     return run

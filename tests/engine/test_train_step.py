@@ -12,6 +12,7 @@ from src.engine import train_step as module
 from src.engine.optimizer import build_optimizer
 from src.engine.train_step import TrainStep
 from src.errors import CheckpointError
+from src.evaluation.predictor import network_runner
 
 WEIGHTS = np.array([[0.5, -1.0]], np.float32)
 X = np.array([[1.0, 2.0], [3.0, -1.0], [0.5, 0.5], [-2.0, 1.0]], np.float32)
@@ -40,11 +41,11 @@ class SquaredError(nn.Cell):
 
 
 class ConvNormDense(nn.Cell):
-    """One of each kind of parameter: weights, biases, gamma, beta, moving statistics."""
+    """One of each kind of parameter: weights, bias, gamma, beta, moving statistics."""
 
     def __init__(self):
         super().__init__()
-        self.conv = nn.Conv2d(3, 4, 3, has_bias=True)
+        self.conv = nn.Conv2d(3, 4, 3)
         self.norm = nn.BatchNorm2d(4)
         self.head = nn.Dense(4, 1)
 
@@ -239,6 +240,22 @@ def test_averages_follow_their_formula_and_are_what_is_deployed():
     with pytest.raises(ZeroDivisionError), step.deployed():
         1 / 0  # an evaluation that fails
     np.testing.assert_array_equal(weights_of(step), trained)
+
+
+def test_training_goes_on_from_the_own_weights_after_an_evaluation():
+    """A compiled evaluation beside the compiled step sees the weights that are meant, at every time."""
+    step = step_of(linear(), momentum=0.0, ema_decay=0.75)
+    evaluate = network_runner(step.loss.network)
+    own = average = WEIGHTS.astype(np.float64)
+    for _ in range(3):
+        step(X, Y)
+        own = own - 0.1 * gradient(own)
+        average = 0.75 * average + 0.25 * own
+        with step.deployed():
+            np.testing.assert_allclose(evaluate(X)[0], X @ average.T, rtol=1e-5)
+        np.testing.assert_allclose(weights_of(step), own, rtol=1e-5)
+        np.testing.assert_allclose(evaluate(X)[0], X @ own.T, rtol=1e-5)
+    np.testing.assert_allclose(step.state()["weight"], own, rtol=1e-5)
 
 
 def test_without_averages_the_own_weights_are_deployed():
