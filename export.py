@@ -55,6 +55,7 @@ def export(config, checkpoint: Path, folder: Path) -> Path:
     with tempfile.TemporaryDirectory(dir=target, prefix=".export-") as room:
         ms.export(inference, ms.Tensor(images), file_name=str(Path(room) / name), file_format=file_format)
         (written,) = (path for path in Path(room).iterdir() if path.suffix.lower() == f".{file_format.lower()}")
+        written.chmod(0o644)  # MindSpore leaves the file readable for its owner only
         difference = None if file_format == "AIR" else check_equal(written, inference, images, detector)
         describe(Path(room) / name, config, detector, checkpoint, difference)
         for path in sorted(Path(room).iterdir()):

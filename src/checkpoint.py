@@ -188,11 +188,9 @@ class CheckpointFolder:
 
 
 def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    path.chmod(0o644)  # MindSpore leaves the file readable for its owner only
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
 
 
 def _not_saved(path: Path, error: Exception) -> str:

@@ -27,7 +27,7 @@ class TrainLog:
         self.metrics_path = folder / ("metrics.jsonl" if rank == 0 else f"metrics_{rank}.jsonl")
         self.log_path = folder / f"loss_{rank}.log"
         drop_after(self.metrics_path, done_steps)
-        self._metrics = self.metrics_path.open("a", encoding="utf-8")
+        self._metrics = self.metrics_path.open("a", encoding="utf-8", buffering=1)
         self._log = self.log_path.open("a", encoding="utf-8", buffering=1)
         self._bar = tqdm(total=total_steps, initial=done_steps, unit="step", disable=rank != 0, file=sys.stderr,
                          dynamic_ncols=True, mininterval=1 if sys.stderr.isatty() else 30)
@@ -66,10 +66,6 @@ class TrainLog:
         self._log.write(text + "\n")
         if not self._bar.disable:
             self._bar.write(text, file=sys.stderr)
-
-    def flush(self) -> None:
-        """Make what was logged as lasting as the checkpoint that is about to be written."""
-        self._metrics.flush()
 
     def _record(self, **numbers) -> None:
         # NaN has no place in JSON; a loss that is not finite is null.

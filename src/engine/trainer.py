@@ -64,7 +64,6 @@ class Trainer:
         """Write weights and state of this position."""
         self.saved_step = self.position.step
         if self.rank == 0:
-            self.log.flush()
             self.checkpoints.save(self.train_step.deployed_weights(), self.train_step.state(), asdict(self.position),
                                   self.model_name, self.classes)
 

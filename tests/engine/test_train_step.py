@@ -53,6 +53,17 @@ class ConvNormDense(nn.Cell):
         return self.head(ops.relu(self.norm(self.conv(images))).mean((2, 3)))
 
 
+class Inference(nn.Cell):
+    """A network as it is evaluated: a tuple of outputs."""
+
+    def __init__(self, network: nn.Cell):
+        super().__init__(auto_prefix=False)
+        self.network = network
+
+    def construct(self, images):
+        return (self.network(images),)
+
+
 def linear() -> nn.Cell:
     """x . WEIGHTS: the gradient of its squared error is 2 / B * x^T (x w - y)."""
     return nn.Dense(2, 1, weight_init=Tensor(WEIGHTS), has_bias=False)
@@ -245,7 +256,7 @@ def test_averages_follow_their_formula_and_are_what_is_deployed():
 def test_training_goes_on_from_the_own_weights_after_an_evaluation():
     """A compiled evaluation beside the compiled step sees the weights that are meant, at every time."""
     step = step_of(linear(), momentum=0.0, ema_decay=0.75)
-    evaluate = network_runner(step.loss.network)
+    evaluate = network_runner(Inference(step.loss.network))
     own = average = WEIGHTS.astype(np.float64)
     for _ in range(3):
         step(X, Y)
@@ -331,8 +342,7 @@ def test_a_step_with_restored_state_goes_on_bit_for_bit(settings, stop, bad):
     (lambda state: {name: array for name, array in state.items() if name != "moments.weight"},
      "nothing for moments.weight"),
     (lambda state: {name: array for name, array in state.items() if name != "micro_step"}, "micro_step"),
-    (lambda state: {**state, "moments.weight": np.full((1, 2), "text")}, "moments.weight"),
-], ids=["empty", "shape", "missing", "position", "text"])
+], ids=["empty", "shape", "missing", "position"])
 def test_the_state_of_another_training_is_refused(other, what):
     step = step_of(linear())
     with pytest.raises(CheckpointError, match=what):

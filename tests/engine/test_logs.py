@@ -1,0 +1,136 @@
+import json
+import re
+
+import cv2
+import numpy as np
+import pytest
+
+from src.engine.logs import TrainLog, draw_curves, drop_after
+
+NUMBERS = {"lr": 0.05, "grad_norm": 1.5}
+
+
+def strict(path) -> list:
+    """The lines as standard JSON, which knows no NaN."""
+    def refuse(word):
+        raise AssertionError(f"{word} is not JSON")
+
+    return [json.loads(line, parse_constant=refuse) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_lines_have_the_form_of_the_old_zoo(tmp_path):
+    with TrainLog(tmp_path, rank=0, total_steps=4) as log:
+        log.step(1, 1, 1, {"loss": 6.25, "cls_loss": 4.0, "loc_loss": 2.25}, **NUMBERS)
+        log.epoch(2, 1, seconds=3.0, steps=2, data_share=0.25)
+        log.evaluation(2, 1, {"AP": 0.125, "AP50": 0.25})
+        log.say("stopped early")
+    assert (tmp_path / "loss_0.log").read_text(encoding="utf-8").splitlines() == [
+        "epoch: 1 step: 1, loss is 6.25, cls_loss: 4.00000, loc_loss: 2.25000, lr: 0.050000",
+        "epoch time: 3000.000 ms, per step time: 1500.000 ms",
+        "epoch: 1, mAP: 0.125",
+        "stopped early",
+    ]
+    # How scripts around the zoo read the loss.
+    text = (tmp_path / "loss_0.log").read_text(encoding="utf-8")
+    assert re.findall(r"epoch: (\d+) step: (\d+), loss is ([\d.]+)", text) == [("1", "1", "6.25")]
+
+
+def test_metrics_hold_the_same_numbers(tmp_path):
+    with TrainLog(tmp_path, rank=0, total_steps=4) as log:
+        log.step(3, 2, 1, {"loss": 6.25, "cls_loss": 4.0}, **NUMBERS)
+        log.epoch(4, 2, seconds=3.0, steps=2, data_share=0.25)
+        log.evaluation(4, 2, {"AP": np.float64(0.125), "AP50": np.float32(0.25)})
+    step, epoch, evaluation = strict(tmp_path / "metrics.jsonl")
+    assert {key: step[key] for key in ("step", "epoch", "loss", "cls_loss", "lr", "grad_norm")} == {
+        "step": 3, "epoch": 2, "loss": 6.25, "cls_loss": 4.0, "lr": 0.05, "grad_norm": 1.5}
+    assert (epoch["epoch_seconds"], epoch["data_share"]) == (3, 0.25)
+    assert (evaluation["step"], evaluation["AP"], evaluation["AP50"]) == (4, 0.125, 0.25)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_loss_that_is_not_finite_is_null_in_the_metrics_and_a_word_in_the_log(tmp_path, value):
+    with TrainLog(tmp_path, rank=0, total_steps=4) as log:
+        log.step(1, 1, 1, {"loss": value}, lr=0.1, grad_norm=value)
+    (line,) = strict(tmp_path / "metrics.jsonl")
+    assert line["loss"] is None and line["grad_norm"] is None and line["lr"] == 0.1
+    assert f"loss is {value}" in (tmp_path / "loss_0.log").read_text(encoding="utf-8")
+
+
+def test_the_terminal_of_rank_0_has_the_bar_and_the_sentences(tmp_path, capfd):
+    for rank in (0, 1):
+        with TrainLog(tmp_path, rank, total_steps=4) as log:
+            log.say(f"sentence of rank {rank}")
+            log.advance()
+    out, err = capfd.readouterr()
+    assert out == "" and "sentence of rank 0" in err and "/4" in err and "rank 1" not in err
+    assert (tmp_path / "loss_1.log").exists() and (tmp_path / "metrics_1.jsonl").exists()
+
+
+def test_flush_puts_the_metrics_on_disk(tmp_path):
+    with TrainLog(tmp_path, rank=0, total_steps=4) as log:
+        log.step(1, 1, 1, {"loss": 1.0}, **NUMBERS)
+        log.flush()
+        assert len(strict(tmp_path / "metrics.jsonl")) == 1
+
+
+# Going on after a crash
+
+def lines(*steps) -> str:
+    return "".join(json.dumps({"step": step, "loss": 1.0}) + "\n" for step in steps)
+
+
+@pytest.mark.parametrize("text, kept", [
+    (lines(1, 2, 3, 4), [1, 2]),
+    (lines(1, 2) + '{"step": 3, "lo', [1, 2]),
+    (lines(1) + '{"step": 2, "loss"', [1]),
+    (lines(1) + '{"step": 2, "loss": 1.0}', [1, 2]),    # whole, only its end of line is missing
+    (lines(1) + "\0" * 64, [1]),                        # a block that was allocated and never written
+    ("", []),
+])
+def test_lines_beyond_the_resumed_step_and_a_torn_last_one_are_dropped(tmp_path, text, kept):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(text, encoding="utf-8")
+    drop_after(path, 2)
+    assert [line["step"] for line in strict(path)] == kept
+    assert path.read_text(encoding="utf-8") == lines(*kept)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_resumed_log_appends_to_what_is_left(tmp_path):
+    for done, steps in ((0, (1, 2, 3)), (2, (3, 4))):
+        with TrainLog(tmp_path, rank=0, total_steps=4, done_steps=done) as log:
+            for step in steps:
+                log.step(step, 1, step, {"loss": 10.0 * done + step}, **NUMBERS)
+    assert [(line["step"], line["loss"]) for line in strict(tmp_path / "metrics.jsonl")] == [
+        (1, 1), (2, 2), (3, 23), (4, 24)]
+
+
+def test_there_is_nothing_to_drop_before_the_first_run(tmp_path):
+    drop_after(tmp_path / "metrics.jsonl", 5)
+    assert list(tmp_path.iterdir()) == []
+
+
+# Curves
+
+@pytest.mark.parametrize("evaluated", [False, True])
+def test_curves_are_a_picture(tmp_path, evaluated):
+    with TrainLog(tmp_path, rank=0, total_steps=4) as log:
+        for step in (1, 2, 3):
+            log.step(step, 1, step, {"loss": float("nan") if step == 2 else 1.0, "cls_loss": 0.5}, **NUMBERS)
+        if evaluated:
+            log.evaluation(3, 1, {"AP": 0.1, "AP50": 0.2})
+    png = draw_curves(tmp_path / "metrics.jsonl")
+    assert png.startswith(b"\x89PNG")
+    picture = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
+    assert picture.shape[1] > picture.shape[0] > 100 and picture.std() > 0
+
+
+def test_curves_of_a_run_whose_first_losses_are_not_finite(tmp_path):
+    with TrainLog(tmp_path, rank=0, total_steps=4) as log:
+        log.step(1, 1, 1, {"loss": float("nan")}, lr=0.1, grad_norm=float("nan"))
+    assert draw_curves(tmp_path / "metrics.jsonl").startswith(b"\x89PNG")
+
+
+def test_there_are_no_curves_before_the_first_step(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text("", encoding="utf-8")
+    assert draw_curves(tmp_path / "metrics.jsonl") is None

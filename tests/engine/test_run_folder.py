@@ -1,0 +1,117 @@
+import json
+import re
+
+import pytest
+
+from src.engine.run_folder import describe_run, git_revision, results_folder, run_folder, versions
+from src.errors import UsageError
+from src.model_utils.config import Config
+from train import open_run
+
+
+def config(**changed) -> Config:
+    return Config(model={"model_name": "tiny"}).replace(**changed) if changed else Config(model={"model_name": "tiny"})
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def an_earlier_run(folder, settings=None):
+    """What a run leaves that was stopped after its first checkpoint."""
+    (folder / "ckpt_0").mkdir(parents=True)
+    (folder / "ckpt_0" / "latest.json").write_text("{}", encoding="utf-8")
+    (settings or config()).write(folder / "config.yaml")
+    return folder
+
+
+def test_a_new_run_gets_a_folder_of_its_model_and_time(tmp_path):
+    folder = run_folder(config(), resume=False)
+    assert folder.is_dir() and re.fullmatch(r"runs/tiny/\d{8}-\d{6}", folder.as_posix())
+
+
+def test_output_path_names_the_folder(tmp_path):
+    assert run_folder(config(output_path=str(tmp_path / "a" / "b")), resume=False) == tmp_path / "a" / "b"
+    assert (tmp_path / "a" / "b").is_dir()
+
+
+def test_resume_takes_the_newest_run(tmp_path):
+    for name in ("20250102-000000", "20250103-000000", "20250101-000000"):
+        an_earlier_run(tmp_path / "runs" / "tiny" / name)
+    assert run_folder(config(), resume=True).name == "20250103-000000"
+
+
+def test_resume_passes_over_folders_of_other_commands(tmp_path):
+    """Evaluation, export and prediction of a foreign checkpoint write beside the runs."""
+    run = an_earlier_run(tmp_path / "runs" / "tiny" / "20250103-000000")
+    results_folder(config(), tmp_path / "elsewhere" / "model.ckpt", "predict")
+    assert run_folder(config(), resume=True).resolve() == run
+
+
+@pytest.mark.parametrize("settings, message", [
+    ({}, "no run in runs.tiny to resume"), ({"output_path": "missing"}, "missing does not exist")])
+def test_nothing_to_resume(settings, message):
+    with pytest.raises(UsageError, match=message):
+        run_folder(config(**settings), resume=True)
+
+
+# What train.py makes of the folder
+
+def test_a_folder_that_holds_a_run_is_not_trained_into(tmp_path):
+    folder = an_earlier_run(tmp_path / "run")
+    before = (folder / "config.yaml").read_text(encoding="utf-8")
+    with pytest.raises(UsageError, match="holds a run already.*--resume"):
+        open_run(config(output_path=str(folder), epoch_size=7))
+    assert (folder / "config.yaml").read_text(encoding="utf-8") == before
+
+
+def test_a_run_that_never_saved_may_be_started_again(tmp_path):
+    (tmp_path / "run").mkdir()
+    config(epoch_size=3).write(tmp_path / "run" / "config.yaml")
+    folder = open_run(config(output_path=str(tmp_path / "run"), epoch_size=7))
+    assert "epoch_size: 7" in (folder / "config.yaml").read_text(encoding="utf-8")
+
+
+# Results of the other commands
+
+def test_results_go_into_the_run_that_the_model_is_from(tmp_path):
+    run = an_earlier_run(tmp_path / "run")
+    assert results_folder(config(), run / "ckpt_0" / "a.ckpt", "eval_val") == run / "eval_val"
+
+
+def test_results_of_a_foreign_model_get_a_folder_of_their_own(tmp_path):
+    folder = results_folder(config(), tmp_path / "downloads" / "a.ckpt", "predict")
+    assert folder.is_dir() and re.fullmatch(r"runs/tiny/predict-\d{8}-\d{6}", folder.as_posix())
+
+
+def test_result_path_wins(tmp_path):
+    run = an_earlier_run(tmp_path / "run")
+    wanted = config(result_path=str(tmp_path / "here"))
+    assert results_folder(wanted, run / "ckpt_0" / "a.ckpt", "predict") == tmp_path / "here"
+
+
+# Settings and versions
+
+def test_settings_and_versions_are_written(tmp_path):
+    describe_run(tmp_path, config(epoch_size=7))
+    assert "epoch_size: 7" in (tmp_path / "config.yaml").read_text(encoding="utf-8")
+    content = json.loads((tmp_path / "versions.json").read_text(encoding="utf-8"))
+    assert content["command"] and re.match(r"\d+\.\d+", content["mindspore"]) and content["python"].startswith("3.")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml", "versions.json"]
+
+
+def test_a_missing_package_is_none(monkeypatch):
+    monkeypatch.setattr("src.engine.run_folder.PACKAGES", ("no-such-package",))
+    assert versions()["no-such-package"] is None
+
+
+def test_the_revision_is_that_of_the_project_or_none(monkeypatch, tmp_path):
+    assert git_revision() is None or re.fullmatch(r"[0-9a-f]{12}(\+changes)?", git_revision())
+    monkeypatch.setattr("src.engine.run_folder.PROJECT_ROOT", tmp_path)
+    assert git_revision() is None
+
+
+def test_without_git_there_is_no_revision(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert git_revision() is None
