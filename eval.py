@@ -5,13 +5,12 @@ import sys
 from pathlib import Path
 
 from src.data.annotations import load_split
-from src.data.audit import audit
 from src.detectors import load_config
 from src.engine.logs import draw_curves
 from src.engine.run_folder import describe_run, results_folder, versions
 from src.engine.terminal import quiet_terminal
 from src.entry import keep_traces_in, run
-from src.evaluation.evaluate import measure, predict_dataset, print_result, report
+from src.evaluation.evaluate import audited_split, measure, predict_dataset, print_result, report
 from src.evaluation.model_file import check_model_path, model_classes, open_predictor
 from src.model_utils.device_adapter import set_device
 
@@ -32,9 +31,7 @@ def main(argv=None) -> int:
 def evaluate(config, path: Path, folder: Path):
     """Audit the data, predict, measure, print and report; returns the CocoResult."""
     data = config.data
-    classes = model_classes(path) or data.classes
-    annotations = load_split(data.model_copy(update={"classes": classes and list(classes)}), config.eval.eval_split)
-    annotations, findings = audit(annotations, data.audit_policy, data.max_image_pixels, data.num_parallel_workers)
+    annotations, findings = audited_split(data, config.eval.eval_split, model_classes(path) or data.classes)
     findings.write(folder)
     if findings.findings:
         print(findings.table())

@@ -16,7 +16,7 @@ from src.engine.run_folder import results_folder, versions
 from src.engine.terminal import quiet_terminal
 from src.entry import keep_traces_in, run
 from src.errors import ExportError, UsageError
-from src.evaluation.model_file import check_model_path, load_network
+from src.evaluation.model_file import check_model_path, load_network, read_sidecar
 from src.evaluation.predictor import mindir_runner, network_runner, onnx_runner
 from src.model_utils.device_adapter import set_device
 
@@ -56,8 +56,10 @@ def export(config, checkpoint: Path, folder: Path) -> Path:
         ms.export(inference, ms.Tensor(images), file_name=str(Path(room) / name), file_format=file_format)
         (written,) = (path for path in Path(room).iterdir() if path.suffix.lower() == f".{file_format.lower()}")
         written.chmod(0o644)  # MindSpore leaves the file readable for its owner only
+        if file_format == "ONNX":
+            name_outputs(written, detector.output_names)
         difference = None if file_format == "AIR" else check_equal(written, inference, images, detector)
-        describe(Path(room) / name, config, detector, checkpoint, difference)
+        describe(Path(room) / name, target, config, detector, checkpoint, difference)
         for path in sorted(Path(room).iterdir()):
             shutil.move(str(path), str(target / path.name)) if path.is_dir() else os.replace(path, target / path.name)
         return target / written.name
@@ -92,12 +94,35 @@ def check_equal(path: Path, inference, images: np.ndarray, detector) -> float:
     return worst
 
 
-def describe(path: Path, config, detector, checkpoint: Path, difference: float | None) -> None:
-    """The json that says how to run the file, and the yaml that our own commands read."""
-    sidecar = {"model_name": config.model.model_name, "classes": list(detector.classes),
-               "batch_size": config.export.export_batch_size, "input_names": list(detector.input_names),
-               "output_names": list(detector.output_names), **detector.sidecar(),
-               "checkpoint": checkpoint.name, "largest_difference_to_network": difference, "versions": versions()}
+def name_outputs(path: Path, names) -> None:
+    """Give the outputs of an ONNX file readable names; MindSpore numbers them."""
+    import onnx
+
+    model = onnx.load(path)
+    renamed = {output.name: name for output, name in zip(model.graph.output, names)}
+    for output in model.graph.output:
+        output.name = renamed[output.name]
+    for node in model.graph.node:
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+        node.output[:] = [renamed.get(name, name) for name in node.output]
+    onnx.save(model, path)
+
+
+def describe(path: Path, target: Path, config, detector, checkpoint: Path, difference: float | None) -> None:
+    """The json that says how to run the file, and the yaml that our own commands read.
+
+    Files of one name in several formats share them; raises ExportError when the earlier ones are of another model.
+    """
+    interface = {"model_name": config.model.model_name, "classes": list(detector.classes),
+                 "batch_size": config.export.export_batch_size, "input_names": list(detector.input_names),
+                 "output_names": list(detector.output_names), **detector.sidecar()}
+    measured = {config.export.file_format: {"checkpoint": checkpoint.name, "largest_difference": difference}}
+    earlier = read_sidecar(target / path.name)
+    siblings = [name for name in earlier.get("files", {}) if name != config.export.file_format]
+    if siblings and any(earlier.get(key) != value for key, value in interface.items()):
+        raise ExportError(f"{target / path.name}.json describes another model, exported as {', '.join(siblings)}; "
+                          "choose another --file_name")
+    sidecar = {**interface, "files": {**earlier.get("files", {}), **measured}, "versions": versions()}
     path.with_suffix(".json").write_text(json.dumps(sidecar, indent=1), encoding="utf-8")
     config.write(path.with_suffix(".yaml"))
 

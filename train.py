@@ -1,6 +1,7 @@
 """Train a detector: python train.py --config_path config/ssd/ssd300_mobilenet_v2.yaml [--key value ...]"""
 from __future__ import annotations
 
+import contextlib
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -8,26 +9,41 @@ from pathlib import Path
 from src.data.annotations import load_split
 from src.data.audit import audit
 from src.data.mindrecord import open_mindrecord, prepare_mindrecord
-from src.detectors import build_detector, load_config, read_config
+from src.detectors import build_detector, detector_class, load_config, read_config
+from src.engine.logs import draw_curves
 from src.engine.run_folder import describe_run, run_folder
 from src.engine.terminal import quiet_terminal
 from src.entry import keep_traces_in, run
 from src.errors import UsageError
+from src.evaluation.evaluate import audited_split
 from src.files import write_file
 from src.model_utils.device_adapter import init_distributed, set_device
 
 
 def main(argv=None) -> int:
     config = load_config(sys.argv[1:] if argv is None else argv, "train")
+    annotations = load_annotations(config)
+    if config.train.run_eval:
+        load_split(config.data, "val")  # a wrong path is said before MindSpore is imported
     folder = open_run(config)
-    validation = load_split(config.data, "val") if config.train.run_eval else None
     with quiet_terminal(folder / "mindspore.log", config.runtime.verbose):
         set_device(config.runtime)
         process = init_distributed(config.runtime)
-        files = training_files(config, folder, process)
+        files = training_files(config, annotations, folder, process)
         if not config.data.only_create_dataset:
-            train(config, folder, process, files, validation)
+            train(config, folder, process, files)
     return 0
+
+
+def load_annotations(config):
+    """The training split, or None where the raw data is absent and MindRecord files stand for it."""
+    try:
+        return load_split(config.data, "train")
+    except UsageError as missing:
+        if not (Path(config.data.mindrecord_dir) / f"{detector_class(config).mindrecord_prefix}.json").exists():
+            raise
+        print(f"training from {config.data.mindrecord_dir} alone: {missing}")
+        return None
 
 
 def open_run(config) -> Path:
@@ -47,18 +63,11 @@ def open_run(config) -> Path:
     return folder
 
 
-def training_files(config, folder: Path, process):
+def training_files(config, annotations, folder: Path, process):
     """MindRecord files of the training split: audited and written when they are not there or not current."""
-    from src.detectors import detector_class
-
     data, prefix = config.data, detector_class(config).mindrecord_prefix
-    try:
-        annotations = load_split(data, "train")
-    except UsageError as missing:
-        if (Path(data.mindrecord_dir) / f"{prefix}.json").exists():
-            print(f"training from {data.mindrecord_dir} alone: {missing}")
-            return open_mindrecord(data.mindrecord_dir, prefix)
-        raise
+    if annotations is None:
+        return open_mindrecord(data.mindrecord_dir, prefix)
 
     def audited(found):
         checked, report = audit(found, data.audit_policy, data.max_image_pixels, data.num_parallel_workers)
@@ -82,13 +91,14 @@ def without_empty(annotations):
     return replace(annotations, records=kept)
 
 
-def train(config, folder: Path, process, files, validation) -> None:
+def train(config, folder: Path, process, files) -> None:
     """Build everything, take up the state of an earlier run or pretrained weights, and fit."""
-    from src.engine.build import build_trainer
-    from src.engine.logs import draw_curves
+    from src.engine.build import build_trainer, profiled
 
     detector = build_detector(config, files.classes)
-    with build_trainer(config, detector, folder, process, files, validation) as trainer:
+    validation = audited_split(config.data, "val", files.classes)[0] if config.train.run_eval else None
+    profile = profiled(folder / "profile") if config.runtime.enable_profiling else contextlib.nullcontext()
+    with build_trainer(config, detector, folder, process, files, validation) as trainer, profile:
         trainer.fit()
     if process.rank == 0:
         curves = draw_curves(folder / "metrics.jsonl")

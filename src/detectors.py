@@ -92,6 +92,8 @@ def load_config(argv, command: str) -> settings.Config:
     config = settings.build(config_class(detector(name).family), file_settings, list(flags.values()))
     if wants_help:
         _print_help(command, config)
+    if config.modelarts.enable_modelarts:
+        raise UsageError("enable_modelarts is not available yet; copy the data to the host and leave it out")
     return config
 
 

@@ -94,6 +94,15 @@ def load_pretrained(network: nn.Cell, detector, config) -> None:
         print(f"{len(kept)} parameters keep their initial values (checkpoint_filter_list)")
 
 
+@contextlib.contextmanager
+def profiled(folder: Path):
+    """Write a MindSpore profile of what happens inside into `folder`."""
+    from mindspore.profiler import profile, tensorboard_trace_handler
+
+    with profile(on_trace_ready=tensorboard_trace_handler(str(folder))):
+        yield
+
+
 def evaluator(config, detector, network: nn.Cell, validation, folder: Path):
     """A function that measures the network on the validation set."""
     predictor = Predictor(detector, network_runner(detector.inference(network)), config.eval.eval_batch_size)

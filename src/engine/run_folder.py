@@ -14,6 +14,7 @@ from src.errors import UsageError
 from src.files import write_file
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
+RUN_NAME = "[0-9]*-[0-9]*"  # of the folders that train.py names by the time; other commands put their name before it
 PACKAGES = ("mindspore", "numpy", "opencv-python-headless", "pycocotools", "onnxruntime")
 
 
@@ -29,14 +30,13 @@ def run_folder(config, resume: bool) -> Path:
     else:
         runs = Path("runs") / config.model.model_name
         if resume:
-            earlier = sorted(path for path in runs.glob("*") if path.is_dir())
+            earlier = sorted(path for path in runs.glob(RUN_NAME) if path.is_dir())
             if not earlier:
                 raise UsageError(f"no run in {runs} to resume; name it with --output_path, or start without --resume")
             folder = earlier[-1]
         else:
             folder = runs / datetime.now().strftime("%Y%m%d-%H%M%S")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return made(folder, "output_path")
 
 
 def results_folder(config, model_path: Path, command: str) -> Path:
@@ -48,7 +48,15 @@ def results_folder(config, model_path: Path, command: str) -> Path:
         folder = run_of_model / command
     else:
         folder = Path("runs") / config.model.model_name / f"{command}-{datetime.now().strftime('%Y%m%d-%H%M%S')}"
-    folder.mkdir(parents=True, exist_ok=True)
+    return made(folder, "result_path")
+
+
+def made(folder: Path, key: str) -> Path:
+    """The folder, which exists afterwards; raises UsageError naming the key when it cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be made ({error.strerror}); choose another folder with --{key}") from None
     return folder
 
 

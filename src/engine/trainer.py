@@ -96,8 +96,9 @@ class Trainer:
         if position.step_in_epoch == self.loader.steps_per_epoch:
             seconds = time.perf_counter() - started
             position.epoch, position.step_in_epoch = position.epoch + 1, 0
-            self.log.epoch(position.step, position.epoch, seconds, self.loader.steps_per_epoch - first,
-                           waited / seconds)
+            if first < self.loader.steps_per_epoch:  # else the run was stopped at the last step of this epoch
+                self.log.epoch(position.step, position.epoch, seconds, self.loader.steps_per_epoch - first,
+                               waited / seconds)
 
     def _step(self, batch: dict, data_seconds: float) -> None:
         position, started = self.position, time.perf_counter()

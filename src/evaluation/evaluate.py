@@ -7,7 +7,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from src.data.annotations import to_coco
+from src.data.annotations import load_split, to_coco
+from src.data.audit import audit
 from src.data.images import read_image
 from src.evaluation.coco import CocoResult, diagnose, evaluate_coco
 from src.evaluation.predictions import PredictionWriter, read_predictions
@@ -15,6 +16,15 @@ from src.evaluation.report import write_report
 from src.evaluation.voc import evaluate_voc
 
 RULE = "=" * 40
+
+
+def audited_split(data, split: str, classes) -> tuple:
+    """(AnnotationSet, AuditReport) of a split, with the classes of the model in its order.
+
+    data: the configuration's data section. Raises what `load_split` and `audit` raise.
+    """
+    annotations = load_split(data.model_copy(update={"classes": classes and list(classes)}), split)
+    return audit(annotations, data.audit_policy, data.max_image_pixels, data.num_parallel_workers)
 
 
 def predict_dataset(predictor, annotations, path: Path, *, workers: int | None = None, progress: bool = True) -> list:

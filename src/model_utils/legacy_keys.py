@@ -16,9 +16,6 @@ ALIASES = {
     "instance_set": "instances_set",
     "coco_data_dir": "coco_root",
     "coco_classes": "classes",
-    "num_gts": "max_gt",
-    "max_objs": "max_gt",
-    "max_instance_count": "max_gt",
     "loss_scale_value": "loss_scale",
     "pretrain_epoch_size": "pre_trained_epoch_size",
     "save_checkpoint_num": "keep_checkpoint_max",
@@ -33,8 +30,6 @@ ALIASES = {
 # old switch -> (key, value for each position)
 SWITCHES = {
     "use_global_norm": ("grad_clip_norm", {True: 1.0, False: 0.0}),
-    "dataset_sink_mode": ("mode_sink", {True: "sink", False: "normal"}),
-    "enable_data_sink": ("mode_sink", {True: "sink", False: "normal"}),
 }
 
 # old key -> why it is not needed
@@ -44,8 +39,12 @@ DEAD_KEYS = {
     "enable_save_ckpt": "checkpoints are always written",
     "save_checkpoint_path": "checkpoints are in the run folder, output_path",
     "profiler_path": "profiles are in the run folder, output_path",
-    "data_sink_steps": "the trainer chooses the sink size",
-    "sink_size": "the trainer chooses the sink size",
+    "mode_sink": "every device is fed in the same way",
+    "dataset_sink_mode": "every device is fed in the same way",
+    "enable_data_sink": "every device is fed in the same way",
+    "data_sink_steps": "every device is fed in the same way",
+    "sink_size": "every device is fed in the same way",
+    "voc_json": "ground truth comes from the xml files",
     "buffer_size": "training data are always shuffled",
     "do_shuffle": "training data are always shuffled",
     "log_summary": "metrics.jsonl and the curves are always written",

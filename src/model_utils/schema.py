@@ -107,8 +107,6 @@ class DataSection(Section):
         "annotations/instances_{}.json", description="COCO: annotation file in coco_root, {} = the data type")
     voc_root: str = Field(
         "data/voc", description="VOC folder: Annotations, JPEGImages, ImageSets, or the zoo's train/ and eval/")
-    voc_json: str = Field(
-        "annotations/voc_instances_val.json", description="VOC: COCO-style json of the evaluation set, in voc_root")
     image_dir: Optional[str] = Field(None, description="TXT: folder that the picture paths of the rows start from")
     anno_path: Optional[str] = Field(None, description="TXT: rows `path x1,y1,x2,y2,class[,is_crowd] ...`, training")
     val_anno_path: Optional[str] = Field(None, description="TXT: rows for evaluation")
@@ -123,8 +121,6 @@ class DataSection(Section):
     audit_policy: Dict[str, Literal["error", "drop", "repair", "keep"]] = Field(
         default_factory=dict, description="what to do per kind of defect; kinds not named keep the audit's default")
     max_image_pixels: int = Field(100_000_000, ge=1, description="largest picture accepted, width x height")
-    max_gt: Optional[int] = Field(
-        None, ge=1, description="rows that ground truth is padded to; none = the most objects in one picture")
     keep_empty_images: bool = Field(False, description="train also on pictures without objects")
     num_parallel_workers: Optional[int] = Field(None, ge=1, description="loader workers; none = number of cores")
     python_multiprocessing: bool = Field(True, description="loader workers are processes, not threads")
@@ -154,8 +150,6 @@ class TrainSection(Section):
     accumulation_steps: int = Field(1, ge=1, description="batches whose gradients make one optimizer step")
     ema_decay: float = Field(0.0, ge=0, lt=1, description="decay of the averaged weights per step; 0 = off")
     max_nonfinite_steps: int = Field(10, ge=1, description="stop after so many non-finite losses in a row")
-    mode_sink: Literal["sink", "normal"] = Field("sink", description="sink = feed Ascend and GPU through the device "
-                                                 "queue; a CPU always takes the normal path")
     log_interval: int = Field(1, ge=1, description="steps between log lines")
 
 

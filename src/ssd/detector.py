@@ -23,7 +23,7 @@ class SSDDetector:
     batch_columns = ("image", "deltas", "classes")
     mindrecord_prefix = "ssd.mindrecord"
     checkpoint_prefix = "ssd"
-    input_names = ("image",)
+    input_names = ("images",)
     output_names = ("boxes", "scores")
     mean, std = MEAN, STD
     from_zoo = staticmethod(from_zoo)

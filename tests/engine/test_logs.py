@@ -66,10 +66,9 @@ def test_the_terminal_of_rank_0_has_the_bar_and_the_sentences(tmp_path, capfd):
     assert (tmp_path / "loss_1.log").exists() and (tmp_path / "metrics_1.jsonl").exists()
 
 
-def test_flush_puts_the_metrics_on_disk(tmp_path):
+def test_metrics_are_on_disk_as_soon_as_they_are_logged(tmp_path):
     with TrainLog(tmp_path, rank=0, total_steps=4) as log:
         log.step(1, 1, 1, {"loss": 1.0}, **NUMBERS)
-        log.flush()
         assert len(strict(tmp_path / "metrics.jsonl")) == 1
 
 

@@ -26,7 +26,7 @@ def an_earlier_run(folder, settings=None):
     return folder
 
 
-def test_a_new_run_gets_a_folder_of_its_model_and_time(tmp_path):
+def test_a_new_run_gets_a_folder_of_its_model_and_time():
     folder = run_folder(config(), resume=False)
     assert folder.is_dir() and re.fullmatch(r"runs/tiny/\d{8}-\d{6}", folder.as_posix())
 

@@ -248,8 +248,8 @@ def test_averages_follow_their_formula_and_are_what_is_deployed():
     with step.deployed():
         np.testing.assert_allclose(weights_of(step), average, rtol=1e-5)
     np.testing.assert_array_equal(weights_of(step), trained)
-    with pytest.raises(ZeroDivisionError), step.deployed():
-        1 / 0  # an evaluation that fails
+    with pytest.raises(KeyError), step.deployed():
+        raise KeyError("an evaluation that fails")
     np.testing.assert_array_equal(weights_of(step), trained)
 
 
@@ -337,16 +337,16 @@ def test_a_step_with_restored_state_goes_on_bit_for_bit(settings, stop, bad):
 
 
 @pytest.mark.parametrize("other, what", [
-    (lambda state: {}, "loss_scale"),
-    (lambda state: {**state, "moments.weight": np.zeros((5, 5), np.float32)}, r"shape \(5, 5\) for moments.weight"),
-    (lambda state: {name: array for name, array in state.items() if name != "moments.weight"},
-     "nothing for moments.weight"),
-    (lambda state: {name: array for name, array in state.items() if name != "micro_step"}, "micro_step"),
-], ids=["empty", "shape", "missing", "position"])
+    ({"moments.weight": np.zeros((5, 5), np.float32)}, r"shape \(5, 5\) for moments.weight"),
+    ({"moments.weight": None}, "nothing for moments.weight"),
+    ({"loss_scale": None}, "nothing for loss_scale"),
+    ({"micro_step": None}, "micro_step"),
+])
 def test_the_state_of_another_training_is_refused(other, what):
     step = step_of(linear())
+    state = {name: array for name, array in {**step.state(), **other}.items() if array is not None}
     with pytest.raises(CheckpointError, match=what):
-        step.restore(other(step.state()))
+        step.restore(state)
 
 
 def test_the_state_of_a_run_without_averages_does_not_fit_one_with_them():
@@ -354,7 +354,7 @@ def test_the_state_of_a_run_without_averages_does_not_fit_one_with_them():
         step_of(linear(), ema_decay=0.9).restore(step_of(linear()).state())
 
 
-def test_in_graph_mode_too(averaged_step):
+def test_in_graph_mode_too():
     """The commands run in graph mode; which mode the other tests of this file see depends on what ran before."""
     mode = ms.get_context("mode")
     ms.set_context(mode=ms.GRAPH_MODE)

@@ -126,7 +126,6 @@ def test_every_old_spelling_is_a_flag(old, key):
 
 def test_old_switches_become_values():
     assert load("--use_global_norm", "True").optimizer.grad_clip_norm == 1.0
-    assert load("--enable_data_sink=false").train.mode_sink == "normal"
 
 
 # --- errors

@@ -1,0 +1,172 @@
+"""A run that was killed and resumed ends with the same bits as one that was left alone."""
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from src.checkpoint import CheckpointFolder, read_weights
+from src.engine.logs import read_metrics
+
+STEPS_PER_EPOCH, EPOCHS = 4, 3
+STEPS = STEPS_PER_EPOCH * EPOCHS
+TIME_LIMIT = 240
+PLAIN = {"epoch_size": EPOCHS, "save_checkpoint_steps": 2, "run_eval": False, "ema_decay": 0}
+AVERAGING = {"epoch_size": EPOCHS, "save_checkpoint_steps": 3, "run_eval": True, "eval_start_epoch": 1,
+             "eval_interval": 1, "ema_decay": 0.9, "accumulation_steps": 2}
+
+
+def wait_until(condition, process) -> None:
+    """Look every few milliseconds; the process must not end before."""
+    deadline = time.monotonic() + TIME_LIMIT
+    while not condition():
+        assert process.poll() is None, process.output.read_text()
+        assert time.monotonic() < deadline, process.output.read_text()
+        time.sleep(0.002)
+
+
+def stop(process, number: signal.Signals, condition) -> int:
+    """Send the signal when the condition holds; returns the exit code."""
+    wait_until(condition, process)
+    process.send_signal(number)
+    return process.wait(TIME_LIMIT)
+
+
+def end(process) -> int:
+    code = process.wait(TIME_LIMIT)
+    assert code == 0, process.output.read_text()
+    return code
+
+
+def steps_logged(run: Path) -> int:
+    path = run / "metrics.jsonl"
+    return max((line["step"] for line in read_metrics(path)), default=0) if path.exists() else 0
+
+
+def a_checkpoint_is_being_written(run: Path) -> bool:
+    return any(run.glob("ckpt_0/.ssd-*"))
+
+
+def saved_step(run: Path) -> int:
+    return CheckpointFolder(run / "ckpt_0", "ssd", 10).latest()[2]["step"]
+
+
+def assert_same_end(run: Path, reference: Path) -> None:
+    """Weights, moving statistics and optimizer state are equal bit for bit, and so is every logged loss."""
+    (path, state, position), (wanted_path, wanted_state, wanted_position) = (
+        CheckpointFolder(folder / "ckpt_0", "ssd", 10).latest() for folder in (run, reference))
+    assert position == wanted_position and position["step"] == STEPS
+    for found, wanted in ((read_weights(path).arrays, read_weights(wanted_path).arrays), (state, wanted_state)):
+        assert sorted(found) == sorted(wanted)
+        for name, array in wanted.items():
+            np.testing.assert_array_equal(found[name], array, err_msg=name)
+    losses = [[(line["step"], line["loss"], line["grad_norm"], line["lr"]) for line in
+               read_metrics(folder / "metrics.jsonl") if "lr" in line] for folder in (run, reference)]
+    assert [step for step, *_ in losses[0]] == list(range(1, STEPS + 1))
+    assert losses[0] == losses[1]
+
+
+@pytest.fixture(scope="module")
+def stopped(cli, drawn, tmp_path_factory):
+    """A run that was killed at a step, killed while it wrote a checkpoint, stopped by SIGTERM, and let to its end,
+    beside a reference that was left alone."""
+    cwd = tmp_path_factory.mktemp("stopped")
+    flags = {**drawn.flags, **PLAIN}
+    reference = cli.start("train", cwd, **flags, output_path=cwd / "reference")
+    run, seen = cwd / "run", {}
+
+    process = cli.start("train", cwd, **flags, output_path=run)
+    seen["first kill"] = stop(process, signal.SIGKILL, lambda: steps_logged(run) >= 5)
+    seen["after first kill"] = saved_step(run)
+
+    process = cli.start("train", cwd, **flags, output_path=run, resume=True)
+    seen["second kill"] = stop(process, signal.SIGKILL,
+                               lambda: steps_logged(run) >= 7 and a_checkpoint_is_being_written(run))
+    seen["after second kill"] = saved_step(run)
+
+    process = cli.start("train", cwd, **flags, output_path=run, resume=True)
+    seen["SIGTERM"] = stop(process, signal.SIGTERM, lambda: steps_logged(run) >= 9)
+    seen["SIGTERM printed"] = process.output.read_text()
+    seen["after SIGTERM"], seen["logged at SIGTERM"] = saved_step(run), steps_logged(run)
+
+    process = cli.start("train", cwd, **flags, output_path=run, resume=True)
+    end(process)
+    end(reference)
+    return run, cwd / "reference", seen
+
+
+def test_the_run_was_really_killed(stopped):
+    _, _, seen = stopped
+    assert (seen["first kill"], seen["second kill"]) == (-signal.SIGKILL, -signal.SIGKILL)
+    assert 4 <= seen["after first kill"] < STEPS
+    assert seen["after first kill"] <= seen["after second kill"] < STEPS
+
+
+def test_sigterm_saves_the_step_it_came_in_and_ends_with_143(stopped):
+    _, _, seen = stopped
+    assert seen["SIGTERM"] == 143
+    assert seen["after SIGTERM"] == seen["logged at SIGTERM"] >= 9
+    assert "stopped by SIGTERM; what was saved before is complete" in seen["SIGTERM printed"]
+    assert "Traceback" not in seen["SIGTERM printed"]
+
+
+def test_a_killed_and_resumed_run_ends_with_the_same_bits(stopped):
+    run, reference, _ = stopped
+    assert_same_end(run, reference)
+
+
+def test_nothing_half_written_stays(stopped):
+    run, _, _ = stopped
+    assert [path for path in run.rglob(".*") if path.is_file()] == []
+
+
+def test_averages_and_accumulation_are_resumed_exactly(cli, drawn, tmp_path):
+    """Killed after an evaluation, in the middle of an accumulation."""
+    flags = {**drawn.flags, **AVERAGING}
+    reference = cli.start("train", tmp_path, **flags, output_path=tmp_path / "reference")
+    run = tmp_path / "run"
+
+    process = cli.start("train", tmp_path, **flags, output_path=run)
+    assert stop(process, signal.SIGKILL, lambda: steps_logged(run) >= 7) == -signal.SIGKILL
+    _, state, position = CheckpointFolder(run / "ckpt_0", "ssd", 10).latest()
+    assert position["step"] >= 6 and position["best_ap"] >= 0
+    assert any(name.startswith("ema.") for name in state) and any(name.startswith("sum.") for name in state)
+    end(cli.start("train", tmp_path, **flags, output_path=run, resume=True))
+
+    end(reference)
+    assert_same_end(run, tmp_path / "reference")
+    evaluations = [[(line["epoch"], line["AP"]) for line in read_metrics(folder / "metrics.jsonl") if "AP" in line]
+                   for folder in (run, tmp_path / "reference")]
+    assert [epoch for epoch, _ in evaluations[0]] == [1, 2, 3] and evaluations[0] == evaluations[1]
+    own, averaged = (state[name] for name in ("backbone.stem.conv.weight", "ema.backbone.stem.conv.weight"))
+    assert np.abs(own - averaged).max() > 0, "own weights and averages are told apart"
+
+
+def test_settings_that_decide_the_weights_may_not_change(cli, drawn, stopped):
+    run, _, _ = stopped
+    before = (run / "config.yaml").read_bytes()
+    flags = {**drawn.flags, **PLAIN, "output_path": run, "resume": True}
+    refused = cli.call("train", run, **flags, lr=0.123)
+    assert refused.returncode == 2
+    assert "was started with other settings: lr: " in refused.stderr and "0.123 now" in refused.stderr
+    assert (run / "config.yaml").read_bytes() == before
+
+
+def test_a_finished_run_that_is_resumed_changes_nothing(cli, drawn, stopped):
+    run, _, _ = stopped
+    before = {path.name: path.read_bytes() for path in (run / "ckpt_0").iterdir()}
+    done = cli.call("train", run.parent, **drawn.flags, **PLAIN, output_path=run, resume=True)
+    assert done.returncode == 0, done.stderr
+    assert {path.name: path.read_bytes() for path in (run / "ckpt_0").iterdir()} == before
+
+
+def test_a_run_is_not_overwritten(cli, drawn, stopped):
+    run, _, _ = stopped
+    latest = json.loads((run / "ckpt_0" / "latest.json").read_text())
+    refused = cli.call("train", run.parent, **drawn.flags, **PLAIN, output_path=run)
+    assert refused.returncode == 2 and "holds a run already" in refused.stderr
+    assert json.loads((run / "ckpt_0" / "latest.json").read_text()) == latest
