@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
-# From nothing to a trained, evaluated and exported detector on drawn pictures: `make demo`.
+# From nothing to a trained, evaluated and exported detector on drawn pictures: `make demo`, or
+# `bash scripts/demo.sh FOLDER` in an environment that has the requirements (FOLDER is demo when left out).
 # A second run keeps the pictures and MindRecord files and trains in a new run folder.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # What makes a training of some minutes on two cores of it.
+room=${1:-demo}
 config=config/ssd/ssd300_mobilenet_v2_small.yaml
-training_flags=(--img_shape "160,160" --batch_size 8 --epoch_size 30)
+training_flags=(--img_shape "160,160" --batch_size 16 --epoch_size 26 --lr 0.04)
 
-data=(--config_path "$config" --coco_root demo/shapes --mindrecord_dir demo/mindrecord)
-run=demo/run-$(date +%Y%m%d-%H%M%S)
+data=(--config_path "$config" --coco_root $room/shapes --mindrecord_dir $room/mindrecord)
+run=$room/run-$(date +%Y%m%d-%H%M%S)
 times=()
 
 # step NAME COMMAND...: show the command, run it, note how long it took
@@ -21,9 +23,9 @@ step() {
   times+=("$(printf '%6d s   %s' $((SECONDS - started)) "$name")")
 }
 
-mkdir -p demo
-step "draw pictures" python -m src.data.shapes --output demo/shapes
-step "audit" python -m src.data.audit "${data[@]}" --split all --report_dir demo/audit
+mkdir -p "$room"
+step "draw pictures" python -m src.data.shapes --output $room/shapes
+step "audit" python -m src.data.audit "${data[@]}" --split all --report_dir $room/audit
 step "MindRecord, training" python train.py "${data[@]}" --output_path "$run" "${training_flags[@]}"
 
 checkpoint=$run/ckpt_0/$(sed -n 's/.*"checkpoint": "\(.*\)".*/\1/p' "$run/ckpt_0/latest.json")
@@ -33,8 +35,8 @@ step "export to ONNX" python export.py --model_path "$checkpoint" --file_format 
 step "evaluation of the ONNX file" python eval.py --model_path "$run/export/ssd.onnx" --result_path "$run/eval_onnx"
 
 # Pictures that were not trained on; the paths start from the list's own folder.
-printf 'shapes/val2017/%012d.jpg\n' 401 402 403 404 405 406 > demo/pictures.txt
-step "prediction" python predict.py --model_path "$run/export/ssd.mindir" --img_path demo/pictures.txt
+printf 'shapes/val2017/%012d.jpg\n' 401 402 403 404 405 406 > $room/pictures.txt
+step "prediction" python predict.py --model_path "$run/export/ssd.mindir" --img_path $room/pictures.txt
 
 printf '\nTimes\n'
 printf '%s\n' "${times[@]}"
@@ -42,9 +44,9 @@ printf '%6d s   together\n' "$SECONDS"
 cat <<END
 
 Where everything is
-  drawn pictures and annotations     demo/shapes
-  audit, with a sheet of pictures    demo/audit
-  training set as MindRecord         demo/mindrecord
+  drawn pictures and annotations     $room/shapes
+  audit, with a sheet of pictures    $room/audit
+  training set as MindRecord         $room/mindrecord
   settings, log, metrics, curves     $run
   checkpoint                         $checkpoint
   evaluation: open in a browser      $run/eval_val/report.html
