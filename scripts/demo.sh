@@ -5,12 +5,12 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# What makes a training of some minutes on two cores of it.
 room=${1:-demo}
+# What makes a training of some minutes on two cores of it.
 config=config/ssd/ssd300_mobilenet_v2_small.yaml
 training_flags=(--img_shape "160,160" --batch_size 16 --epoch_size 26 --lr 0.04)
 
-data=(--config_path "$config" --coco_root $room/shapes --mindrecord_dir $room/mindrecord)
+data=(--config_path "$config" --coco_root "$room/shapes" --mindrecord_dir "$room/mindrecord")
 run=$room/run-$(date +%Y%m%d-%H%M%S)
 times=()
 
@@ -24,8 +24,8 @@ step() {
 }
 
 mkdir -p "$room"
-step "draw pictures" python -m src.data.shapes --output $room/shapes
-step "audit" python -m src.data.audit "${data[@]}" --split all --report_dir $room/audit
+step "draw pictures" python -m src.data.shapes --output "$room/shapes"
+step "audit" python -m src.data.audit "${data[@]}" --split all --report_dir "$room/audit"
 step "MindRecord, training" python train.py "${data[@]}" --output_path "$run" "${training_flags[@]}"
 
 checkpoint=$run/ckpt_0/$(sed -n 's/.*"checkpoint": "\(.*\)".*/\1/p' "$run/ckpt_0/latest.json")
@@ -35,8 +35,8 @@ step "export to ONNX" python export.py --model_path "$checkpoint" --file_format 
 step "evaluation of the ONNX file" python eval.py --model_path "$run/export/ssd.onnx" --result_path "$run/eval_onnx"
 
 # Pictures that were not trained on; the paths start from the list's own folder.
-printf 'shapes/val2017/%012d.jpg\n' 401 402 403 404 405 406 > $room/pictures.txt
-step "prediction" python predict.py --model_path "$run/export/ssd.mindir" --img_path $room/pictures.txt
+printf 'shapes/val2017/%012d.jpg\n' 401 402 403 404 405 406 > "$room/pictures.txt"
+step "prediction" python predict.py --model_path "$run/export/ssd.mindir" --img_path "$room/pictures.txt"
 
 printf '\nTimes\n'
 printf '%s\n' "${times[@]}"
