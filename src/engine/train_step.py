@@ -72,6 +72,7 @@ class TrainStep(nn.Cell):
                                           if parameter.name.endswith((".moving_mean", ".moving_variance"))])
         self.good_statistics = self.statistics.clone("good", "same")
         self.averages = self.weights.clone("ema", "same") if ema_decay else ()
+        self.kept_weights = self.weights.clone("kept", "same") if ema_decay else ()
         self.sums = self.weights.clone("sum", "zeros") if accumulation_steps > 1 else ()
         self.value_and_grad = ms.value_and_grad(self._scaled_loss, None, self.weights, has_aux=True)
         self.micro_step = 0
@@ -109,14 +110,14 @@ class TrainStep(nn.Cell):
     @contextlib.contextmanager
     def deployed(self):
         """While it lasts, the network has the deployed weights."""
-        own = [weight.asnumpy() for weight in self.weights] if self.averages else []
-        for weight, average in zip(self.weights, self.averages):
-            weight.set_data(Tensor(average.asnumpy()))
+        if not self.averages:
+            yield
+            return
+        self._take_averages()
         try:
             yield
         finally:
-            for weight, array in zip(self.weights, own):
-                weight.set_data(Tensor(array))
+            self._give_weights_back()
 
     def _state_parameters(self) -> list:
         recomputed = {"learning_rate", *(weight.name for weight in self.weights)}
@@ -127,6 +128,18 @@ class TrainStep(nn.Cell):
     def _scaled_loss(self, images, *targets):
         losses = self.loss(self.normalize(images), *targets)
         return losses[0] * self.scale, losses
+
+    # In a graph, not by set_data: that would leave the graphs compiled so far with weights of their own.
+    @ms.jit
+    def _take_averages(self):
+        _for_each(ops.assign, self.kept_weights, self.weights)
+        _for_each(ops.assign, self.weights, self.averages)
+        return self.scale + 0
+
+    @ms.jit
+    def _give_weights_back(self):
+        _for_each(ops.assign, self.weights, self.kept_weights)
+        return self.scale + 0
 
     @ms.jit
     def _accumulate(self, images, *targets):

@@ -1,7 +1,9 @@
-"""A compiled graph keeps the mode its network was in when it was compiled: training and evaluation must not mix."""
+"""Training and evaluation are two compiled graphs over one network: neither may keep a mode or weights of its own."""
 from __future__ import annotations
 
+import mindspore as ms
 import numpy as np
+import pytest
 from mindspore import Tensor, nn
 
 from src.engine.train_step import TrainStep
@@ -54,3 +56,34 @@ def test_a_step_before_the_first_evaluation_leaves_evaluation_on_moving_statisti
     alone, beside_another = run(images[:1])[0], run(images)[0]
 
     np.testing.assert_allclose(beside_another, alone, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("mode", [ms.GRAPH_MODE, ms.PYNATIVE_MODE])
+def test_evaluations_between_steps_see_the_weights_of_that_moment(mode):
+    before = ms.get_context("mode")
+    ms.set_context(mode=mode)
+    try:
+        images = np.random.default_rng(0).random((2, 3, 8, 8)).astype(np.float32)
+        network = small_network()
+        run = network_runner(network)
+        rates = Tensor(np.full(20, 0.1, np.float32))
+        step = TrainStep(Mean(network), nn.Momentum(network.trainable_params(), rates, 0.9), AsItIs(), ema_decay=0.9)
+        for _ in range(3):
+            step(images)
+            own = {name: parameter.asnumpy() for name, parameter in network.parameters_dict().items()}
+            averaged = {name: parameter.asnumpy() for name, parameter in step.deployed_weights().items()}
+            with step.deployed():
+                np.testing.assert_allclose(run(images), outputs_of(averaged, images), rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(run(images), outputs_of(own, images), rtol=1e-4, atol=1e-5)
+            for name, parameter in network.parameters_dict().items():
+                np.testing.assert_array_equal(parameter.asnumpy(), own[name])
+    finally:
+        ms.set_context(mode=before)
+
+
+def outputs_of(weights: dict, images):
+    network = small_network()
+    for name, parameter in network.parameters_dict().items():
+        parameter.set_data(Tensor(weights[name]))
+    network.set_train(False)
+    return network(Tensor(images)).asnumpy()

@@ -1,0 +1,327 @@
+"""From pictures to a trained, evaluated, exported detector with the commands that the README shows."""
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from src.checkpoint import read_weights
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMANDS = ("train", "eval", "export", "predict")
+FAST = 3  # seconds; the aim is 2, the rest is for busy machines
+
+
+def files(folder: Path) -> set:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def printed(done) -> str:
+    return done.stdout + done.stderr
+
+
+def passed(done):
+    """The finished call, which has to have worked."""
+    assert done.returncode == 0, printed(done)
+    return done
+
+
+def refused(done, code: int, words: str) -> str:
+    """The one clear message of a call that has to fail."""
+    assert done.returncode == code, printed(done)
+    assert "Traceback" not in printed(done)
+    message = done.stderr[done.stderr.index("error: "):]
+    assert re.search(words, message), message
+    return message
+
+
+# Answers without MindSpore
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("flags, code, words", [
+    (["--help"], 0, r"usage: python {command}.py"),
+    (["--model_name", "ssd300", "--help"], 0, r"--min_score  \(float; "),
+    (["--model_name", "ssd300", "--epoch_sise", "3"], 2, r"unknown key 'epoch_sise'; did you mean epoch_size\?"),
+    (["--model_name", "ssd300", "--batch_size", "many"], 2, "batch_size = 'many'.*expected int"),
+    (["--model_name", "sdd300"], 2, "unknown model 'sdd300'; available: ssd300"),
+    (["--config_path", "missing.yaml"], 2, "missing.yaml"),
+    (["epoch_size", "3"], 2, "unexpected argument 'epoch_size'"),
+    ([], 2, "no model given"),
+], ids=["help", "help of a model", "unknown flag", "wrong type", "unknown model", "unknown file", "no flag", "nothing"])
+def test_answers_at_once(tmp_path, command, flags, code, words):
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, ROOT / f"{command}.py", *flags], cwd=tmp_path, capture_output=True, text=True)
+    assert time.monotonic() - started < FAST
+    assert done.returncode == code
+    assert re.search(words.replace("{command}", command), done.stderr if code else done.stdout)
+    assert "Traceback" not in done.stderr and files(tmp_path) == set()
+
+
+@pytest.mark.parametrize("command, flags, words", [
+    ("train", {"coco_root": "nowhere", "run_eval": True}, "nowhere"),
+    ("eval", {"model_path": "nowhere.ckpt"}, "nowhere.ckpt does not exist; check --model_path"),
+    ("eval", {}, "add --model_path FILE"),
+    ("eval", {"model_path": "model.pth"}, "unknown kind of model '.pth'"),
+    ("export", {"model_path": "nowhere.ckpt"}, "nowhere.ckpt does not exist"),
+    ("predict", {"model_path": "nowhere.ckpt"}, "nowhere.ckpt does not exist"),
+    ("predict", {"model_path": "here.ckpt"}, "add --img_path PICTURE"),
+    ("predict", {"model_path": "here.ckpt", "img_path": "nowhere.jpg"}, "nowhere.jpg does not exist"),
+    ("predict", {"model_path": "here.ckpt", "img_path": "."}, "holds no picture"),
+    ("predict", {"model_path": "here.ckpt", "img_path": "list.txt"}, "nowhere.jpg does not exist"),
+    ("export", {"model_path": "here.ckpt", "file_format": "TFLITE"}, r"expected MINDIR \| ONNX \| AIR"),
+])
+def test_a_missing_path_is_said_at_once(cli, tmp_path, command, flags, words):
+    (tmp_path / "here.ckpt").write_bytes(b"")
+    (tmp_path / "list.txt").write_text("nowhere.jpg\n")
+    started = time.monotonic()
+    done = cli.call(command, tmp_path, model_name="ssd300", **flags)
+    assert time.monotonic() - started < FAST
+    refused(done, 2, words)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_commands_import_no_mindspore_before_they_need_it(command):
+    code = f"import sys, {command}; sys.exit('mindspore' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+# Data set
+
+def test_only_create_dataset_writes_mindrecord_and_stops(drawn):
+    passed(drawn.prepared)
+    assert files(drawn.folder / "mindrecord") == {"ssd.mindrecord", "ssd.mindrecord.db", "ssd.mindrecord.json"}
+    assert re.search(r"images +8 +0 +8", drawn.prepared.stdout)
+    assert files(drawn.cwd) == {f"run/{name}" for name in ("config.yaml", "versions.json", "audit.json", "audit.png",
+                                                            "mindspore.log")}
+
+
+# Train, evaluate, export, evaluate what was exported
+
+@pytest.fixture(scope="module")
+def trained(cli, drawn, tmp_path_factory) -> SimpleNamespace:
+    """One epoch, with an evaluation; `run`: the run folder, `checkpoint`: its last."""
+    cwd = tmp_path_factory.mktemp("cwd")
+    run = cwd / "run"
+    done = cli.call("train", cwd, **drawn.flags, output_path=run, epoch_size=1, run_eval=True, eval_start_epoch=1,
+                    min_score=0.001)
+    latest = run / "ckpt_0" / "latest.json"
+    checkpoint = run / "ckpt_0" / json.loads(latest.read_text())["checkpoint"] if latest.exists() else None
+    return SimpleNamespace(cwd=cwd, run=run, done=done, checkpoint=checkpoint, mindrecord=files(drawn.folder))
+
+
+@pytest.fixture(scope="module")
+def exported(cli, trained) -> dict:
+    """{ending: (what export.py printed, file)}"""
+    calls = {ending: cli.call("export", trained.cwd, model_path=trained.checkpoint, file_format=ending.upper())
+             for ending in ("mindir", "onnx")}
+    (name,) = {path.stem for path in (trained.run / "export").glob("*.onnx")} or {"not exported"}
+    return {ending: (done, trained.run / "export" / f"{name}.{ending}") for ending, done in calls.items()}
+
+
+@pytest.fixture(scope="module")
+def evaluated(cli, trained, exported) -> dict:
+    """{ending: (what eval.py printed, folder of the results)}"""
+    models = {"ckpt": trained.checkpoint, **{ending: path for ending, (_, path) in exported.items()}}
+    return {ending: (cli.call("eval", trained.cwd, model_path=path, result_path=trained.run / f"eval_{ending}"),
+                     trained.run / f"eval_{ending}") for ending, path in models.items()}
+
+
+def test_training_leaves_everything_in_its_run_folder(trained, drawn):
+    passed(trained.done)
+    assert files(trained.run) == {
+        "config.yaml", "versions.json", "metrics.jsonl", "loss_0.log", "curves.png", "mindspore.log",
+        "validation_predictions.json", "ckpt_0/latest.json", "ckpt_0/best_map.ckpt",
+        f"ckpt_0/{trained.checkpoint.name}", f"ckpt_0/{trained.checkpoint.stem}.state.npz"}
+    assert trained.checkpoint.name == "ssd-1_4.ckpt"
+    assert [path.name for path in trained.cwd.iterdir()] == ["run"]
+    assert files(drawn.folder) == trained.mindrecord, "the MindRecord files were current and are not written again"
+
+
+def test_the_terminal_is_the_user_s(trained):
+    assert "[WARNING]" not in printed(trained.done) and "mindspore/ccsrc" not in printed(trained.done)
+    assert f"run folder: {trained.run}\ncheckpoint: {trained.checkpoint}\n" in trained.done.stdout
+    assert "255 trained parameters, 8 pictures, 4 steps per epoch, batch 2 x 1" in trained.done.stderr
+
+
+def test_training_logs_in_the_zoo_s_form(trained):
+    text = (trained.run / "loss_0.log").read_text(encoding="utf-8")
+    found = re.findall(r"^epoch: (\d+) step: (\d+), loss is ([\d.]+), cls_loss: [\d.]+, loc_loss: [\d.]+, lr: [\d.]+$",
+                       text, re.MULTILINE)
+    assert [(epoch, step) for epoch, step, _ in found] == [("1", str(step)) for step in range(1, 5)]
+    assert re.search(r"^epoch time: [\d.]+ ms, per step time: [\d.]+ ms$", text, re.MULTILINE)
+
+
+def test_the_checkpoint_says_what_it_is(trained):
+    weights = read_weights(trained.checkpoint)
+    assert (weights.model_name, weights.classes) == ("ssd300", ("circle", "rectangle", "triangle"))
+
+
+def test_evaluation_prints_the_table_and_writes_the_report(evaluated):
+    done, folder = evaluated["ckpt"]
+    passed(done)
+    assert "Average Precision  (AP) @[ IoU=0.50:0.95 | area=   all | maxDets=100 ]" in done.stdout
+    assert re.search(r"\n={40}\n\nmAP: \d\.\d+", done.stdout)
+    assert files(folder) >= {"config.yaml", "predictions.json", "report.html", "mindspore.log"}
+    report = (folder / "report.html").read_text(encoding="utf-8")
+    assert "http://" not in re.sub(r"http://www.w3.org/\S*", "", report) and "data:image" in report
+
+
+def test_evaluation_while_training_measures_the_same(trained, evaluated):
+    last = [json.loads(line) for line in (trained.run / "metrics.jsonl").read_text().splitlines()][-1]
+    assert last["AP"] == pytest.approx(mean_ap(evaluated["ckpt"][0]), abs=1e-6)
+
+
+def mean_ap(done) -> float:
+    return float(re.search(r"^mAP: (\S+)$", passed(done).stdout, re.MULTILINE)[1])
+
+
+def detections(folder: Path) -> dict:
+    """(image, class, rank) -> box and score, in the order of the scores."""
+    rows = sorted(json.loads((folder / "predictions.json").read_text()), key=lambda row: -row["score"])
+    ranks, found = {}, {}
+    for row in rows:
+        key = row["image_id"], row["category_id"]
+        ranks[key] = ranks.get(key, -1) + 1
+        found[(*key, ranks[key])] = [*row["bbox"], row["score"]]
+    return found
+
+
+@pytest.mark.parametrize("ending", ["mindir", "onnx"])
+def test_exported_files_are_evaluated_to_the_same(exported, evaluated, ending):
+    done, path = exported[ending]
+    assert f"exported: {path}" in passed(done).stdout and path.is_file()
+    assert mean_ap(evaluated[ending][0]) == pytest.approx(mean_ap(evaluated["ckpt"][0]), abs=1e-4)
+    own, others = detections(evaluated["ckpt"][1]), detections(evaluated[ending][1])
+    assert len(own) > 20
+    assert abs(len(own) - len(others)) <= 0.02 * len(own)  # those that a rounding moves over a threshold
+    same = sum(np.allclose(own[key], others[key], atol=0.05) for key in own if key in others)
+    assert same >= 0.95 * len(own)
+
+
+@pytest.mark.parametrize("ending", ["mindir", "onnx"])
+def test_an_export_says_how_it_is_run(exported, ending):
+    _, path = exported[ending]
+    about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    assert about["model_name"] == "ssd300" and about["classes"] == ["circle", "rectangle", "triangle"]
+    assert (about["input"]["height"], about["input"]["width"], about["batch_size"]) == (96, 96, 1)
+    assert about["output_names"] == ["boxes", "scores"] and about["largest_difference_to_network"] < 1e-4
+    assert path.with_suffix(".yaml").is_file()
+
+
+def test_exports_leave_no_unfinished_files(exported, trained):
+    names = files(trained.run / "export")
+    assert {Path(name).suffix for name in names} == {".mindir", ".onnx", ".json", ".yaml", ".log"}
+    assert {path.name for path in trained.cwd.iterdir()} == {"run"}
+
+
+def test_air_needs_an_ascend(cli, trained):
+    done = cli.call("export", trained.cwd, model_path=trained.checkpoint, file_format="AIR")
+    refused(done, 1, "AIR is written by the Ascend backend only.*MINDIR")
+
+
+def test_an_exported_file_is_not_exported_again(cli, trained, exported):
+    refused(cli.call("export", trained.cwd, model_path=exported["onnx"][1]), 2, "is exported already; give a .ckpt")
+
+
+def test_an_evaluation_without_detections_is_a_result(cli, trained):
+    folder = trained.run / "eval_nothing"
+    done = cli.call("eval", trained.cwd, model_path=trained.checkpoint, min_score=0.99, result_path=folder)
+    assert mean_ap(done) == 0
+    assert json.loads((folder / "predictions.json").read_text()) == []
+    assert "Why the AP is not above 0:\n- " in done.stdout
+    assert (folder / "report.html").is_file()
+
+
+# Pictures
+
+@pytest.fixture(scope="module")
+def pictures(drawn, tmp_path_factory) -> Path:
+    """a.jpg, b.jpg, a broken one between them in the order of names, and a list of the first and the last."""
+    folder = tmp_path_factory.mktemp("pictures")
+    source = sorted((drawn.folder / "shapes" / "val2017").iterdir())
+    shutil.copy(source[0], folder / "a.jpg")
+    (folder / "ab.jpg").write_bytes(source[1].read_bytes()[:300])
+    shutil.copy(source[1], folder / "b.jpg")
+    (folder / "notes.md").write_text("no picture")
+    (folder / "list.txt").write_text("b.jpg\n\na.jpg\n")
+    return folder
+
+
+def predicted(folder: Path) -> list:
+    return json.loads((folder / "predictions.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("given, names", [("a.jpg", ["a.jpg"]), ("list.txt", ["b.jpg", "a.jpg"])])
+def test_predicts_on_a_picture_and_on_a_list(cli, trained, exported, pictures, tmp_path, given, names):
+    done = cli.call("predict", tmp_path, model_path=exported["onnx"][1], img_path=pictures / given,
+                    result_path=tmp_path / "out", min_score=0.001)
+    passed(done)
+    rows = predicted(tmp_path / "out")
+    assert [Path(row["file"]).name for row in rows] == names
+    drawn = {f"{number:04d}_{Path(name).stem}.jpg" for number, name in enumerate(names)}
+    assert files(tmp_path) == {f"out/{name}" for name in drawn | {"predictions.json", "mindspore.log"}}
+    for detection in rows[0]["detections"]:
+        assert detection["class"] in ("circle", "rectangle", "triangle") and 0 <= detection["score"] <= 1
+        x1, y1, x2, y2 = detection["box"]
+        assert 0 <= x1 <= x2 <= 300 and 0 <= y1 <= y2 <= 300
+    assert rows[0]["detections"]
+
+
+def test_a_broken_picture_is_reported_and_the_others_are_done(cli, trained, pictures):
+    """Without result_path: into the run that the checkpoint is from."""
+    done = cli.call("predict", trained.cwd, model_path=trained.checkpoint, img_path=pictures)
+    assert done.returncode == 1
+    assert re.search(r"^not read: .*ab\.jpg", done.stderr, re.MULTILINE) and "Traceback" not in done.stderr
+    assert [Path(row["file"]).name for row in predicted(trained.run / "predict")] == ["a.jpg", "b.jpg"]
+    assert {path.name for path in trained.cwd.iterdir()} == {"run"}
+    assert {path.name for path in pictures.iterdir()} == {"a.jpg", "ab.jpg", "b.jpg", "notes.md", "list.txt"}
+
+
+# Other classes
+
+@pytest.fixture(scope="module")
+def two_classes(drawn, trained) -> dict:
+    """Flags of a training of two of the three classes, from the trained checkpoint."""
+    return {**drawn.flags, "classes": "triangle,circle", "mindrecord_dir": drawn.folder / "two_classes",
+            "pre_trained": trained.checkpoint, "epoch_size": 1, "run_eval": False, "ema_decay": 0}
+
+
+def test_a_checkpoint_of_other_classes_is_refused(cli, two_classes, tmp_path):
+    message = refused(cli.call("train", tmp_path, **two_classes, output_path=tmp_path / "run"), 2, "filter_weight")
+    assert "trained on 3 classes" in message and "the data has 2" in message
+
+
+def test_transfer_to_other_classes_with_a_frozen_backbone(cli, two_classes, trained, tmp_path):
+    run = tmp_path / "run"
+    passed(cli.call("train", tmp_path, **two_classes, output_path=run, filter_weight=True, freeze_layer="backbone",
+                    checkpoint_filter_list="multi_cls_layers"))
+    old, new = read_weights(trained.checkpoint), read_weights(run / "ckpt_0" / "ssd-1_4.ckpt")
+    assert new.classes == ("triangle", "circle")
+    assert sorted(new.arrays) == sorted(old.arrays)
+    outputs = [old.arrays["class_predictors.0.pointwise.bias"], new.arrays["class_predictors.0.pointwise.bias"]]
+    assert len(outputs[0]) / 4 == len(outputs[1]) / 3  # background and three, background and two
+    for name, array in new.arrays.items():
+        if "moving" not in name and not name.startswith("class_predictors"):
+            assert np.array_equal(array, old.arrays[name]) == name.startswith("backbone."), name
+
+
+def test_evaluating_with_other_classes_is_refused(cli, drawn, trained):
+    done = cli.call("eval", trained.cwd, model_path=trained.checkpoint, classes="circle,rectangle",
+                    result_path=trained.run / "refused")
+    message = refused(done, 2, "was trained on 3 classes")
+    assert "the configuration names 2" in message
+
+
+def test_a_model_in_the_place_of_a_checkpoint_is_refused(cli, drawn, exported, tmp_path):
+    shutil.copy(exported["onnx"][1], tmp_path / "renamed.ckpt")
+    flags = {"config_path": drawn.flags["config_path"], "coco_root": drawn.flags["coco_root"]}
+    done = cli.call("eval", tmp_path, **flags, model_path=tmp_path / "renamed.ckpt", result_path=tmp_path / "out")
+    refused(done, 1, "renamed.ckpt cannot be read as a MindSpore checkpoint")
