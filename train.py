@@ -12,6 +12,7 @@ from src.data.mindrecord import open_mindrecord, prepare_mindrecord
 from src.detectors import build_detector, detector_class, load_config, read_config
 from src.engine.logs import draw_curves
 from src.engine.run_folder import describe_run, run_folder
+from src.engine.start_weights import require_backbone_file
 from src.engine.terminal import quiet_terminal
 from src.entry import keep_traces_in, run
 from src.errors import UsageError
@@ -22,6 +23,7 @@ from src.model_utils.device_adapter import init_distributed, set_device
 
 def main(argv=None) -> int:
     config = load_config(sys.argv[1:] if argv is None else argv, "train")
+    require_backbone_file(config)
     annotations = load_annotations(config)
     if config.train.run_eval:
         load_split(config.data, "val")  # a wrong path is said before MindSpore is imported

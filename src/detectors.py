@@ -28,6 +28,10 @@ class Detector:
 
 DETECTORS = {
     "ssd300": Detector("ssd", "ssd/ssd300_mobilenet_v2.yaml"),
+    "ssd_mobilenet_v1": Detector("ssd", "ssd/ssd_mobilenet_v1_300.yaml"),
+    "ssd_mobilenet_v1_fpn": Detector("ssd", "ssd/ssd_mobilenet_v1_fpn.yaml"),
+    "ssd_resnet50_fpn": Detector("ssd", "ssd/ssd_resnet50_fpn.yaml"),
+    "ssd_vgg16": Detector("ssd", "ssd/ssd_vgg16.yaml"),
 }
 
 # family -> beginning of its class names: SSDConfig in src/ssd/config.py, SSDDetector in src/ssd/detector.py

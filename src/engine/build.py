@@ -14,6 +14,7 @@ from src.data.loader import TrainLoader
 from src.engine.logs import TrainLog
 from src.engine.optimizer import build_optimizer
 from src.engine.schedule import learning_rates
+from src.engine.start_weights import load_backbone
 from src.engine.train_step import TrainStep
 from src.engine.trainer import Position, Trainer
 from src.errors import UsageError
@@ -46,6 +47,8 @@ def build_trainer(config, detector, folder: Path, process, files, validation):
         load_weights(network, read_weights(saved[0]), detector.from_zoo)
     elif settings.pre_trained:
         load_pretrained(network, detector, config)
+    elif config.model.feature_extractor_base_param:
+        load_backbone(network, detector, config.model.feature_extractor_base_param)
     if settings.freeze_layer == "backbone":
         for parameter in network.backbone.get_parameters():
             parameter.requires_grad = False

@@ -3,19 +3,33 @@ from __future__ import annotations
 
 import math
 from itertools import product
-from typing import Sequence
+from typing import NamedTuple, Sequence
 
 import numpy as np
+
+from src.ops.boxes import corners_from_centers
+
+OCTAVE_SCALE = 4
+
+
+class PriorBoxes(NamedTuple):
+    """The same boxes twice, float32, relative to the image, not clipped.
+
+    Each is rounded once, from the numbers it was worked out with: which of two boxes overlaps an object better can
+    hang on the last bit, and has to come out as in the zoo.
+    """
+
+    centers: np.ndarray  # (N, 4) cy, cx, h, w
+    corners: np.ndarray  # (N, 4) y1, x1, y2, x2
 
 
 def ssd_prior_boxes(image_size: Sequence[int], feature_sizes: Sequence[Sequence[int]],
                     steps: Sequence[Sequence[float]], min_scale: float, max_scale: float,
-                    aspect_ratios: Sequence[Sequence[float]]) -> np.ndarray:
+                    aspect_ratios: Sequence[Sequence[float]]) -> PriorBoxes:
     """Prior boxes of SSD (section 2.2), level by level, row by row.
 
     image_size: height, width in pixels. feature_sizes, steps: (height, width) of each map in cells, and of a cell
     in pixels. aspect_ratios: per level the ratios besides 1; an empty first level gets the paper's three small boxes.
-    Returns (N, 4) float32, cy, cx, h, w relative to the image; not clipped.
     """
     levels = len(feature_sizes)
     scales = [min_scale + (max_scale - min_scale) / (levels - 1) * level for level in range(levels)] + [1.0]
@@ -35,7 +49,30 @@ def ssd_prior_boxes(image_size: Sequence[int], feature_sizes: Sequence[Sequence[
         for row, column in product(range(rows), range(columns)):
             cy, cx = (row + 0.5) / cells[0], (column + 0.5) / cells[1]
             boxes += [(cy, cx, height, width) for width, height in sizes]
-    return np.array(boxes, dtype=np.float32)
+    boxes = np.array(boxes)
+    return PriorBoxes(boxes.astype(np.float32), corners_from_centers(boxes).astype(np.float32))
+
+
+def octave_prior_boxes(image_size: Sequence[int], feature_sizes: Sequence[Sequence[int]],
+                       steps: Sequence[Sequence[float]]) -> PriorBoxes:
+    """Prior boxes of RetinaNet (Lin et al. 2017, section 4), level by level, row by row.
+
+    The smaller of two sizes per octave is OCTAVE_SCALE steps; each comes as a square, twice as wide, twice as high.
+    Arguments as of `ssd_prior_boxes`. Computed in float32 throughout, as in the zoo, where sizes that ought
+    to be equal differ in the last bit.
+    """
+    scales = np.float32([1, math.sqrt(2)])
+    stretch = np.sqrt(np.float32([1, 2, 0.5]))[:, None]
+    shapes = np.stack([scales / stretch, scales * stretch], axis=-1).reshape(-1, 2)
+    levels = []
+    for (rows, columns), step in zip(feature_sizes, np.float32(steps)):
+        cells = np.stack(np.mgrid[:rows, :columns], axis=-1).astype(np.float32)
+        boxes = np.empty((rows, columns, len(shapes), 4), np.float32)
+        boxes[..., :2] = (cells * step + step / 2)[:, :, None]
+        boxes[..., 2:] = shapes * (OCTAVE_SCALE * step)
+        levels.append(boxes.reshape(-1, 4))
+    boxes, sides = np.concatenate(levels), np.float32([*image_size, *image_size])
+    return PriorBoxes(boxes / sides, corners_from_centers(boxes) / sides)
 
 
 def _stretched(scale: float, ratio: float) -> tuple:

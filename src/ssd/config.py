@@ -36,9 +36,12 @@ class SSDModel(ModelSection):
     initial_score: float = Field(0.5, gt=0, lt=1, description="score of every class before training; 0.5 in the zoo, "
                                  "0.01 starts quietly")
     ssd_vgg_bn: bool = Field(False, description="VGG16: batch norm in the backbone")
-    pretrain_vgg_bn: bool = Field(False, description="VGG16: the pretrained backbone has batch norm")
-    feature_extractor_base_param: str = Field("", description="FPN: ImageNet checkpoint of the backbone; the word "
-                                              "none = start without one")
+    pretrain_vgg_bn: bool = Field(False, description="VGG16: feature_extractor_base_param has batch norm; has to "
+                                  "agree with ssd_vgg_bn")
+    vgg_extra_relu: bool = Field(False, description="VGG16: ReLU after fc6 and every later convolution, as in the "
+                                 "paper; false as in the zoo, which its checkpoints need")
+    feature_extractor_base_param: Optional[str] = Field(None, description="ImageNet checkpoint of the backbone; none "
+                                                        "= start without one")
     checkpoint_filter_list: List[str] = Field(
         ["multi_loc_layers", "multi_cls_layers"], description="parameter names that filter_weight leaves out")
 
@@ -73,6 +76,9 @@ class SSDModel(ModelSection):
         if len(set(counts.values())) > 1:
             listed = ", ".join(f"{name} {count}" for name, count in counts.items())
             raise ValueError(f"the lists with one entry per level differ in length: {listed}")
+        if self.feature_extractor_base_param and self.pretrain_vgg_bn != self.ssd_vgg_bn:
+            raise ValueError(f"ssd_vgg_bn is {self.ssd_vgg_bn} and pretrain_vgg_bn {self.pretrain_vgg_bn}: a backbone "
+                             "cannot start from one that differs in its batch norms")
         return self
 
 

@@ -1,13 +1,14 @@
 """The SSD family assembled from a configuration: what the entry points talk to."""
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Sequence
 
 import numpy as np
 
 from src.ops.detections import Detections
 from src.ssd.decode import decode
-from src.ssd.legacy import FILTER_NAMES, from_zoo
+from src.ssd.legacy import FILTER_WORDS, NOT_FROM_IMAGENET, imagenet_cells, renamed, zoo_cells
 from src.ssd.priors import prior_boxes
 from src.ssd.targets import TargetEncoder
 from src.ssd.transforms import MEAN, STD, TrainTransform, eval_input
@@ -26,7 +27,7 @@ class SSDDetector:
     input_names = ("images",)
     output_names = ("boxes", "scores")
     mean, std = MEAN, STD
-    from_zoo = staticmethod(from_zoo)
+    not_from_imagenet = NOT_FROM_IMAGENET
 
     def __init__(self, config, classes: Sequence[str]):
         self.config = config
@@ -45,17 +46,15 @@ class SSDDetector:
                               crop_tries=data.crop_tries, zoom_out=data.zoom_out)
 
     def network(self):
-        from src.ssd.network import ssd300_mobilenet_v2
+        from src.ssd.network import build_ssd
 
-        model = self.config.model
-        return ssd300_mobilenet_v2(len(self.classes), model.extras_out_channels, model.extras_ratio,
-                                   model.num_default, model.initial_score)
+        return build_ssd(self.config.model, len(self.classes))
 
     def inference(self, network):
         """The Cell that is evaluated and exported: (B, 3, H, W) -> the tensors of output_names."""
         from src.ssd.network import SSDInference
 
-        return SSDInference(network, self.priors, self.config.model.prior_scaling)
+        return SSDInference(network, self.priors.centers, self.config.model.prior_scaling)
 
     def loss(self, network):
         """The Cell that is trained: (images, *batch_columns[1:]) -> losses named by its `parts`."""
@@ -66,7 +65,24 @@ class SSDDetector:
 
     def filtered_parameters(self) -> tuple:
         """Beginnings of the parameters that transfer training leaves out, from checkpoint_filter_list."""
-        return tuple(FILTER_NAMES.get(name, name) for name in self.config.model.checkpoint_filter_list)
+        return tuple(FILTER_WORDS.get(name) or self.from_zoo(name) or name
+                     for name in self.config.model.checkpoint_filter_list)
+
+    @cached_property
+    def _zoo_cells(self) -> dict:
+        return zoo_cells(self.config.model)
+
+    @cached_property
+    def _imagenet_cells(self) -> dict:
+        return imagenet_cells(self.config.model)
+
+    def from_zoo(self, name: str) -> str | None:
+        """Our name of a parameter in a checkpoint of the old zoo; None for what is not a parameter of the network."""
+        return renamed(name, self._zoo_cells)
+
+    def from_imagenet(self, name: str) -> str | None:
+        """Our name of a parameter in the file of feature_extractor_base_param."""
+        return renamed(name, self._imagenet_cells)
 
     def preprocess(self, image: np.ndarray) -> tuple:
         """Decoded picture -> (network input (3, H, W), geometry for `postprocess`)."""

@@ -2,64 +2,52 @@
 from __future__ import annotations
 
 import math
-from typing import Sequence
+from typing import Optional, Sequence
 
 import numpy as np
 from mindspore import Tensor, nn, ops
 from mindspore.common.initializer import TruncatedNormal, initializer
 
+from src.backbones.fpn import FPN
+from src.backbones.layers import ConvNorm
+from src.backbones.mobilenet_v1 import MobileNetV1
 from src.backbones.mobilenet_v2 import InvertedResidual, MobileNetV2
-
-
-class Predictor(nn.Cell):
-    """SSDLite head of one map: depthwise 3x3, norm, ReLU6, 1x1 with bias (MobileNetV2, section 6.2).
-
-    construct: (B, C, H, W) -> (B, H*W*boxes, outputs)
-    """
-
-    def __init__(self, channels: int, boxes: int, outputs: int):
-        super().__init__()
-        self.outputs = outputs
-        self.depthwise = nn.Conv2d(channels, channels, 3, pad_mode="same", group=channels)
-        self.norm = nn.BatchNorm2d(channels, eps=1e-3, momentum=0.97)
-        self.activation = nn.ReLU6()
-        self.pointwise = nn.Conv2d(channels, boxes * outputs, 1, has_bias=True)
-
-    def construct(self, x):
-        x = self.pointwise(self.activation(self.norm(self.depthwise(x))))
-        return ops.transpose(x, (0, 2, 3, 1)).reshape(x.shape[0], -1, self.outputs)
+from src.backbones.resnet import ResNet
+from src.backbones.vgg import VGG16, ConvReLU
+from src.errors import ConfigError
+from src.ssd.predictors import PredictorPerMap, SharedPredictor
+from src.ssd.priors import MAPS
 
 
 class SSD(nn.Cell):
-    """Body, extra maps and one pair of predictors per map.
+    """Body, optional feature pyramid, extra maps, and a head for the boxes and one for the classes.
 
     construct: (B, 3, H, W) normalised -> deltas (B, N, 4) dy, dx, dh, dw and logits (B, N, 1 + classes),
     column 0 background, for N prior boxes.
     """
 
-    def __init__(self, backbone: nn.Cell, extras: Sequence[nn.Cell], channels: Sequence[int],
-                 boxes_per_cell: Sequence[int], num_classes: int):
+    def __init__(self, backbone: nn.Cell, extras: Sequence[nn.Cell], box_predictors: nn.Cell,
+                 class_predictors: nn.Cell, fpn: Optional[nn.Cell] = None):
         super().__init__()
         self.backbone = backbone
+        self.fpn = fpn
         self.extras = nn.CellList(list(extras))
-        self.box_predictors = nn.CellList([Predictor(c, b, 4) for c, b in zip(channels, boxes_per_cell)])
-        self.class_predictors = nn.CellList(
-            [Predictor(c, b, num_classes + 1) for c, b in zip(channels, boxes_per_cell)])
+        self.box_predictors = box_predictors
+        self.class_predictors = class_predictors
 
     def construct(self, images):
         maps = self.backbone(images)
+        if self.fpn is not None:
+            maps = self.fpn(maps)
         for extra in self.extras:
             maps = maps + (extra(maps[-1]),)
-        deltas, logits = (), ()
-        for level, features in enumerate(maps):
-            deltas += (self.box_predictors[level](features),)
-            logits += (self.class_predictors[level](features),)
-        return ops.concat(deltas, 1), ops.concat(logits, 1)
+        return self.box_predictors(maps), self.class_predictors(maps)
 
 
 class SSDInference(nn.Cell):
     """What is exported: boxes relative to the image instead of deltas, scores instead of logits.
 
+    priors: (N, 4) cy, cx, h, w relative to the image.
     construct: (B, 3, H, W) -> boxes (B, N, 4) y1, x1, y2, x2 in 0..1, scores (B, N, 1 + classes) in 0..1.
     """
 
@@ -78,19 +66,91 @@ class SSDInference(nn.Cell):
         return ops.clamp(boxes, 0.0, 1.0), ops.sigmoid(logits)
 
 
-def ssd300_mobilenet_v2(num_classes: int, channels: Sequence[int], hidden_ratios: Sequence[float],
-                        boxes_per_cell: Sequence[int], initial_score: float = 0.5) -> SSD:
-    """SSD300 on MobileNetV2; channels and hidden_ratios of the six maps, the first two being the body's own.
+class VGGExtra(nn.Cell):
+    """An extra map of SSD300-VGG16: 1x1 to half the depth, then 3x3 (section 3.1, conv8 to conv11).
 
-    initial_score: what every class scores before training (RetinaNet, section 3.3); 0.5 in the old zoo.
+    halves: the 3x3 has stride 2 and padding, otherwise stride 1 and no padding. relu: after both; the zoo has none.
+    The zoo pads its first two 1x1 convolutions by one cell and not the 3x3 behind them; without bias this gives the
+    same numbers as padding the 3x3, which is what happens here.
     """
-    extras = [InvertedResidual(before, after, 2, round(before * ratio), last_activation=True)
-              for before, after, ratio in zip(channels[1:], channels[2:], hidden_ratios[2:])]
-    network = SSD(MobileNetV2(), extras, channels, boxes_per_cell, num_classes)
+
+    def __init__(self, in_channels: int, out_channels: int, halves: bool, relu: bool):
+        super().__init__()
+        self.reduce = ConvReLU(in_channels, out_channels // 2, 1, relu=relu)
+        self.spatial = ConvReLU(out_channels // 2, out_channels, 3, 2 if halves else 1, padding=1 if halves else 0,
+                                relu=relu)
+
+    def construct(self, x):
+        return self.spatial(self.reduce(x))
+
+
+def build_ssd(model, num_classes: int) -> SSD:
+    """The network that the `model` section describes, with its initial weights."""
+    network = BUILDERS[model.model_name](model, num_classes)
     for parameter in network.trainable_params():
         if parameter.name.endswith("weight"):
             parameter.set_data(initializer(TruncatedNormal(0.02), parameter.shape, parameter.dtype))
-    for predictor in network.class_predictors:
-        bias = predictor.pointwise.bias
-        bias.set_data(Tensor(np.full(bias.shape, math.log(initial_score / (1 - initial_score)), np.float32)))
+    for layer in network.class_predictors.output_layers:
+        logit = math.log(model.initial_score / (1 - model.initial_score))
+        layer.bias.set_data(Tensor(np.full(layer.bias.shape, logit, np.float32)))
     return network
+
+
+def _ssd300_mobilenet_v2(model, num_classes: int) -> SSD:
+    channels = model.extras_out_channels
+    extras = [InvertedResidual(before, after, 2, round(before * ratio), last_activation=True)
+              for before, after, ratio in zip(channels[1:], channels[2:], model.extras_ratio[2:])]
+    return _with_predictor_per_map(MobileNetV2(), extras, model, num_classes)
+
+
+def _ssd300_mobilenet_v1(model, num_classes: int) -> SSD:
+    channels = model.extras_out_channels
+    extras = [ConvNorm(before, after, 3, 2, activation=nn.ReLU6()) for before, after in zip(channels[1:], channels[2:])]
+    return _with_predictor_per_map(MobileNetV1(taps=(7, 13)), extras, model, num_classes)
+
+
+def _ssd300_vgg16(model, num_classes: int) -> SSD:
+    channels, relu = model.extras_out_channels, model.vgg_extra_relu
+    extras = [VGGExtra(before, after, level < MAPS[model.model_name].unpadded_from, relu)
+              for level, (before, after) in enumerate(zip(channels[1:], channels[2:]), start=2)]
+    return _with_predictor_per_map(VGG16(model.ssd_vgg_bn, fc_relu=relu), extras, model, num_classes)
+
+
+def _ssd_mobilenet_v1_fpn(model, num_classes: int) -> SSD:
+    body = MobileNetV1(taps=(5, 11, 13))
+    return _with_fpn(body, body.channels, model, num_classes)
+
+
+def _ssd_resnet50_fpn(model, num_classes: int) -> SSD:
+    body = ResNet(50, eps=1e-3, momentum=0.997)
+    return _with_fpn(body, body.channels[1:], model, num_classes)
+
+
+def _with_predictor_per_map(body: nn.Cell, extras: list, model, num_classes: int) -> SSD:
+    channels, boxes = model.extras_out_channels, model.num_default
+    if tuple(channels[:2]) != body.channels:
+        raise ConfigError(f"extras_out_channels {channels}: the first two maps come from the backbone of "
+                          f"{model.model_name} and have {list(body.channels)} channels")
+    return SSD(body, extras, PredictorPerMap(channels, boxes, 4), PredictorPerMap(channels, boxes, num_classes + 1))
+
+
+def _with_fpn(body: nn.Cell, body_channels: Sequence[int], model, num_classes: int) -> SSD:
+    """RetinaNet on the last maps of a body; levels beyond them by 3x3 convolutions of stride 2."""
+    levels, channels, boxes = len(model.num_default), model.extras_out_channels[0], model.num_default[0]
+    if set(model.num_default) != {boxes} or levels < len(body_channels):
+        raise ConfigError(f"num_default {model.num_default}: {model.model_name} has at least {len(body_channels)} "
+                          "levels, which share one predictor and need the same number")
+    extras = [ConvNorm(channels, channels, 3, 2, activation=nn.ReLU6(), eps=1e-5, momentum=0.9)
+              for _ in range(levels - len(body_channels))]
+    heads = [SharedPredictor(levels, channels, model.num_addition_layers, boxes, outputs)
+             for outputs in (4, num_classes + 1)]
+    return SSD(body, extras, *heads, fpn=FPN(body_channels, channels))
+
+
+BUILDERS = {
+    "ssd300": _ssd300_mobilenet_v2,
+    "ssd_mobilenet_v1": _ssd300_mobilenet_v1,
+    "ssd_mobilenet_v1_fpn": _ssd_mobilenet_v1_fpn,
+    "ssd_resnet50_fpn": _ssd_resnet50_fpn,
+    "ssd_vgg16": _ssd300_vgg16,
+}

@@ -5,7 +5,8 @@ from typing import Sequence
 
 import numpy as np
 
-from src.ops.boxes import box_iou, corners_from_centers
+from src.ops.anchors import PriorBoxes
+from src.ops.boxes import box_iou
 
 FORCED = 2.0  # above every overlap: the best prior of a ground truth belongs to it
 
@@ -13,13 +14,11 @@ FORCED = 2.0  # above every overlap: the best prior of a ground truth belongs to
 class TargetEncoder:
     """Assigns ground truth to prior boxes.
 
-    priors: (N, 4) cy, cx, h, w relative to the image. match_threshold: overlap above which a prior is positive.
-    prior_scaling: the "variances" of centre and size.
+    match_threshold: overlap above which a prior is positive. prior_scaling: the "variances" of centre and size.
     """
 
-    def __init__(self, priors: np.ndarray, match_threshold: float, prior_scaling: Sequence[float]):
-        self.priors = priors
-        self.corners = corners_from_centers(priors)
+    def __init__(self, priors: PriorBoxes, match_threshold: float, prior_scaling: Sequence[float]):
+        self.priors, self.corners = priors
         self.match_threshold = match_threshold
         self.prior_scaling = prior_scaling
 

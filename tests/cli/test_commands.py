@@ -58,7 +58,8 @@ def refused(done, code: int, words: str) -> str:
 ], ids=["help", "help of a model", "unknown flag", "wrong type", "unknown model", "unknown file", "no flag", "nothing"])
 def test_answers_at_once(tmp_path, command, flags, code, words):
     started = time.monotonic()
-    done = subprocess.run([sys.executable, ROOT / f"{command}.py", *flags], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, ROOT / f"{command}.py", *flags], cwd=tmp_path, capture_output=True,
+                          text=True)
     assert time.monotonic() - started < FAST
     assert done.returncode == code
     assert re.search(words.replace("{command}", command), done.stderr if code else done.stdout)
@@ -105,13 +106,18 @@ def test_only_create_dataset_writes_mindrecord_and_stops(drawn):
 
 # Train, evaluate, export, evaluate what was exported
 
+EPOCHS = 40  # of two steps: enough for scores that tell good boxes from bad ones
+LEARN_BY_HEART = {"batch_size": 4, "epoch_size": EPOCHS, "opt_type": "adam", "lr": 0.003, "weight_decay": 0,
+                  "ema_decay": 0, "color_jitter": "0,0,0", "crop_tries": 0, "zoom_out": 1, "flip_prob": 0}
+
+
 @pytest.fixture(scope="module")
 def trained(cli, drawn, tmp_path_factory) -> SimpleNamespace:
-    """One epoch, with an evaluation; `run`: the run folder, `checkpoint`: its last."""
+    """A run that is evaluated on the pictures it was trained on; `run`: its folder, `checkpoint`: its last."""
     cwd = tmp_path_factory.mktemp("cwd")
     run = cwd / "run"
-    done = cli.call("train", cwd, **drawn.flags, output_path=run, epoch_size=1, run_eval=True, eval_start_epoch=1,
-                    min_score=0.001)
+    done = cli.call("train", cwd, **{**drawn.flags, **LEARN_BY_HEART}, output_path=run, val_data_type="train2017",
+                    run_eval=True, eval_start_epoch=EPOCHS, save_checkpoint_epochs=EPOCHS)
     latest = run / "ckpt_0" / "latest.json"
     checkpoint = run / "ckpt_0" / json.loads(latest.read_text())["checkpoint"] if latest.exists() else None
     return SimpleNamespace(cwd=cwd, run=run, done=done, checkpoint=checkpoint, mindrecord=files(drawn.folder))
@@ -140,7 +146,7 @@ def test_training_leaves_everything_in_its_run_folder(trained, drawn):
         "config.yaml", "versions.json", "metrics.jsonl", "loss_0.log", "curves.png", "mindspore.log",
         "validation_predictions.json", "ckpt_0/latest.json", "ckpt_0/best_map.ckpt",
         f"ckpt_0/{trained.checkpoint.name}", f"ckpt_0/{trained.checkpoint.stem}.state.npz"}
-    assert trained.checkpoint.name == "ssd-1_4.ckpt"
+    assert trained.checkpoint.name == f"ssd-{EPOCHS}_{2 * EPOCHS}.ckpt"
     assert [path.name for path in trained.cwd.iterdir()] == ["run"]
     assert files(drawn.folder) == trained.mindrecord, "the MindRecord files were current and are not written again"
 
@@ -148,14 +154,16 @@ def test_training_leaves_everything_in_its_run_folder(trained, drawn):
 def test_the_terminal_is_the_user_s(trained):
     assert "[WARNING]" not in printed(trained.done) and "mindspore/ccsrc" not in printed(trained.done)
     assert f"run folder: {trained.run}\ncheckpoint: {trained.checkpoint}\n" in trained.done.stdout
-    assert "255 trained parameters, 8 pictures, 4 steps per epoch, batch 2 x 1" in trained.done.stderr
+    assert "255 trained parameters, 8 pictures, 2 steps per epoch, batch 4 x 1" in trained.done.stderr
 
 
 def test_training_logs_in_the_zoo_s_form(trained):
     text = (trained.run / "loss_0.log").read_text(encoding="utf-8")
     found = re.findall(r"^epoch: (\d+) step: (\d+), loss is ([\d.]+), cls_loss: [\d.]+, loc_loss: [\d.]+, lr: [\d.]+$",
                        text, re.MULTILINE)
-    assert [(epoch, step) for epoch, step, _ in found] == [("1", str(step)) for step in range(1, 5)]
+    assert [(int(epoch), int(step)) for epoch, step, _ in found] == [
+        (epoch, step) for epoch in range(1, EPOCHS + 1) for step in (1, 2)]
+    assert float(found[-1][2]) < 0.2 * float(found[0][2])
     assert re.search(r"^epoch time: [\d.]+ ms, per step time: [\d.]+ ms$", text, re.MULTILINE)
 
 
@@ -212,11 +220,12 @@ def test_an_export_says_how_it_is_run(exported, ending):
     about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     assert about["model_name"] == "ssd300" and about["classes"] == ["circle", "rectangle", "triangle"]
     assert (about["input"]["height"], about["input"]["width"], about["batch_size"]) == (96, 96, 1)
-    assert about["output_names"] == ["boxes", "scores"] and about["largest_difference_to_network"] < 1e-4
+    assert about["output_names"] == ["boxes", "scores"] and about["files"][ending.upper()]["largest_difference"] < 1e-4
     assert path.with_suffix(".yaml").is_file()
 
 
-def test_exports_leave_no_unfinished_files(exported, trained):
+@pytest.mark.usefixtures("exported")
+def test_exports_leave_no_unfinished_files(trained):
     names = files(trained.run / "export")
     assert {Path(name).suffix for name in names} == {".mindir", ".onnx", ".json", ".yaml", ".log"}
     assert {path.name for path in trained.cwd.iterdir()} == {"run"}
@@ -260,9 +269,9 @@ def predicted(folder: Path) -> list:
 
 
 @pytest.mark.parametrize("given, names", [("a.jpg", ["a.jpg"]), ("list.txt", ["b.jpg", "a.jpg"])])
-def test_predicts_on_a_picture_and_on_a_list(cli, trained, exported, pictures, tmp_path, given, names):
+def test_predicts_on_a_picture_and_on_a_list(cli, exported, pictures, tmp_path, given, names):
     done = cli.call("predict", tmp_path, model_path=exported["onnx"][1], img_path=pictures / given,
-                    result_path=tmp_path / "out", min_score=0.001)
+                    result_path=tmp_path / "out")
     passed(done)
     rows = predicted(tmp_path / "out")
     assert [Path(row["file"]).name for row in rows] == names
@@ -303,17 +312,17 @@ def test_transfer_to_other_classes_with_a_frozen_backbone(cli, two_classes, trai
     run = tmp_path / "run"
     passed(cli.call("train", tmp_path, **two_classes, output_path=run, filter_weight=True, freeze_layer="backbone",
                     checkpoint_filter_list="multi_cls_layers"))
-    old, new = read_weights(trained.checkpoint), read_weights(run / "ckpt_0" / "ssd-1_4.ckpt")
+    old, new = read_weights(trained.checkpoint), read_weights(next((run / "ckpt_0").glob("ssd-1_*.ckpt")))
     assert new.classes == ("triangle", "circle")
     assert sorted(new.arrays) == sorted(old.arrays)
     outputs = [old.arrays["class_predictors.0.pointwise.bias"], new.arrays["class_predictors.0.pointwise.bias"]]
     assert len(outputs[0]) / 4 == len(outputs[1]) / 3  # background and three, background and two
-    for name, array in new.arrays.items():
-        if "moving" not in name and not name.startswith("class_predictors"):
-            assert np.array_equal(array, old.arrays[name]) == name.startswith("backbone."), name
+    changed = {name.split(".")[0] for name, array in new.arrays.items()
+               if not name.endswith(("moving_mean", "moving_variance")) and not np.array_equal(array, old.arrays[name])}
+    assert changed == {"extras", "box_predictors", "class_predictors"}
 
 
-def test_evaluating_with_other_classes_is_refused(cli, drawn, trained):
+def test_evaluating_with_other_classes_is_refused(cli, trained):
     done = cli.call("eval", trained.cwd, model_path=trained.checkpoint, classes="circle,rectangle",
                     result_path=trained.run / "refused")
     message = refused(done, 2, "was trained on 3 classes")

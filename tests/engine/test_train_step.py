@@ -93,8 +93,8 @@ def everything(step: TrainStep) -> dict:
     """Copies of all arrays that training changes, without the counters of skipped and good steps."""
     arrays = {parameter.name: parameter.asnumpy().copy() for parameter in step.get_parameters()}
     arrays.update({parameter.name: parameter.asnumpy().copy() for parameter in step.averages})
-    return {name: array for name, array in arrays.items()
-            if name not in ("skipped_in_row", "good_in_row", "loss_scale") and not name.startswith(("good.", "sum."))}
+    helpers = ("good", "sum.", "kept.", "skipped_in_row", "loss_scale")
+    return {name: array for name, array in arrays.items() if not name.startswith(helpers)}
 
 
 def pictures(seed: int, value=None) -> tuple:

@@ -14,19 +14,27 @@ import numpy as np
 import pytest
 import recipe
 from golden import Golden, sample_error, sampled_names, spread, stats_error
-from mindspore import Parameter, Tensor, nn
+from mindspore import Parameter, Tensor
+from ssd_family import (
+    FlipIs,
+    Returns,
+    as_rows,
+    detector_of,
+    in_order,
+    inference_maps,
+    network_of_the_recipe,
+    training_batch,
+    training_call,
+)
 
-from src.detectors import load_config
 from src.engine.optimizer import build_optimizer, parameter_groups
 from src.engine.schedule import warmup_cosine
 from src.engine.train_step import TrainStep
-from src.ops.boxes import corners_from_centers
 from src.ops.nms import classwise_nms
 from src.ops.normalize import NormalizeImages
 from src.ssd.config import SSDOptimizer
 from src.ssd.decode import decode
 from src.ssd.detector import SSDDetector
-from src.ssd.legacy import from_zoo
 from src.ssd.loss import SSDLoss
 from src.ssd.network import SSDInference
 from src.ssd.transforms import MEAN, STD, TrainTransform, normalize, random_crop, resize
@@ -65,7 +73,7 @@ def pynative():
 
 @pytest.fixture(scope="module")
 def detector() -> SSDDetector:
-    return SSDDetector(load_config(["--model_name", "ssd300"], "train"), [f"class {index}" for index in range(80)])
+    return detector_of("ssd300")
 
 
 @pytest.fixture(scope="module")
@@ -73,72 +81,39 @@ def encoder(detector):
     return detector.train_transform().encoder
 
 
-def network_of_the_recipe(detector) -> nn.Cell:
-    network = detector.network()
-    parameters = network.parameters_dict()
-    for key, shape, _ in GOLDEN.parameters():
-        parameters[from_zoo(key)].set_data(Tensor(GOLDEN.value(key, shape)))
-    return network
-
-
 @pytest.fixture(scope="module")
 def network(detector):
-    return network_of_the_recipe(detector).set_train(False)
+    return network_of_the_recipe(detector, GOLDEN).set_train(False)
 
 
 @pytest.fixture(scope="module")
 def outputs(detector, network) -> dict:
-    """One inference call: every map the zoo's measurement names, by its name there."""
-    maps, cells = {}, dict(network.cells_and_names())
-
-    def keep(name):
-        return lambda _cell, _inputs, output: maps.update({name: output.asnumpy()})
-
-    hooks = [cells[ours].register_forward_hook(keep(zoo)) for zoo, ours in MAPS.items()]
-    hooks.append(network.register_forward_hook(
-        lambda _cell, _inputs, output: maps.update({"network.0": output[0].asnumpy()})))
-    boxes, scores = detector.inference(network).set_train(False)(Tensor(recipe.network_input("ssd300")))
-    for hook in hooks:
-        hook.remove()
-    # In inference mode the zoo's network ends in the sigmoid, ours in logits: its second output is our scores.
-    return {**maps, "network.1": scores.asnumpy(), "boxes": boxes.asnumpy(), "scores": scores.asnumpy()}
+    return inference_maps(detector, network, {name: (cell, None) for name, cell in MAPS.items()}, GOLDEN)
 
 
 @pytest.fixture(scope="module")
-def batch(encoder) -> tuple:
-    """Two pictures and their targets, the batch of loss.npz and train_step.npz."""
-    pictures = np.stack([recipe.image(300, 300, seed) for seed in (1, 2)])
-    measured = GOLDEN.read("anchors")
-    truths = [measured[f"{name}.gt_yxyxc_normalised"] for name in ("encode", "encode2")]
-    deltas, classes = zip(*(encoder(truth[:, :4], truth[:, 4].astype(int) - 1) for truth in truths))
-    return pictures, np.stack(deltas), np.stack(classes)
+def batch(detector) -> tuple:
+    return training_batch(detector, GOLDEN)
 
 
 @pytest.fixture(scope="module")
 def training(detector, batch) -> tuple:
-    """(losses, gradient by parameter name, network) of one training call with batch statistics."""
-    network = network_of_the_recipe(detector)
-    loss = detector.loss(network).set_train(True)
-    images = np.concatenate([recipe.network_input("ssd300", seed) for seed in (1, 2)])
-    call = ms.value_and_grad(lambda *arrays: loss(*arrays), None, network.trainable_params(), has_aux=True)
-    losses, gradients = call(Tensor(images), Tensor(batch[1]), Tensor(batch[2]))
-    names = [parameter.name for parameter in network.trainable_params()]
-    return [float(part) for part in losses], dict(zip(names, (g.asnumpy() for g in gradients))), network
+    return training_call(detector, GOLDEN, batch)
 
 
 # Parameters
 
-def test_every_parameter_of_the_zoo_has_a_place_of_its_shape(network):
+def test_every_parameter_of_the_zoo_has_a_place_of_its_shape(detector, network):
     ours = {parameter.name: (tuple(parameter.shape), parameter.requires_grad) for parameter in network.get_parameters()}
-    zoo = {from_zoo(key): (shape, trainable) for key, shape, trainable in GOLDEN.parameters()}
+    zoo = {detector.from_zoo(key): (shape, trainable) for key, shape, trainable in GOLDEN.parameters()}
     assert len(zoo) == 409
     assert zoo == ours
 
 
 @pytest.mark.parametrize("key", ["learning_rate", "moments.network.backbone.features_1.0.features.0.weight",
                                  "network.backbone.no_such_cell.weight"])
-def test_what_is_not_a_parameter_of_the_network_has_no_name_here(key):
-    assert from_zoo(key) is None
+def test_what_is_not_a_parameter_of_the_network_has_no_name_here(detector, key):
+    assert detector.from_zoo(key) is None
 
 
 # Forward
@@ -165,10 +140,9 @@ def test_forward_finds_the_same_boxes_above_the_threshold(outputs):
 
 def test_prior_boxes_are_equal_bit_for_bit(detector):
     measured = GOLDEN.read("anchors")
-    assert len(detector.priors) == measured["count"] == 1917
-    assert detector.priors.dtype == np.float32
-    assert sample_error(measured, "default_boxes_cyxhw", detector.priors) == 0
-    assert sample_error(measured, "default_boxes_tlbr", corners_from_centers(detector.priors)) < 2e-7
+    assert len(detector.priors.centers) == measured["count"] == 1917
+    assert sample_error(measured, "default_boxes_cyxhw", detector.priors.centers) == 0
+    assert sample_error(measured, "default_boxes_tlbr", detector.priors.corners) == 0
 
 
 @pytest.mark.parametrize("name", ["encode", "encode2"])
@@ -184,20 +158,9 @@ def test_targets(encoder, name):
     assert not deltas[classes == 0].any()
 
 
-class Returns(nn.Cell):
-    """A network that answers with given tensors."""
-
-    def __init__(self, *answer: np.ndarray):
-        super().__init__()
-        self.answer = tuple(Tensor(array) for array in answer)
-
-    def construct(self, _images):
-        return self.answer
-
-
 def test_decoding_of_fixed_deltas(detector):
     deltas = recipe.tensor("ssd.decode", (1, 1917, 4), 0.5)
-    inference = SSDInference(Returns(deltas, np.zeros((1, 1917, 81), np.float32)), detector.priors, (0.1, 0.2))
+    inference = SSDInference(Returns(deltas, np.zeros((1, 1917, 81), np.float32)), detector.priors.centers, (0.1, 0.2))
     boxes, scores = inference(Tensor(np.zeros((1, 3, 300, 300), np.float32)))
     assert sample_error(GOLDEN.read("anchors"), "decode_of_tensor_ssd.decode_0.5", boxes.asnumpy()[0]) < 1e-6
     assert (scores.asnumpy() == 0.5).all()
@@ -214,32 +177,33 @@ def test_loss_parts(training, batch):
     assert loc_loss == pytest.approx(measured["loc"], rel=2e-3)
 
 
-def test_gradients(training):
+def test_gradients(detector, training):
     measured, gradients = GOLDEN.read("loss"), training[1]
     norms = {name: np.linalg.norm(gradient.astype(np.float64)) for name, gradient in gradients.items()}
     for key, norm in zip(measured["grad.names"], measured["grad.norms"]):
         tolerance = 2e-3 if any(part in key for part in HEADS_AND_LAST_LAYERS) else 2e-2
-        assert norms[from_zoo(str(key))] == pytest.approx(norm, rel=tolerance, abs=1e-5), key
+        assert norms[detector.from_zoo(str(key))] == pytest.approx(norm, rel=tolerance, abs=1e-5), key
     assert np.linalg.norm(list(norms.values())) == pytest.approx(measured["grad.global_norm"], rel=1e-2)
 
 
-def test_gradient_values(training):
+def test_gradient_values(detector, training):
     measured = GOLDEN.read("loss")
     keys = sampled_names(measured, "grad.value.")
     assert len(keys) == 1
     for key in keys:
         name = f"grad.value.{key}"
-        assert sample_error(measured, name, training[1][from_zoo(key)]) < 0.2 * spread(measured, name), key
+        assert sample_error(measured, name, training[1][detector.from_zoo(key)]) < 0.2 * spread(measured, name), key
 
 
-def test_moving_statistics_after_one_training_call(training):
+def test_moving_statistics_after_one_training_call(detector, training):
     measured, parameters = GOLDEN.read("loss"), training[2].parameters_dict()
     keys = sampled_names(measured, "bn_after_one_forward.")
     assert len(keys) == 8
     for key in keys:
         name = f"bn_after_one_forward.{key}"
         # The stored samples are views that saw later steps as well; mean, spread, min and max were taken in time.
-        assert stats_error(measured, name, parameters[from_zoo(key)].asnumpy()) < 1e-3 * spread(measured, name), key
+        found = parameters[detector.from_zoo(key)].asnumpy()
+        assert stats_error(measured, name, found) < 1e-3 * spread(measured, name), key
 
 
 def test_loss_of_fixed_outputs():
@@ -253,16 +217,6 @@ def test_loss_of_fixed_outputs():
 
 
 # Detections
-
-def as_rows(detections) -> np.ndarray:
-    """x, y, w, h, score, class counted from 1: the zoo's result rows, in an order of their own."""
-    corner, size = detections.boxes[:, :2], detections.boxes[:, 2:] - detections.boxes[:, :2]
-    return in_order(np.column_stack([corner, size, detections.scores, detections.labels + 1]))
-
-
-def in_order(rows: np.ndarray) -> np.ndarray:
-    return rows[np.lexsort((-rows[:, 4], rows[:, 5]))]
-
 
 def test_detections_of_the_forward(detector, outputs):
     detections = detector.postprocess((outputs["boxes"][0], outputs["scores"][0]), PICTURE_SIZE)
@@ -295,19 +249,6 @@ def test_suppression_within_one_class():
 
 
 # Pictures
-
-class FlipIs:
-    """Takes the place of the random generator in training: no crop, and flipped or not."""
-
-    def __init__(self, flipped: bool):
-        self.draw = 0.1 if flipped else 0.9
-
-    def random(self):
-        return self.draw
-
-    def choice(self, _overlaps):
-        return None
-
 
 def test_evaluation_input(detector):
     measured = GOLDEN.read("data")
@@ -373,11 +314,11 @@ def test_norms_do_not_decay(network):
     assert others["weight_decay"] == 0
 
 
-def test_optimizer_steps():
+def test_optimizer_steps(detector):
     measured = GOLDEN.read("optim")
     keys = [str(key) for key in measured["names"]]
     shapes = {key: shape for key, shape, _ in GOLDEN.parameters()}
-    parameters = [Parameter(Tensor(GOLDEN.value(key, shapes[key])), name=from_zoo(key)) for key in keys]
+    parameters = [Parameter(Tensor(GOLDEN.value(key, shapes[key])), name=detector.from_zoo(key)) for key in keys]
     optimizer = build_optimizer(SSDOptimizer(), parameters, measured["lr"].astype(np.float32))
     for step in range(3):
         optimizer(tuple(Tensor(recipe.tensor(f"grad.{step}.{key}", shapes[key], 0.01)) for key in keys))
@@ -390,7 +331,7 @@ def test_optimizer_steps():
 
 def test_two_training_steps(detector, batch):
     measured = GOLDEN.read("train_step")
-    network = network_of_the_recipe(detector)
+    network = network_of_the_recipe(detector, GOLDEN)
     optimizer = build_optimizer(SSDOptimizer(), network.trainable_params(), np.full(2, 0.001, np.float32))
     step = TrainStep(detector.loss(network), optimizer, NormalizeImages(MEAN, STD), loss_scale=1024.0)
     step.set_train(True)
@@ -399,4 +340,5 @@ def test_two_training_steps(detector, batch):
     np.testing.assert_allclose(losses, measured["loss"], rtol=2e-3)
     for key in STEADY_AFTER_TWO_STEPS:
         name = f"after2.{key}"
-        assert sample_error(measured, name, parameters[from_zoo(key)].asnumpy()) < 2e-3 * spread(measured, name), key
+        found = parameters[detector.from_zoo(key)].asnumpy()
+        assert sample_error(measured, name, found) < 2e-3 * spread(measured, name), key

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mindspore import Tensor, nn
 
-from src.ops.anchors import ssd_prior_boxes
+from src.ops.anchors import PriorBoxes, ssd_prior_boxes
 from src.ops.boxes import box_iou, corners_from_centers
 from src.ssd.network import SSDInference
 from src.ssd.targets import TargetEncoder
@@ -40,7 +40,7 @@ class Returns(nn.Cell):
 
 def decoded(deltas):
     """What the network in inference makes of these deltas: corner boxes."""
-    boxes, _ = SSDInference(Returns(deltas), PRIORS, SCALING)(Tensor(np.zeros((1, 3, 100, 100), np.float32)))
+    boxes, _ = SSDInference(Returns(deltas), PRIORS.centers, SCALING)(Tensor(np.zeros((1, 3, 100, 100), np.float32)))
     return boxes.asnumpy()[0]
 
 
@@ -55,7 +55,8 @@ def test_decoding_what_was_encoded_gives_the_boxes_back(boxes):
 
 def test_deltas_worked_out_by_hand():
     # A prior of 0.4 x 0.2 at (0.5, 0.5); the box lies 0.02 lower, 0.01 left, and is twice as high.
-    encoder = TargetEncoder(np.array([[0.5, 0.5, 0.4, 0.2]], np.float32), 0.5, SCALING)
+    prior = np.array([[0.5, 0.5, 0.4, 0.2]], np.float32)
+    encoder = TargetEncoder(PriorBoxes(prior, corners_from_centers(prior)), 0.5, SCALING)
     deltas, classes = encoder(np.array([[0.12, 0.39, 0.92, 0.59]], np.float32), np.array([6]))
     np.testing.assert_allclose(deltas, [[0.02 / 0.4 / 0.1, -0.01 / 0.2 / 0.1, np.log(2) / 0.2, 0]], atol=1e-5)
     assert classes.tolist() == [7] and classes.dtype == np.int32 and deltas.dtype == np.float32
@@ -65,7 +66,7 @@ def test_deltas_worked_out_by_hand():
 @settings(max_examples=100, deadline=None)
 def test_the_best_prior_of_every_truth_goes_to_the_first_that_wants_it(boxes):
     _, classes = ENCODER(boxes, np.arange(len(boxes)))
-    wanted = box_iou(boxes, corners_from_centers(PRIORS)).argmax(axis=1)
+    wanted = box_iou(boxes, PRIORS.corners).argmax(axis=1)
     owners = {}
     for index, prior in enumerate(wanted):
         owners.setdefault(prior, index)
@@ -75,9 +76,9 @@ def test_the_best_prior_of_every_truth_goes_to_the_first_that_wants_it(boxes):
 @given(truths())
 @settings(max_examples=100, deadline=None)
 def test_other_priors_go_to_the_truth_they_overlap_most_if_by_more_than_half(boxes):
-    overlaps = box_iou(boxes, corners_from_centers(PRIORS))
+    overlaps = box_iou(boxes, PRIORS.corners)
     _, classes = ENCODER(boxes, np.arange(len(boxes)))
-    free = np.setdiff1d(np.arange(len(PRIORS)), overlaps.argmax(axis=1))
+    free = np.setdiff1d(np.arange(len(PRIORS.corners)), overlaps.argmax(axis=1))
     want = np.where(overlaps.max(axis=0) > 0.5, overlaps.argmax(axis=0) + 1, 0)
     np.testing.assert_array_equal(classes[free], want[free])
 

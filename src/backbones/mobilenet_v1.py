@@ -1,0 +1,53 @@
+"""MobileNetV1 (Howard et al. 2017, https://arxiv.org/abs/1704.04861)."""
+from __future__ import annotations
+
+from typing import Sequence
+
+from mindspore import nn
+
+from src.backbones.layers import ConvNorm
+
+# Table 1 of the paper: output channels and stride of each depthwise separable block.
+BLOCKS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), (512, 1), (512, 1), (512, 1), (512, 1), (512, 1),
+          (1024, 2), (1024, 1))
+STEM_CHANNELS = 32
+NORM = {"eps": 1e-5, "momentum": 0.9}
+
+
+class SeparableBlock(nn.Cell):
+    """Depthwise 3x3, then 1x1, each with norm and ReLU6 (section 3.1)."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int):
+        super().__init__()
+        self.depthwise = ConvNorm(in_channels, in_channels, 3, stride, groups=in_channels, activation=nn.ReLU6(),
+                                  **NORM)
+        self.pointwise = ConvNorm(in_channels, out_channels, 1, activation=nn.ReLU6(), **NORM)
+
+    def construct(self, x):
+        return self.pointwise(self.depthwise(x))
+
+
+class MobileNetV1(nn.Cell):
+    """Image to the outputs of some blocks.
+
+    taps: the blocks whose output is returned, counted from 1.
+    construct: (B, 3, H, W) -> a map (B, C, h, w) per tap, sides rounded up.
+    """
+
+    def __init__(self, taps: Sequence[int]):
+        super().__init__()
+        self.taps = tuple(taps)
+        self.channels = tuple(BLOCKS[tap - 1][0] for tap in taps)
+        self.stem = ConvNorm(3, STEM_CHANNELS, 3, 2, activation=nn.ReLU6(), **NORM)
+        in_channels = (STEM_CHANNELS,) + tuple(channels for channels, _ in BLOCKS)
+        self.blocks = nn.CellList([SeparableBlock(before, channels, stride)
+                                   for before, (channels, stride) in zip(in_channels, BLOCKS)])
+
+    def construct(self, x):
+        x = self.stem(x)
+        maps = ()
+        for number, block in enumerate(self.blocks):
+            x = block(x)
+            if number + 1 in self.taps:
+                maps += (x,)
+        return maps

@@ -1,0 +1,67 @@
+"""VGG16 (Simonyan & Zisserman 2014, https://arxiv.org/abs/1409.1556), altered for SSD (Liu et al. 2016, section 3)."""
+from __future__ import annotations
+
+from typing import Optional
+
+from mindspore import nn
+
+# Configuration D of the paper: convolutions and channels of each block.
+BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
+FC_CHANNELS = 1024
+
+
+class ConvReLU(nn.Cell):
+    """Convolution without bias, an optional batch norm, an optional ReLU; padded to keep the size unless stated."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, *, dilation: int = 1,
+                 padding: Optional[int] = None, batch_norm: bool = False, relu: bool = True):
+        super().__init__()
+        # Not pad_mode "same": onnxruntime refuses it together with a dilation.
+        padding = dilation * (kernel_size // 2) if padding is None else padding
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, pad_mode="pad", padding=padding,
+                              dilation=dilation)
+        self.norm = nn.BatchNorm2d(out_channels) if batch_norm else None
+        self.relu = nn.ReLU() if relu else None
+
+    def construct(self, x):
+        x = self.conv(x)
+        if self.norm is not None:
+            x = self.norm(x)
+        return x if self.relu is None else self.relu(x)
+
+
+class VGG16(nn.Cell):
+    """Image to conv4_3 and fc7, the fully connected layers being convolutions, fc6 with dilation 6.
+
+    batch_norm: in the thirteen convolutions of the blocks. fc_relu: ReLU after fc6 and fc7; the zoo's SSD has none.
+    dropout: after fc6 and fc7, while training.
+    construct: (B, 3, H, W) -> (B, 512, H/8, W/8), (B, 1024, H/16, W/16), sides rounded up.
+    """
+
+    channels = (512, FC_CHANNELS)
+    strides = (8, 16)
+
+    def __init__(self, batch_norm: bool = False, fc_relu: bool = True, dropout: float = 0.5):
+        super().__init__()
+        blocks, channels = [], 3
+        for count, out_channels in BLOCKS:
+            block = []
+            for _ in range(count):
+                block.append(ConvReLU(channels, out_channels, 3, batch_norm=batch_norm))
+                channels = out_channels
+            blocks.append(nn.SequentialCell(block))
+        self.blocks = nn.CellList(blocks)
+        self.halve = nn.MaxPool2d(2, 2, pad_mode="same")
+        self.pool5 = nn.MaxPool2d(3, 1, pad_mode="same")
+        self.fc6 = ConvReLU(channels, FC_CHANNELS, 3, dilation=6, relu=fc_relu)
+        self.fc7 = ConvReLU(FC_CHANNELS, FC_CHANNELS, 1, relu=fc_relu)
+        self.dropout = nn.Dropout(p=dropout)
+
+    def construct(self, x):
+        maps = ()
+        for block in self.blocks:
+            x = block(x)
+            maps += (x,)
+            x = self.halve(x)
+        conv4_3, conv5_3 = maps[-2:]
+        return conv4_3, self.dropout(self.fc7(self.dropout(self.fc6(self.pool5(conv5_3)))))

@@ -1,0 +1,117 @@
+"""What is said about a model file that is missing, damaged or of another model, before and after it is opened."""
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from src.detectors import load_config
+from src.errors import CheckpointError, ConfigError, ProjectError, UsageError
+from src.evaluation import model_file
+from src.evaluation.model_file import check_model_path, model_classes, open_predictor
+
+CLASSES = ["circle", "triangle"]
+SIDECAR = {"model_name": "ssd300", "classes": CLASSES, "batch_size": 2, "input": {"height": 300, "width": 300}}
+
+
+@lru_cache
+def config(*flags):
+    return load_config(["--model_name", "ssd300", *flags], "eval")
+
+
+@pytest.fixture
+def model(tmp_path, monkeypatch):
+    """model(sidecar) -> path of a .mindir with that sidecar (None = without); running it is not needed here."""
+    monkeypatch.setattr(model_file, "mindir_runner", str)
+
+    def make(sidecar):
+        path = tmp_path / "a.mindir"
+        path.write_bytes(b"")
+        if sidecar is not None:
+            path.with_suffix(".json").write_text(sidecar if isinstance(sidecar, str) else json.dumps(sidecar),
+                                                 encoding="utf-8")
+        return path
+
+    return make
+
+
+@pytest.mark.parametrize("path, message", [
+    (None, r"add --model_path FILE \(.ckpt, .mindir, .onnx\)"), ("", "add --model_path"),
+    ("a.pth", "unknown kind of model '.pth'"), ("a", "unknown kind of model ''"),
+    ("missing.ckpt", "missing.ckpt does not exist; check --model_path"),
+])
+def test_a_path_that_is_no_model_is_refused(path, message):
+    with pytest.raises(UsageError, match=message):
+        check_model_path(path)
+
+
+def test_endings_in_capitals_are_known(tmp_path):
+    (tmp_path / "A.CKPT").write_bytes(b"")
+    assert check_model_path(str(tmp_path / "A.CKPT")) == tmp_path / "A.CKPT"
+
+
+def test_an_exported_file_knows_its_classes_and_batch_size(model):
+    path = model(SIDECAR)
+    assert model_classes(path) == tuple(CLASSES)
+    predictor = open_predictor(config(), path)
+    assert predictor.detector.classes == tuple(CLASSES) and predictor.batch_size == 2
+
+
+def test_without_a_sidecar_the_classes_have_to_be_given(model):
+    path = model(None)
+    assert model_classes(path) is None
+    with pytest.raises(ConfigError, match=r"a.mindir does not name its classes; add --classes"):
+        open_predictor(config(), path)
+    assert open_predictor(config("--classes", "background,cat,dog"), path).detector.classes == ("cat", "dog")
+    assert open_predictor(config(), path, classes_of_data=("cat",)).detector.classes == ("cat",)
+
+
+@pytest.mark.parametrize("changed, flags, error, message", [
+    ({"model_name": "ssd512"}, [], CheckpointError, "holds a ssd512, the configuration describes a ssd300"),
+    ({}, ["--classes", "triangle,circle"], ConfigError, "was trained on 2 classes.*leave classes out"),
+    ({}, ["--classes", "circle"], ConfigError, "the configuration names 1"),
+    ({"input": {"height": 96, "width": 128}}, [], ConfigError, r"\[96, 128\], the configuration says \[300, 300\]"),
+])
+def test_a_model_that_is_not_the_configuration_s_is_refused(model, changed, flags, error, message):
+    with pytest.raises(error, match=message):
+        open_predictor(config(*flags), model({**SIDECAR, **changed}))
+
+
+def test_the_same_classes_may_be_given_again(model):
+    assert open_predictor(config("--classes", "circle,triangle"), model(SIDECAR)).detector.classes == tuple(CLASSES)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "7", '"text"', "\x00", '{"classes": ["circle", '])
+def test_a_sidecar_that_is_no_description_is_refused(model, content):
+    with pytest.raises(CheckpointError, match="a.json .*export the model again"):
+        open_predictor(config(), model(content))
+
+
+@pytest.mark.parametrize("changed", [
+    {"classes": 5}, {"classes": "circle"}, {"classes": [1, 2]}, {"classes": []}, {"classes": {"circle": 1}},
+    {"batch_size": "two"}, {"batch_size": 0}, {"batch_size": None}, {"input": 5}, {"input": {"height": 300}},
+    {"input": []}, {"model_name": 5},
+], ids=str)
+def test_a_sidecar_with_values_of_another_kind_is_refused(model, changed):
+    with pytest.raises(CheckpointError, match="a.json|holds a 5"):
+        open_predictor(config(), model({**SIDECAR, **changed}))
+
+
+@given(data=st.data())
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+def test_mutated_sidecars_end_in_the_project_s_errors(model, data):
+    text = bytearray(json.dumps(SIDECAR).encode())
+    for _ in range(data.draw(st.integers(1, 3))):
+        text[data.draw(st.integers(0, len(text) - 1))] = data.draw(st.integers(0, 255))
+    path = model(None)
+    path.with_suffix(".json").write_bytes(bytes(text))
+    try:
+        model_classes(path)
+        open_predictor(config(), path)
+    except ProjectError as error:
+        assert "a.json" in str(error) or "a.mindir" in str(error)
+    finally:
+        path.with_suffix(".json").unlink()

@@ -1,0 +1,152 @@
+"""Batches, order and readers of the predictor, with a detector whose numbers can be followed."""
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from src.errors import CheckpointError, ImageError
+from src.evaluation.predictor import Predictor, mindir_runner, onnx_runner
+from src.ops.detections import Detections
+
+
+class Brightest:
+    """One detection per picture, as large as the picture: its score is the network's output."""
+
+    def preprocess(self, image):
+        return np.full((3, 4, 4), image.mean() / 255, np.float32), image.shape[:2]
+
+    def postprocess(self, outputs, geometry):
+        (score,) = outputs
+        height, width = geometry
+        return Detections(np.array([[0, 0, width, height]], np.float32), score[None], np.zeros(1, np.int32))
+
+
+def picture(number: int) -> np.ndarray:
+    """Each of its own size and brightness."""
+    return np.full((10 + number, 20 + number, 3), number, np.uint8)
+
+
+def predictor(batch_size: int, calls=None) -> Predictor:
+    """Its network is compiled for one batch size and takes no other."""
+    def run(images):
+        assert images.shape == (batch_size, 3, 4, 4) and images.dtype == np.float32
+        if calls is not None:
+            calls.append(images[:, 0, 0, 0] * 255)
+        return [images.mean((1, 2, 3))]
+
+    return Predictor(Brightest(), run, batch_size)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 7, 40])
+def test_the_batch_size_changes_no_detection_and_no_order(count):
+    pictures = [picture(number) for number in range(count)]
+    for batch_size in (1, 3):
+        found = predictor(batch_size)(pictures)
+        assert len(found) == count
+        for number, detections in enumerate(found):
+            assert detections.boxes.tolist() == [[0, 0, 20 + number, 10 + number]]
+            np.testing.assert_allclose(detections.scores, number / 255, rtol=1e-5)
+
+
+def test_a_smaller_last_batch_is_filled_up_and_cut():
+    calls = []
+    found = predictor(3, calls)([picture(number) for number in range(4)])
+    np.testing.assert_allclose(calls, [[0, 1, 2], [3, 3, 3]], atol=1e-4)
+    assert len(found) == 4
+
+
+def test_the_order_is_kept_when_reading_takes_different_times():
+    def read(number):
+        time.sleep(0.02 if number % 3 == 0 else 0)
+        return picture(number)
+
+    stream = predictor(2).stream(((f"key {number}", number) for number in range(20)), read, workers=4)
+    assert [(key, round(float(found.scores[0] * 255))) for key, found in stream] == [
+        (f"key {number}", number) for number in range(20)]
+
+
+def test_only_some_pictures_are_read_ahead():
+    """Memory does not grow with the number of pictures."""
+    lock, read_so_far = threading.Lock(), []
+
+    def read(number):
+        with lock:
+            read_so_far.append(number)
+        return picture(number)
+
+    stream = predictor(1).stream(((number, number) for number in range(200)), read, workers=4)
+    next(stream)
+    assert len(read_so_far) <= 20
+    assert len(list(stream)) == 199 and sorted(read_so_far) == list(range(200))
+
+
+def test_a_picture_that_cannot_be_read_ends_the_stream_with_its_error():
+    def read(number):
+        if number == 5:
+            raise ImageError("b.jpg: truncated")
+        return picture(number)
+
+    stream = predictor(2).stream(((number, number) for number in range(10)), read, workers=2)
+    with pytest.raises(ImageError, match="b.jpg: truncated"):
+        list(stream)
+
+
+def test_time_is_counted_per_picture():
+    tested = predictor(3)
+    tested([picture(number) for number in range(4)])
+    assert tested.timing.images == 4
+    assert tested.timing.ms_per_image > 0
+    assert predictor(3).timing.ms_per_image == 0
+
+
+# Exported files
+
+@pytest.mark.parametrize("content", [b"", b"plain text", b"\0" * 500, b"\x08\x07\x12\x04" + b"\xff" * 200],
+                         ids=["empty", "text", "zeros", "almost"])
+@pytest.mark.parametrize("runner, name, kind", [(mindir_runner, "a.mindir", "MindIR"), (onnx_runner, "a.onnx", "ONNX")])
+def test_a_broken_file_is_refused(tmp_path, runner, name, kind, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(CheckpointError, match=f"{name} cannot be loaded as {kind}: "):
+        runner(tmp_path / name)
+
+
+@pytest.fixture(scope="module")
+def doubling(tmp_path_factory):
+    """{ending: file} of a network that doubles (2, 3)."""
+    import mindspore as ms
+
+    class Double(ms.nn.Cell):
+        def construct(self, images):
+            return images * 2, images + 1
+
+    folder = tmp_path_factory.mktemp("exported")
+    for file_format in ("MINDIR", "ONNX"):
+        ms.export(Double(), ms.Tensor(np.zeros((2, 3), np.float32)), file_name=str(folder / "double"),
+                  file_format=file_format)
+    return {ending: folder / f"double.{ending}" for ending in ("mindir", "onnx")}
+
+
+@pytest.mark.parametrize("ending", ["mindir", "onnx"])
+def test_exported_files_are_run(doubling, ending):
+    images = np.arange(6, dtype=np.float32).reshape(2, 3)
+    run = onnx_runner(doubling["onnx"])[0] if ending == "onnx" else mindir_runner(doubling["mindir"])
+    for _ in range(2):
+        outputs = run(images)
+        assert [output.tolist() for output in outputs] == [(images * 2).tolist(), (images + 1).tolist()]
+
+
+def test_an_onnx_file_says_its_batch_size(doubling):
+    assert onnx_runner(doubling["onnx"])[1] == 2
+
+
+@pytest.mark.parametrize("ending", ["mindir", "onnx"])
+@pytest.mark.parametrize("part", [0.2, 0.5, 0.9])
+def test_a_torn_file_is_refused(doubling, tmp_path, ending, part):
+    torn = tmp_path / f"torn.{ending}"
+    content = doubling[ending].read_bytes()
+    torn.write_bytes(content[:int(part * len(content))])
+    with pytest.raises(CheckpointError, match="torn"):
+        (onnx_runner if ending == "onnx" else mindir_runner)(torn)

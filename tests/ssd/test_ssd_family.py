@@ -1,0 +1,120 @@
+"""What all SSDs do besides giving the zoo's numbers: any input size, start from ImageNet, export."""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import Tensor
+from ssd_family import detector_of
+
+from src.checkpoint import save_weights
+from src.engine.start_weights import load_backbone, require_backbone_file
+from src.errors import CheckpointError, ConfigError, UsageError
+from src.evaluation.predictor import onnx_runner
+from src.ssd.config import SSDModel
+
+SMALL_INPUT = {  # every map still has a cell
+    "ssd300": "128,96", "ssd_mobilenet_v1": "128,96", "ssd_mobilenet_v1_fpn": "136,96", "ssd_resnet50_fpn": "136,96",
+    "ssd_vgg16": "300,280"}
+GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+
+
+@pytest.mark.parametrize("name", SMALL_INPUT)
+def test_the_exported_network_gives_the_same_numbers_at_another_input_size(name, tmp_path):
+    detector = detector_of(name, "--img_shape", SMALL_INPUT[name])
+    inference = detector.inference(detector.network()).set_train(False)
+    images = np.random.default_rng(0).standard_normal((1, *detector.input_shape)).astype(np.float32)
+    wanted = [output.asnumpy() for output in inference(Tensor(images))]
+    assert [output.shape[:2] for output in wanted] == [(1, len(detector.priors.centers))] * 2
+    ms.export(inference, Tensor(images), file_name=str(tmp_path / name), file_format="ONNX")
+    run, _ = onnx_runner(tmp_path / f"{name}.onnx")
+    for have, want in zip(run(images), wanted):
+        np.testing.assert_allclose(have, want, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", SMALL_INPUT)
+def test_all_classes_start_with_the_chosen_score(name):
+    detector = detector_of(name, "--initial_score", "0.01")
+    for layer in detector.network().class_predictors.output_layers:
+        np.testing.assert_allclose(1 / (1 + np.exp(-layer.bias.asnumpy())), 0.01, rtol=1e-5)
+
+
+def test_a_shared_predictor_needs_equal_levels():
+    detector = detector_of("ssd_mobilenet_v1_fpn", "--use_anchor_generator", "false", "--num_default", "3,6,6,6,6",
+                           "--aspect_ratios", "[[],[2,3],[2,3],[2,3],[2,3]]", "--extras_strides", "1,1,1,1,1",
+                           "--extras_ratio", "1,1,1,1,1")
+    with pytest.raises(ConfigError, match="share one predictor"):
+        detector.network()
+
+
+def test_the_channels_of_the_backbone_cannot_be_chosen():
+    with pytest.raises(ConfigError, match=r"extras_out_channels .* have \[512, 1024\] channels"):
+        detector_of("ssd_mobilenet_v1", "--extras_out_channels", "500,1024,512,256,256,128").network()
+
+
+def test_relu_behind_block_5_of_vgg16_is_a_setting():
+    images = Tensor(np.random.default_rng(0).standard_normal((1, 3, 300, 300)).astype(np.float32))
+    for relu in (False, True):
+        network = detector_of("ssd_vgg16", "--vgg_extra_relu", str(relu)).network().set_train(False)
+        x = network.extras[0](network.backbone(images)[1]).asnumpy()
+        assert x.shape == (1, 512, 10, 10) and (x < 0).any() != relu
+
+
+# The start from ImageNet
+
+def imagenet_file(folder: Path, detector, network, **changed: np.ndarray) -> Path:
+    """A file with the keys that the zoo's feature_extractor_base_param has, a classifier, and 0.5 everywhere."""
+    name = detector.config.model.model_name
+    about = json.loads((GOLDEN / name / "params.json").read_text(encoding="utf-8"))["backbone_pretrained"]
+    keys = list(about["key_map"]) if "key_map" in about else about["keys"]
+    shapes = {parameter.name: parameter.shape for parameter in network.get_parameters()}
+    arrays = {key: np.full(shapes.get(detector.from_imagenet(key), (1000,)), 0.5, np.float32) for key in keys}
+    arrays = {**arrays, "fc.weight": np.zeros((1000, 8), np.float32), **changed}
+    path = folder / f"{name}_imagenet.ckpt"
+    save_weights(path, {key: Tensor(array) for key, array in arrays.items()}, "classifier", [])
+    return path
+
+
+@pytest.mark.parametrize("name, elsewhere", [
+    ("ssd_mobilenet_v1", []), ("ssd_mobilenet_v1_fpn", []), ("ssd_resnet50_fpn", []),
+    ("ssd_vgg16", ["backbone.fc6.conv.weight", "backbone.fc7.conv.weight"]),
+])
+def test_an_imagenet_checkpoint_fills_the_body(name, elsewhere, tmp_path):
+    detector = detector_of(name)
+    network = detector.network()
+    load_backbone(network, detector, imagenet_file(tmp_path, detector, network))
+    for parameter in network.get_parameters():
+        loaded = (parameter.asnumpy() == 0.5).all()
+        assert loaded == (parameter.name.startswith("backbone.") and parameter.name not in elsewhere), parameter.name
+
+
+@pytest.mark.parametrize("key, size, words", [
+    ("network.0.1.gamma", 31, r"backbone.stem.norm.gamma: file \(31,\), network \(32,\)"),
+    ("network.99.weight", 3, "unknown to the network: network.99.weight"),
+])
+def test_a_checkpoint_that_does_not_fit_is_refused(key, size, words, tmp_path):
+    detector = detector_of("ssd_mobilenet_v1")
+    network = detector.network()
+    path = imagenet_file(tmp_path, detector, network, **{key: np.zeros(size, np.float32)})
+    with pytest.raises(CheckpointError, match=words):
+        load_backbone(network, detector, path)
+
+
+def test_a_missing_backbone_file_is_named_with_the_way_around_it():
+    words = "/ckpt/mobilenet_v1.ckpt, .* does not exist; .* --feature_extractor_base_param none"
+    with pytest.raises(UsageError, match=words):
+        require_backbone_file(detector_of("ssd_mobilenet_v1_fpn").config)
+
+
+@pytest.mark.parametrize("flags", [["--feature_extractor_base_param", "none"], ["--pre_trained", "earlier.ckpt"],
+                                   ["--resume"]])
+def test_a_training_that_does_not_start_from_imagenet_needs_no_backbone_file(flags):
+    assert require_backbone_file(detector_of("ssd_mobilenet_v1_fpn", *flags).config) is None
+
+
+def test_a_backbone_file_with_other_norms_is_refused():
+    with pytest.raises(ValueError, match="pretrain_vgg_bn"):
+        SSDModel(model_name="ssd_vgg16", feature_extractor_base_param="vgg.ckpt", pretrain_vgg_bn=True)
