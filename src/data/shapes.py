@@ -1,9 +1,10 @@
 """Draws a small data set, so that everything can be tried without a download: python -m src.data.shapes --output DIR
 
-Circles, rectangles and triangles, each in a third of the colour wheel, on busy, dull backgrounds (gradient, stripes, checks or clouds,
-with lines, crosses and noise that are no targets). Sizes go from 25 % to 65 % of the shorter side; later shapes may
-cover earlier ones, but every annotated shape stays at least half visible, and no shape is drawn without annotation.
-Boxes, polygons and areas are those of the whole outline, covered parts included; all lie inside the picture.
+Circles, rectangles and triangles, each in a third of the colour wheel, on busy, dull backgrounds (gradient, stripes,
+checks or clouds, with lines, crosses and noise that are no targets). Sizes go from 25 % to 65 % of the shorter side;
+later shapes may cover earlier ones, but every annotated shape stays at least half visible, and no shape is drawn
+without annotation. Boxes, polygons and areas are those of the whole outline, covered parts included; all lie inside
+the picture.
 """
 from __future__ import annotations
 
