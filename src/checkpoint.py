@@ -10,6 +10,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import struct
+import tokenize
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Iterable, Optional
@@ -20,6 +24,10 @@ from src.errors import CheckpointError, TrainingError, UsageError
 from src.files import write_file
 
 POINTER = "latest.json"
+# What reading a damaged checkpoint, npz or json file ends in.
+DAMAGED = (OSError, AttributeError, SystemError, ValueError, KeyError, EOFError, TypeError, NotImplementedError,
+           OverflowError, MemoryError, RuntimeError, RecursionError, SyntaxError, struct.error, tokenize.TokenError,
+           zipfile.BadZipFile, zlib.error)
 # What the old zoo's files hold besides weights: optimizer, loss scale, step counters.
 _OPTIMIZER_STATE = re.compile(r"(^|\.)(moments|moment1|moment2|accum|stat|accumulation)\.|"
                               r"(^|\.)(global_step|learning_rate|momentum|scale_sense|loss_scale|beta1_power|"
@@ -48,11 +56,17 @@ def read_weights(path) -> Weights:
         about = {name: value for name, value in content.items() if isinstance(value, str)}
         arrays = {name: value.asnumpy() for name, value in content.items() if hasattr(value, "asnumpy")}
         classes = json.loads(about["classes"]) if "classes" in about else None
-        return Weights(arrays, path, about.get("model_name"), None if classes is None else tuple(map(str, classes)))
-    except (ValueError, RuntimeError, TypeError, KeyError, AttributeError, MemoryError) as error:
+        if classes is not None and not is_list_of_names(classes):
+            raise ValueError("its class names are not a list of texts.")
+        return Weights(arrays, path, about.get("model_name"), None if classes is None else tuple(classes))
+    except DAMAGED as error:
         reason = (str(error).strip().splitlines() or ["unknown format"])[0]
         raise CheckpointError(f"{path} cannot be read as a MindSpore checkpoint ({path.stat().st_size} bytes): "
                               f"{reason} It may be damaged or of another format; copy it again or train anew") from None
+
+
+def is_list_of_names(value) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
 
 
 def load_weights(network, weights: Weights, from_zoo: Callable[[str], Optional[str]],
@@ -126,7 +140,8 @@ def save_weights(path: Path, parameters: dict, model_name: str, classes: Iterabl
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         raise TrainingError(_not_saved(path, error)) from error
     finally:
-        unfinished.unlink(missing_ok=True)
+        for leftover in (unfinished, unfinished.with_suffix(".tmp")):  # the second is what MindSpore writes to
+            leftover.unlink(missing_ok=True)
 
 
 class CheckpointFolder:
@@ -164,7 +179,7 @@ class CheckpointFolder:
         except FileNotFoundError as error:
             raise CheckpointError(f"nothing to resume: {error.filename} does not exist; start without --resume") \
                 from None
-        except (OSError, ValueError, KeyError, EOFError, TypeError) as error:
+        except DAMAGED as error:
             raise CheckpointError(f"the state that {pointer} names cannot be read: {error}; start without --resume, "
                                   "or with --pre_trained from one of the checkpoints beside it") from None
 
@@ -182,6 +197,8 @@ class CheckpointFolder:
         others = [path for path in paths if path.stem != newest]
         for path in others[:max(0, len(others) - self.keep + 1)]:
             path.unlink(missing_ok=True)
+        for unfinished in self.folder.glob(f".{self.prefix}-*"):  # of a process that was killed while it wrote
+            unfinished.unlink(missing_ok=True)
         for state in self.folder.glob(f"{self.prefix}-*_*.state.npz"):
             if state.name != f"{newest}.state.npz":  # a state serves to resume, and only the latest is resumed
                 state.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 import warnings
@@ -32,6 +33,7 @@ def quiet_terminal(log_path: Path, verbose: bool = False):
             import mindspore
 
             mindspore.log.info("the logger takes the stream it is first used with")
+            _move_log_handlers(streams[1], log)
             warnings.showwarning = lambda message, category, filename, line, *_: print(
                 warnings.formatwarning(message, category, filename, line), file=log)
             sys.stdout, sys.stderr = (
@@ -40,6 +42,15 @@ def quiet_terminal(log_path: Path, verbose: bool = False):
             yield
         finally:
             (sys.stdout, sys.stderr), warnings.showwarning = streams, show
+            _move_log_handlers(log, streams[1])
             for descriptor, output in zip((1, 2), terminal):
                 os.dup2(output, descriptor)
                 os.close(output)
+
+
+def _move_log_handlers(before, after) -> None:
+    """Loggers that write to the stream `before` write to `after` from now on."""
+    for logger in list(logging.Logger.manager.loggerDict.values()):
+        for handler in getattr(logger, "handlers", ()):
+            if isinstance(handler, logging.StreamHandler) and handler.stream is before:
+                handler.setStream(after)

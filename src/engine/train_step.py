@@ -98,7 +98,11 @@ class TrainStep(nn.Cell):
                 raise CheckpointError(f"the saved state has {found} for {parameter.name} {tuple(parameter.shape)}; "
                                       "resume with the settings the run was started with")
             parameter.set_data(Tensor(array))
-        self.micro_step = int(state["micro_step"])
+        micro_step = state.get("micro_step")
+        if micro_step is None or micro_step.shape != () or not 0 <= micro_step < self.accumulation_steps:
+            raise CheckpointError(f"the saved state has no valid micro_step but {micro_step}; resume with the settings "
+                                  "the run was started with")
+        self.micro_step = int(micro_step)
         for good, statistic in zip(self.good_statistics, self.statistics):
             good.set_data(Tensor(statistic.asnumpy()))
 
@@ -170,7 +174,7 @@ class TrainStep(nn.Cell):
             _for_each(ops.assign, self.statistics, self.good_statistics)
             self._after_overflow()
         if self.accumulation_steps > 1:
-            _for_each(ops.partial(_move_towards, 1.0), self.sums, _for_each(ops.zeros_like, self.sums))
+            _for_each(ops.assign, self.sums, _for_each(ops.zeros_like, self.sums))
         return losses, grad_norm * unscale, self.skipped_in_row + 0
 
     def _after_good_step(self):

@@ -4,7 +4,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from src.checkpoint import Weights, load_weights, read_weights
+from src.checkpoint import Weights, is_list_of_names, load_weights, read_weights
 from src.data.records import foreground
 from src.detectors import build_detector
 from src.errors import CheckpointError, ConfigError, UsageError
@@ -39,7 +39,7 @@ def open_predictor(config, path: Path, classes_of_data: tuple | None = None) -> 
     sidecar = read_sidecar(path)
     check_model_name(path, sidecar.get("model_name"), config)
     detector = build_detector(config, _classes(path, sidecar.get("classes"), config, classes_of_data))
-    expected = [sidecar["input"]["height"], sidecar["input"]["width"]] if "input" in sidecar else None
+    expected = [sidecar["input"]["height"], sidecar["input"]["width"]] if sidecar else None
     if expected not in (None, list(detector.input_shape[1:])):
         raise ConfigError(f"{path} was exported for an input of {expected}, the configuration says "
                           f"{list(detector.input_shape[1:])}; use the configuration it was exported with")
@@ -97,8 +97,29 @@ def read_sidecar(path: Path) -> dict:
         return {}
     try:
         content = json.loads(sidecar.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{sidecar} is not valid json: {error}; export the model again") from None
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{sidecar} does not describe a model; export the model again")
+    wrong = _wrong_part(content)
+    if wrong:
+        raise CheckpointError(f"{sidecar} does not describe a model ({wrong}); export the model again")
     return content
+
+
+def _wrong_part(content) -> str:
+    """What of a sidecar is not of the kind that export.py writes; empty when all is."""
+    if not isinstance(content, dict):
+        return "it is no dictionary"
+    if not is_list_of_names(content.get("classes")) or not content["classes"]:
+        return "classes"
+    if not isinstance(content.get("model_name"), str):
+        return "model_name"
+    if not _is_count(content.get("batch_size")):
+        return "batch_size"
+    size = content.get("input")
+    if not isinstance(size, dict) or not (_is_count(size.get("height")) and _is_count(size.get("width"))):
+        return "input"
+    return "" if isinstance(content.get("files", {}), dict) else "files"
+
+
+def _is_count(value) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0

@@ -34,7 +34,7 @@ def passed(done):
     return done
 
 
-def refused(done, code: int, words: str) -> str:
+def check_refused(done, code: int, words: str) -> str:
     """The one clear message of a call that has to fail."""
     assert done.returncode == code, printed(done)
     assert "Traceback" not in printed(done)
@@ -85,7 +85,7 @@ def test_a_missing_path_is_said_at_once(cli, tmp_path, command, flags, words):
     started = time.monotonic()
     done = cli.call(command, tmp_path, model_name="ssd300", **flags)
     assert time.monotonic() - started < FAST
-    refused(done, 2, words)
+    check_refused(done, 2, words)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -233,11 +233,12 @@ def test_exports_leave_no_unfinished_files(trained):
 
 def test_air_needs_an_ascend(cli, trained):
     done = cli.call("export", trained.cwd, model_path=trained.checkpoint, file_format="AIR")
-    refused(done, 1, "AIR is written by the Ascend backend only.*MINDIR")
+    check_refused(done, 1, "AIR is written by the Ascend backend only.*MINDIR")
 
 
 def test_an_exported_file_is_not_exported_again(cli, trained, exported):
-    refused(cli.call("export", trained.cwd, model_path=exported["onnx"][1]), 2, "is exported already; give a .ckpt")
+    done = cli.call("export", trained.cwd, model_path=exported["onnx"][1])
+    check_refused(done, 2, "is exported already; give a .ckpt")
 
 
 def test_an_evaluation_without_detections_is_a_result(cli, trained):
@@ -304,7 +305,8 @@ def two_classes(drawn, trained) -> dict:
 
 
 def test_a_checkpoint_of_other_classes_is_refused(cli, two_classes, tmp_path):
-    message = refused(cli.call("train", tmp_path, **two_classes, output_path=tmp_path / "run"), 2, "filter_weight")
+    done = cli.call("train", tmp_path, **two_classes, output_path=tmp_path / "run")
+    message = check_refused(done, 2, "filter_weight")
     assert "trained on 3 classes" in message and "the data has 2" in message
 
 
@@ -325,7 +327,7 @@ def test_transfer_to_other_classes_with_a_frozen_backbone(cli, two_classes, trai
 def test_evaluating_with_other_classes_is_refused(cli, trained):
     done = cli.call("eval", trained.cwd, model_path=trained.checkpoint, classes="circle,rectangle",
                     result_path=trained.run / "refused")
-    message = refused(done, 2, "was trained on 3 classes")
+    message = check_refused(done, 2, "was trained on 3 classes")
     assert "the configuration names 2" in message
 
 
@@ -333,4 +335,4 @@ def test_a_model_in_the_place_of_a_checkpoint_is_refused(cli, drawn, exported, t
     shutil.copy(exported["onnx"][1], tmp_path / "renamed.ckpt")
     flags = {"config_path": drawn.flags["config_path"], "coco_root": drawn.flags["coco_root"]}
     done = cli.call("eval", tmp_path, **flags, model_path=tmp_path / "renamed.ckpt", result_path=tmp_path / "out")
-    refused(done, 1, "renamed.ckpt cannot be read as a MindSpore checkpoint")
+    check_refused(done, 1, "renamed.ckpt cannot be read as a MindSpore checkpoint")

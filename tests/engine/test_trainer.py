@@ -270,7 +270,9 @@ def test_a_second_signal_acts_at_once(run):
 
 def test_handlers_are_put_back(run):
     with handled_as_the_commands_do():
+        before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
         run()
+        assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 
 
 def test_a_signal_in_an_evaluation_ends_the_run_with_the_epoch_saved(run):
