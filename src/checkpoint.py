@@ -7,6 +7,7 @@ at guessed prefixes, hence `load_weights`.
 """
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -55,6 +56,8 @@ def read_weights(path) -> Weights:
         content = ms.load_checkpoint(str(path), crc_check=True)
         about = {name: value for name, value in content.items() if isinstance(value, str)}
         arrays = {name: value.asnumpy() for name, value in content.items() if hasattr(value, "asnumpy")}
+        if "parameter_count" in about and about["parameter_count"] != str(len(arrays)):
+            raise ValueError(f"{len(arrays)} of {about['parameter_count']} parameters are there.")
         classes = json.loads(about["classes"]) if "classes" in about else None
         if classes is not None and not is_list_of_names(classes):
             raise ValueError("its class names are not a list of texts.")
@@ -130,7 +133,8 @@ def save_weights(path: Path, parameters: dict, model_name: str, classes: Iterabl
     try:
         unfinished.unlink(missing_ok=True)
         ms.save_checkpoint(items, str(unfinished), crc_check=True,
-                           append_dict={"model_name": model_name, "classes": json.dumps(list(classes))})
+                           append_dict={"model_name": model_name, "classes": json.dumps(list(classes)),
+                                        "parameter_count": str(len(items))})
         _flush(unfinished)
         written = ms.load_checkpoint(str(unfinished), crc_check=True)
         for item in items:
@@ -158,7 +162,9 @@ class CheckpointFolder:
         path = self.folder / f"{stem}.ckpt"
         save_weights(path, parameters, model_name, classes)
         state_path = self.folder / f"{stem}.state.npz"
-        self._write(state_path, lambda file: np.savez(file, __position__=np.array(json.dumps(position)), **state))
+        packed = io.BytesIO()  # not into the file itself: on a full disk the archive would fail once more on closing
+        np.savez(packed, __position__=np.array(json.dumps(position)), **state)
+        self._write(state_path, packed.getvalue())
         pointer = json.dumps({"checkpoint": path.name, "state": state_path.name, **position}, indent=1)
         self._write(self.folder / POINTER, pointer)
         self._prune(stem)

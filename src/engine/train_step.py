@@ -103,8 +103,9 @@ class TrainStep(nn.Cell):
             raise CheckpointError(f"the saved state has no valid micro_step but {micro_step}; resume with the settings "
                                   "the run was started with")
         self.micro_step = int(micro_step)
-        for good, statistic in zip(self.good_statistics, self.statistics):
-            good.set_data(Tensor(statistic.asnumpy()))
+        if self.accumulation_steps == 1:
+            for good, statistic in zip(self.good_statistics, self.statistics):
+                good.set_data(Tensor(statistic.asnumpy()))
 
     def deployed_weights(self) -> dict:
         """What a checkpoint holds: parameters of the network by name, averaged where averages are kept."""
@@ -127,7 +128,10 @@ class TrainStep(nn.Cell):
         recomputed = {"learning_rate", *(weight.name for weight in self.weights)}
         moments = [parameter for parameter in self.optimizer.get_parameters() if parameter.name not in recomputed]
         own_weights = self.weights if self.averages else ()
-        return [self.scale, self.good_in_row, self.skipped_in_row, *own_weights, *self.averages, *self.sums, *moments]
+        # Between the batches of one update the statistics have moved on from the last good ones.
+        good_statistics = self.good_statistics if self.accumulation_steps > 1 else ()
+        return [self.scale, self.good_in_row, self.skipped_in_row, *own_weights, *self.averages, *self.sums,
+                *good_statistics, *moments]
 
     def _scaled_loss(self, images, *targets):
         losses = self.loss(self.normalize(images), *targets)
