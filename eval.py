@@ -33,6 +33,7 @@ def evaluate(config, path: Path, folder: Path):
     data = config.data
     annotations, findings = audited_split(data, config.eval.eval_split, model_classes(path) or data.classes)
     findings.write(folder)
+    print(f"ground truth: {annotations.source}, {findings.after.images} pictures, {findings.after.boxes} boxes")
     if findings.findings:
         print(findings.table())
     predictor = open_predictor(config, path, annotations.classes)

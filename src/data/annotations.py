@@ -2,10 +2,11 @@
 from __future__ import annotations
 
 import os.path
+from dataclasses import replace
 from pathlib import Path
 
 from src.data.coco_json import load_coco, to_coco
-from src.data.pascal_voc import load_voc
+from src.data.pascal_voc import load_voc, voc_pictures
 from src.data.records import AnnotationSet, Record, inside
 from src.data.txt_rows import load_txt
 from src.errors import ConfigError, UsageError
@@ -24,7 +25,7 @@ def load_split(data, split) -> AnnotationSet:
     if split not in ("train", "val", "test"):
         raise UsageError(f"split '{split}': choose train, val or test")
     if data.dataset == "voc":
-        annotations = load_voc(_folder(data.voc_root, "voc_root"), split, data.classes)
+        annotations = _load_voc_split(data, split)
     elif data.dataset == "coco":
         annotations = _load_coco_split(data, split)
     elif data.dataset == "other":
@@ -52,6 +53,14 @@ def _load_coco_split(data, split):
     root = _folder(data.coco_root, "coco_root")
     json_path = _file(root / data.instances_set.replace("{}", data_type), f"coco_root, instances_set or {key}")
     return load_coco(json_path, _folder(root / data_type, f"coco_root or {key}"), data.classes)
+
+
+def _load_voc_split(data, split):
+    root = _folder(data.voc_root, "voc_root")
+    ground_truth = root / data.voc_json if data.voc_json and split == "val" else None
+    if ground_truth is None or not ground_truth.is_file():
+        return load_voc(root, split, data.classes)
+    return replace(load_coco(ground_truth, voc_pictures(root, split), data.classes), kind="voc")
 
 
 def _folder(path, key):

@@ -25,15 +25,6 @@ MIN_SIDE = 0.01  # pixels; COCO writes two decimals, a shorter side is rounded a
 SPLITS = ("train", "val", "test")  # the last one is known to VOC only
 
 
-# What is missing from the records because the readers could not represent it. Objects of a duplicate annotation id
-# are in the records and are found there.
-READER_LOSSES = {
-    "duplicate_image_id": Totals(images=1, boxes=0),
-    "unknown_image": Totals(images=0, boxes=1),
-    "unknown_class": Totals(images=0, boxes=1),
-}
-
-
 def audit(annotations, policy=None, max_pixels=MAX_PIXELS, workers=None, progress=True):
     """Check a data set and return (AnnotationSet as the policy leaves it, AuditReport).
 
@@ -55,9 +46,10 @@ def examine(annotations, policy=None, max_pixels=MAX_PIXELS, workers=None, progr
     What a refused finding concerns is left out of the report's annotations, as if it had been dropped.
     """
     actions = resolve_policy(policy)
-    findings = [Finding(kind, source, str(value), actions[kind], images_dropped=READER_LOSSES[kind].images,
-                        boxes_dropped=READER_LOSSES[kind].boxes)
-                for kind, source, value in annotations.problems if kind in READER_LOSSES]
+    # Objects of a duplicate annotation id are not missing; they are found among the records.
+    findings = [Finding(problem.kind, problem.source, str(problem.value), actions[problem.kind],
+                        images_dropped=problem.images, boxes_dropped=problem.boxes)
+                for problem in annotations.problems if problem.images or problem.boxes]
     before = sum((Totals(f.images_dropped, f.boxes_dropped) for f in findings), Totals.of(annotations.records))
     audited, seen_ids = [], set()
     pictures = _look_at_all(annotations, max_pixels, workers, progress)

@@ -162,7 +162,7 @@ class AuditReport:
             table.add_row(name, *(str(getattr(totals, name)) for totals in (self.before, self.dropped, self.after)))
         for name in ("empty_images", "crowd_boxes", "difficult_boxes"):
             table.add_row(name.replace("_", " "), "", "", str(statistics[name]))
-        table.add_row("boxes of classes not selected", str(self.annotations.unselected), "", "")
+        table.add_row("boxes of classes not selected", str(sum(self.annotations.unselected.values())), "", "")
         for name, count in statistics["box_sizes"].items():
             table.add_row(f"{name} boxes", "", "", str(count))
         return table
@@ -171,6 +171,8 @@ class AuditReport:
         table = _table("class", "boxes", "images")
         for name, counts in statistics["classes"].items():
             table.add_row(_plain(name), str(counts["boxes"]), str(counts["images"]))
+        for name, boxes in sorted(self.annotations.unselected.items()):
+            table.add_row(_plain(f"{name} (not selected)"), str(boxes), "")
         return table
 
     def _finding_table(self):

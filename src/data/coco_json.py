@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import json
 import reprlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
 from src.data.records import (
     MAX_NUMBER,
     AnnotationSet,
     LabelledBox,
+    Problem,
     checked_flag,
     checked_integer,
     checked_name,
@@ -30,7 +31,8 @@ _REQUIRED = object()
 def load_coco(json_path, image_root, classes=None) -> AnnotationSet:
     """Read instances of boxes, polygons and RLE; crowds are marked, pictures without objects are kept.
 
-    classes: names that select the categories and order the labels; None takes all in the order of their ids.
+    classes: names that select the categories and order the labels; None takes all in the order of their ids, but for a
+    leading "background".
     Raises UsageError when the file is missing, AnnotationError when it cannot be represented in records.
     """
     json_path, image_root = Path(json_path), Path(image_root).resolve()
@@ -132,7 +134,8 @@ def _category_names(entries, source):
 def _select(names, classes, json_path):
     """The category ids in label order."""
     if classes is None:
-        return tuple(sorted(names))
+        ids = tuple(sorted(names))
+        return ids[1:] if ids and names[ids[0]] == "background" else ids
     category_of = {name: category for category, name in names.items()}
     wanted = foreground(classes)
     unknown = [name for name in wanted if name not in category_of]
@@ -154,29 +157,30 @@ def _read_images(entries, source, problems):
             raise AnnotationError(f"{source} images[{position}] (id {reprlib.repr(entry.get('id'))}): "
                                   f"{error}") from None
         if image_id in images:
-            problems.append(("duplicate_image_id", f"{source} images[{position}] '{file_name}'", image_id))
+            problems.append(Problem("duplicate_image_id", f"{source} images[{position}] '{file_name}'", image_id,
+                                    images=1))
         else:
             images[image_id] = (file_name, size)
     return images
 
 
 def _read_objects(entries, source, images, names, labels, problems):
-    """Objects by image id, and the number of objects of classes that are not wanted."""
-    objects, seen, unselected = defaultdict(list), set(), 0
+    """Objects by image id, and the number of objects per class that is not wanted."""
+    objects, seen, unselected = defaultdict(list), set(), Counter()
     for position, entry in enumerate(entries):
         try:
             object_id, image_id, category = (_field(entry, key, checked_integer)
                                              for key in ("id", "image_id", "category_id"))
             where = f"{source} annotation {object_id}"
             if object_id in seen:
-                problems.append(("duplicate_annotation_id", where, object_id))
+                problems.append(Problem("duplicate_annotation_id", where, object_id))
             seen.add(object_id)
             if image_id not in images:
-                problems.append(("unknown_image", where, image_id))
+                problems.append(Problem("unknown_image", where, image_id, boxes=1))
             elif category not in names:
-                problems.append(("unknown_class", where, category))
+                problems.append(Problem("unknown_class", where, category, boxes=1))
             elif category not in labels:
-                unselected += 1
+                unselected[names[category]] += 1
             else:
                 objects[image_id].append(_read_object(entry, labels[category], object_id))
         except AnnotationError as error:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os.path
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
@@ -9,6 +10,7 @@ from xml.etree import ElementTree
 from src.data.records import (
     AnnotationSet,
     LabelledBox,
+    Problem,
     checked_flag,
     checked_integer,
     checked_name,
@@ -39,7 +41,8 @@ def load_voc(root, split, classes=None) -> AnnotationSet:
     Layouts: Annotations/, JPEGImages/ and ImageSets/Main/<split>.txt (VOC devkit), or the zoo's folders train/ and
     eval/ with pictures and xml side by side, or in Images/ and Annotations/ inside each.
 
-    classes: names in label order; None takes all names in any xml below root, sorted, so that splits agree.
+    classes: names in label order, objects of others are left out; None takes all names in any xml below root, sorted,
+    so that splits agree.
     Boxes: as in the zoo, 1 is subtracted from all four 1-based coordinates; the last column and row of pixels that
     VOC counts in is therefore not part of the box.
     Image ids: see `image_ids`. A picture is the file with the stem of the xml, or else what <filename> says.
@@ -52,7 +55,7 @@ def load_voc(root, split, classes=None) -> AnnotationSet:
     labels = {name: label for label, name in enumerate(classes)}
     pictures = {path.stem: path for path in sorted(chosen.image_folder.iterdir(), reverse=True)
                 if path.suffix.lower() in IMAGE_SUFFIXES}
-    records, next_object_id = [], 1
+    records, next_object_id, unselected = [], 1, Counter()
     for xml_path, image_id in zip(chosen.xml_paths, image_ids([path.stem for path in chosen.xml_paths])):
         objects = []
         try:
@@ -61,18 +64,29 @@ def load_voc(root, split, classes=None) -> AnnotationSet:
             if image_path is None:
                 image_path = chosen.image_folder / _file_name(document)
             size = (_side(document, "size/height"), _side(document, "size/width"))
-            for position, (name, box, difficult) in enumerate(_objects(document), 1):
+            for name, box, difficult in _objects(document):
                 if name in labels:
                     objects.append(LabelledBox(box, labels[name], next_object_id, difficult=difficult))
                 else:
-                    problems.append(("unknown_class", f"{xml_path.name} object {position}", name))
+                    unselected[name] += 1
                 next_object_id += 1
         except AnnotationError as error:
             raise AnnotationError(f"{xml_path}: {error}") from None
         records.append(make_record(image_path, image_id, size, objects, xml_path.name))
     return AnnotationSet(classes=classes, category_ids=tuple(range(1, len(classes) + 1)),
                          records=tuple(sorted(records, key=lambda record: record.image_id)), root=root, kind="voc",
-                         source=root, problems=tuple(problems))
+                         source=root, problems=tuple(problems), unselected=unselected)
+
+
+def voc_pictures(root, split) -> Path:
+    """The folder of a split's pictures, in either layout; raises UsageError when there is none."""
+    root = Path(root).resolve()
+    folders = [root / "JPEGImages", *(root / name for name in SPLIT_NAMES[split])]
+    for folder in folders:
+        if folder.is_dir():
+            return _image_folder(folder)
+    raise UsageError(f"{root}: has no pictures of the split '{split}'; looked for "
+                     f"{', '.join(folder.name for folder in folders)}; set voc_root")
 
 
 def _find_split(root, split, problems):
@@ -83,8 +97,7 @@ def _find_split(root, split, problems):
             return _listed(root, path, problems)
     for folder in folders:
         if folder.is_dir():
-            image_folder = folder / "Images" if (folder / "Images").is_dir() else folder
-            return _Split(_xml_files(folder), image_folder)
+            return _Split(_xml_files(folder), _image_folder(folder))
     raise UsageError(f"{root}: has no split '{split}'; looked for "
                      f"{', '.join(str(path.relative_to(root)) for path in lists + folders)}; set voc_root")
 
@@ -104,9 +117,13 @@ def _listed(root, list_path, problems):
         if not inside(root, xml_path) or not os.path.isfile(xml_path):
             raise AnnotationError(f"{where}: '{stem}' has no {stem}.xml in {annotations}; add it or take the line out")
         if stem in xml_paths:
-            problems.append(("duplicate_image_id", f"{list_path.name}:{line}", stem))
+            problems.append(Problem("duplicate_image_id", f"{list_path.name}:{line}", stem, images=1))
         xml_paths.setdefault(stem, xml_path)
     return _Split([xml_paths[stem] for stem in sorted(xml_paths)], image_folder)
+
+
+def _image_folder(folder):
+    return folder / "Images" if (folder / "Images").is_dir() else folder
 
 
 def _xml_files(folder):

@@ -4,7 +4,7 @@ from __future__ import annotations
 import os.path
 import re
 import reprlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Optional
 
@@ -49,6 +49,20 @@ class Record:
     source: str
 
 
+class Problem(NamedTuple):
+    """A reference that no Record can hold, and what of the annotations is therefore missing from the records.
+
+    kind: "unknown_image", "unknown_class", "duplicate_image_id" (the first is kept) or "duplicate_annotation_id" (both
+        objects are kept).
+    """
+
+    kind: str
+    source: str
+    value: object
+    images: int = 0
+    boxes: int = 0
+
+
 @dataclass(frozen=True)
 class AnnotationSet:
     """The annotations of one split.
@@ -59,10 +73,8 @@ class AnnotationSet:
     root: the folder in which all image paths ought to lie.
     kind: "coco", "voc" or "txt".
     source: annotation file or folder.
-    problems: of (kind, source, value): references that no Record can hold. Kinds: "unknown_image",
-        "unknown_class" (the object is left out), "duplicate_image_id" (the first is kept),
-        "duplicate_annotation_id" (both objects are kept).
-    unselected: number of objects whose class the file knows and `classes` leaves out.
+    problems: of Problem.
+    unselected: number of objects per class name that the annotations have and `classes` leaves out.
     """
 
     classes: tuple
@@ -72,7 +84,7 @@ class AnnotationSet:
     kind: str
     source: Path
     problems: tuple = ()
-    unselected: int = 0
+    unselected: dict = field(default_factory=dict)
 
 
 class LabelledBox(NamedTuple):

@@ -7,6 +7,7 @@ from pathlib import Path
 from src.data.records import (
     AnnotationSet,
     LabelledBox,
+    Problem,
     checked_flag,
     checked_integer,
     checked_name,
@@ -41,14 +42,14 @@ def load_txt(anno_path, image_dir, classes) -> AnnotationSet:
         except AnnotationError as error:
             raise AnnotationError(f"{anno_path}:{line}: {error}") from None
         if file_name in rows:
-            problems.append(("duplicate_image_id", source, file_name))
+            problems.append(Problem("duplicate_image_id", source, file_name, images=1, boxes=len(boxes)))
             continue
         objects = []
         for box, number, crowd in boxes:
             if 1 <= number <= len(classes):
                 objects.append(LabelledBox(box, number - 1, next_object_id, crowd=crowd))
             else:
-                problems.append(("unknown_class", source, number))
+                problems.append(Problem("unknown_class", source, number, boxes=1))
             next_object_id += 1
         rows[file_name] = (objects, source)
     ids = image_ids([Path(file_name).stem for file_name in rows])

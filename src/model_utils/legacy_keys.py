@@ -44,7 +44,6 @@ DEAD_KEYS = {
     "enable_data_sink": "every device is fed in the same way",
     "data_sink_steps": "every device is fed in the same way",
     "sink_size": "every device is fed in the same way",
-    "voc_json": "ground truth comes from the xml files",
     "buffer_size": "training data are always shuffled",
     "do_shuffle": "training data are always shuffled",
     "log_summary": "metrics.jsonl and the curves are always written",

@@ -107,6 +107,9 @@ class DataSection(Section):
         "annotations/instances_{}.json", description="COCO: annotation file in coco_root, {} = the data type")
     voc_root: str = Field(
         "data/voc", description="VOC folder: Annotations, JPEGImages, ImageSets, or the zoo's train/ and eval/")
+    voc_json: Optional[str] = Field(
+        None, description="VOC: COCO json below voc_root with the ground truth of the split val; none, or no such file "
+        "= the xml files")
     image_dir: Optional[str] = Field(None, description="TXT: folder that the picture paths of the rows start from")
     anno_path: Optional[str] = Field(None, description="TXT: rows `path x1,y1,x2,y2,class[,is_crowd] ...`, training")
     val_anno_path: Optional[str] = Field(None, description="TXT: rows for evaluation")

@@ -1,4 +1,5 @@
 """load_split, the checks around it, and how records go back into COCO's form."""
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,8 +15,8 @@ SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
 
 def data_section(**settings):
     defaults = dict(dataset="coco", coco_root="", train_data_type="train2017", val_data_type="val2017",
-                    instances_set="annotations/instances_{}.json", voc_root="", image_dir="", anno_path="",
-                    val_anno_path="", classes=None, num_classes=None)
+                    instances_set="annotations/instances_{}.json", voc_root="", voc_json=None, image_dir="",
+                    anno_path="", val_anno_path="", classes=None, num_classes=None)
     return SimpleNamespace(**{**defaults, **settings})
 
 
@@ -45,7 +46,7 @@ def test_official_coco_files():
     assert len(annotations.records) == 92
     assert sum(len(record.labels) for record in annotations.records) == 829
     assert sum(record.crowd.sum() for record in annotations.records) == 9
-    assert annotations.problems == () and annotations.unselected == 0
+    assert annotations.problems == () and annotations.unselected == {}
     assert (annotations.classes[0], annotations.category_ids[-1]) == ("person", 90)
 
 
@@ -63,6 +64,53 @@ def test_a_missing_path_is_named_with_the_key_to_set(tmp_path, settings, key):
 
     with pytest.raises(UsageError, match=key):
         load_split(data_section(**settings), "train")
+
+
+@pytest.mark.parametrize("pictures", ["eval", "eval/Images", "JPEGImages"])
+def test_the_ground_truth_of_voc_may_be_a_json(tmp_path, pictures):
+    # given a json as the zoo makes it, and not one xml file for the evaluation
+    (tmp_path / pictures).mkdir(parents=True)
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / "val.json").write_text(json.dumps({
+        "images": [{"id": 7, "file_name": "7.jpg", "height": 20, "width": 30}], "type": "instances",
+        "annotations": [{"id": 1, "image_id": 7, "category_id": 1, "bbox": [1, 2, 10, 4], "area": 40, "iscrowd": 0,
+                         "ignore": 0, "segmentation": []}],
+        "categories": [{"supercategory": "none", "id": 0, "name": "background"},
+                       {"supercategory": "none", "id": 1, "name": "helmet"}]}))
+    data = data_section(dataset="voc", voc_root=str(tmp_path), voc_json="annotations/val.json", num_classes=2)
+
+    # when
+    annotations = load_split(data, "val")
+
+    # then
+    record, = annotations.records
+    assert (annotations.kind, annotations.classes, annotations.source.name) == ("voc", ("helmet",), "val.json")
+    assert record.image_path == tmp_path.resolve() / pictures / "7.jpg"
+    assert (record.image_id, record.boxes.tolist(), record.labels.tolist()) == (7, [[1, 2, 11, 6]], [0])
+
+
+@pytest.mark.parametrize("split, voc_json, found", [
+    ("val", "val.json", "from the json"), ("val", None, "from xml"), ("val", "missing.json", "from xml"),
+    ("train", "val.json", "from xml"), ("test", "val.json", "from xml")])
+def test_the_json_counts_for_the_split_val_where_it_exists(tmp_path, split, voc_json, found):
+    for folder in ("train", "eval"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "1.xml").write_text(
+            "<annotation><filename>1.jpg</filename><object><name>from xml</name><bndbox><xmin>1</xmin><ymin>1</ymin>"
+            "<xmax>9</xmax><ymax>9</ymax></bndbox></object></annotation>")
+    (tmp_path / "val.json").write_text(json.dumps({"images": [], "annotations": [],
+                                                   "categories": [{"id": 1, "name": "from the json"}]}))
+
+    annotations = load_split(data_section(dataset="voc", voc_root=str(tmp_path), voc_json=voc_json), split)
+
+    assert annotations.classes == (found,)
+
+
+def test_the_json_needs_a_folder_of_pictures(tmp_path):
+    (tmp_path / "val.json").write_text("{}")
+
+    with pytest.raises(UsageError, match="no pictures of the split 'val'; looked for JPEGImages, val, eval"):
+        load_split(data_section(dataset="voc", voc_root=str(tmp_path), voc_json="val.json"), "val")
 
 
 def test_rows_for_evaluation_have_their_own_key_and_fall_back(tmp_path):

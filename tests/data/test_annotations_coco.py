@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from src.data.annotations import load_coco
+from src.data.records import Problem
 from src.errors import AnnotationError, ConfigError, ProjectError, UsageError
 
 RUNS = {"size": [4, 5], "counts": [6, 2, 2, 2, 8]}
@@ -58,7 +59,14 @@ def test_classes_select_and_order_and_a_leading_background_is_dropped(tmp_path):
 
     assert annotations.classes == ("cat",) and annotations.category_ids == (17,)
     assert [record.labels.tolist() for record in annotations.records] == [[], [], [0]]
-    assert annotations.unselected == 2
+    assert annotations.unselected == {"car": 2}
+
+
+def test_a_background_among_the_categories_is_no_class(tmp_path):
+    """The zoo writes its whole class list into the json that it makes of VOC annotations."""
+    content = {**CONTENT, "categories": [{"id": 0, "name": "background"}, *CONTENT["categories"]]}
+
+    assert read(tmp_path, content).classes == ("car", "cat")
 
 
 def test_a_name_that_matches_nothing_is_an_error_with_both_sets(tmp_path):
@@ -82,10 +90,10 @@ def test_references_that_no_record_can_hold_are_reported(tmp_path):
     annotations = read(tmp_path, content)
 
     assert annotations.problems == (
-        ("duplicate_image_id", "instances.json images[3] 'again.jpg'", 4),
-        ("unknown_image", "instances.json annotation 14", 77),
-        ("unknown_class", "instances.json annotation 15", 99),
-        ("duplicate_annotation_id", "instances.json annotation 13", 13))
+        Problem("duplicate_image_id", "instances.json images[3] 'again.jpg'", 4, images=1),
+        Problem("unknown_image", "instances.json annotation 14", 77, boxes=1),
+        Problem("unknown_class", "instances.json annotation 15", 99, boxes=1),
+        Problem("duplicate_annotation_id", "instances.json annotation 13", 13))
     first = annotations.records[0]
     assert first.image_path.name == "a.jpg" and first.object_ids == (13, 13)
 

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.data.annotations import load_voc
+from src.data.records import Problem
 from src.errors import AnnotationError, ProjectError, UsageError
 
 
@@ -62,13 +63,13 @@ def test_zoo_layout_side_by_side_or_in_two_folders(tmp_path, images, annotations
         assert record.image_id == image_id and loaded.classes == ("in eval", "in train")
 
 
-def test_a_class_that_is_not_asked_for_is_a_problem_with_its_place(tmp_path):
-    devkit(tmp_path, {"1": xml(an_object("cat"), an_object("dog"))}, train=["1"])
+def test_a_class_that_is_not_asked_for_is_counted_and_left_out(tmp_path):
+    devkit(tmp_path, {"1": xml(an_object("dog"), an_object("cat"), an_object("dog"))}, train=["1"])
 
     annotations = load_voc(tmp_path, "train", ["background", "cat"])
 
-    assert annotations.records[0].labels.tolist() == [0]
-    assert annotations.problems == (("unknown_class", "1.xml object 2", "dog"),)
+    assert annotations.records[0].labels.tolist() == [0] and annotations.records[0].object_ids == (2,)
+    assert annotations.problems == () and annotations.unselected == {"dog": 2}
 
 
 def test_without_a_picture_of_its_name_the_xml_says_which(tmp_path):
@@ -87,7 +88,7 @@ def test_a_stem_that_is_listed_twice_is_kept_once_and_reported(tmp_path):
     annotations = load_voc(tmp_path, "train")
 
     assert len(annotations.records) == 1
-    assert annotations.problems == (("duplicate_image_id", "train.txt:3", "1"),)
+    assert annotations.problems == (Problem("duplicate_image_id", "train.txt:3", "1", images=1),)
 
 
 @pytest.mark.parametrize("stem", ["../../secret", "missing", "a" * 5000, "nul\0"])

@@ -271,6 +271,26 @@ def test_an_empty_data_set_has_a_report(tmp_path):
     assert (report.before.images, report.before.boxes) == (0, 0)
 
 
+def test_boxes_of_a_second_row_and_of_classes_left_out_are_counted(tmp_path):
+    (tmp_path / "1.jpg").write_bytes(jpeg(100, 120))
+    (tmp_path / "train.txt").write_text("1.jpg 1,1,5,5,1\n1.jpg 1,1,5,5,1 2,2,9,9,1\n", encoding="utf-8")
+    box = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>"
+    objects = "".join(f"<object><name>{name}</name>{box}</object>" for name in ("ring", "rign", "disc", "disc"))
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "1.xml").write_text(f"<annotation>{objects}</annotation>", encoding="utf-8")
+    (tmp_path / "train" / "1.jpg").write_bytes(jpeg(100, 120))
+
+    rows = examine(load_txt(tmp_path / "train.txt", tmp_path, ["ring"]), progress=False)
+    documents = examine(load_voc(tmp_path, "train", ["ring"]), progress=False)
+
+    assert (rows.before.images, rows.before.boxes) == (2, 3)
+    assert (rows.dropped.images, rows.dropped.boxes) == (1, 2)
+    assert (documents.before.boxes, documents.after.boxes, documents.errors) == (1, 1, ())
+    assert documents.to_dict()["unselected_boxes"] == {"rign": 1, "disc": 2}
+    assert re.search(r"boxes of classes not selected +3 *\n", documents.table())
+    assert re.search(r"rign \(not selected\) +1 *\n", documents.table())
+
+
 def test_a_loss_without_a_finding_is_noticed(one_of_each):
     report = examine(one_of_each, max_pixels=100_000, progress=False)
 
