@@ -11,8 +11,7 @@ from src.engine.run_folder import describe_run, results_folder, versions
 from src.engine.terminal import quiet_terminal
 from src.entry import keep_traces_in, run
 from src.evaluation.evaluate import audited_split, measure, predict_dataset, print_result, report
-from src.evaluation.model_file import check_model_path, model_classes, open_predictor
-from src.model_utils.device_adapter import set_device
+from src.evaluation.model_file import check_model_path, choose_device, model_classes, open_predictor
 
 
 def main(argv=None) -> int:
@@ -23,7 +22,7 @@ def main(argv=None) -> int:
     keep_traces_in(folder)
     describe_run(folder, config)
     with quiet_terminal(folder / "mindspore.log", config.runtime.verbose):
-        set_device(config.runtime)
+        choose_device(config, path)
         evaluate(config, path, folder)
     return 0
 

@@ -14,9 +14,8 @@ from src.engine.run_folder import results_folder
 from src.engine.terminal import quiet_terminal
 from src.entry import keep_traces_in, run
 from src.errors import ImageError, UsageError
-from src.evaluation.model_file import check_model_path, open_predictor
+from src.evaluation.model_file import check_model_path, choose_device, open_predictor
 from src.files import write_file
-from src.model_utils.device_adapter import set_device
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
 
@@ -28,7 +27,7 @@ def main(argv=None) -> int:
     folder = results_folder(config, path, "predict")
     keep_traces_in(folder)
     with quiet_terminal(folder / "mindspore.log", config.runtime.verbose):
-        set_device(config.runtime)
+        choose_device(config, path)
         unreadable = predict(config, open_predictor(config, path), pictures, folder)
     for message in unreadable:
         print(f"not read: {message}", file=sys.stderr)

@@ -9,6 +9,7 @@ from src.data.records import foreground
 from src.detectors import build_detector
 from src.errors import CheckpointError, ConfigError, UsageError
 from src.evaluation.predictor import Predictor, mindir_runner, network_runner, onnx_runner
+from src.model_utils.device_adapter import set_device
 
 ENDINGS = (".ckpt", ".mindir", ".onnx")
 
@@ -25,6 +26,12 @@ def check_model_path(path: str | None) -> Path:
     return path
 
 
+def choose_device(config, path: Path) -> None:
+    """MindSpore's device, unless the model is an ONNX file, which runs without MindSpore."""
+    if path.suffix.lower() != ".onnx":
+        set_device(config.runtime)
+
+
 def open_predictor(config, path: Path, classes_of_data: tuple | None = None) -> Predictor:
     """The predictor of a checkpoint, MindIR or ONNX file.
 
@@ -39,13 +46,15 @@ def open_predictor(config, path: Path, classes_of_data: tuple | None = None) -> 
     sidecar = read_sidecar(path)
     check_model_name(path, sidecar.get("model_name"), config)
     detector = build_detector(config, _classes(path, sidecar.get("classes"), config, classes_of_data))
-    expected = [sidecar["input"]["height"], sidecar["input"]["width"]] if sidecar else None
-    if expected not in (None, list(detector.input_shape[1:])):
-        raise ConfigError(f"{path} was exported for an input of {expected}, the configuration says "
-                          f"{list(detector.input_shape[1:])}; use the configuration it was exported with")
     if path.suffix.lower() == ".onnx":
-        return Predictor(detector, *onnx_runner(path))
-    return Predictor(detector, mindir_runner(path), sidecar.get("batch_size", 1))
+        run, (batch_size, _, *size) = onnx_runner(path, config.runtime.device_target)
+    else:
+        run, batch_size = mindir_runner(path), sidecar.get("batch_size", 1)
+        size = [sidecar["input"]["height"], sidecar["input"]["width"]] if sidecar else list(detector.input_shape[1:])
+    if size != list(detector.input_shape[1:]):
+        raise ConfigError(f"{path} was exported for an input of {size}, the configuration says "
+                          f"{list(detector.input_shape[1:])}; use the configuration it was exported with")
+    return Predictor(detector, run, batch_size)
 
 
 def load_network(config, weights: Weights, classes_of_data: tuple | None = None) -> tuple:

@@ -10,9 +10,10 @@ from typing import Callable, Iterable, Sequence
 
 import numpy as np
 
-from src.errors import CheckpointError
+from src.errors import CheckpointError, UsageError
 
 PICTURES_AHEAD = 16
+ONNX_PROVIDERS = {"CPU": "CPUExecutionProvider", "GPU": "CUDAExecutionProvider", "Ascend": "CANNExecutionProvider"}
 
 
 @dataclass
@@ -118,12 +119,16 @@ def mindir_runner(path: Path) -> Callable:
     return run
 
 
-def onnx_runner(path: Path) -> tuple:
-    """(runner, batch size) of an exported .onnx, on onnxruntime's CPU kernels."""
+def onnx_runner(path: Path, device_target: str = "CPU") -> tuple:
+    """(runner, input shape) of an exported .onnx, by onnxruntime; raises UsageError where it cannot use the device."""
     import onnxruntime
 
+    provider = ONNX_PROVIDERS[device_target]
+    if provider not in onnxruntime.get_available_providers():
+        raise UsageError(f"onnxruntime {onnxruntime.__version__} cannot run {path} on a {device_target} (it has no "
+                         f"{provider}); install its build for this device or give --device_target CPU")
     try:
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(str(path), providers=[provider])
     except Exception as error:  # onnxruntime's own exceptions share no base class
         raise CheckpointError(f"{path} cannot be loaded as ONNX: {str(error).strip().splitlines()[0]}") from None
     (model_input,) = session.get_inputs()
@@ -131,4 +136,4 @@ def onnx_runner(path: Path) -> tuple:
     def run(images: np.ndarray) -> list:
         return session.run(None, {model_input.name: images})
 
-    return run, model_input.shape[0]
+    return run, tuple(model_input.shape)

@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import numpy as np
 
+MOST_IN_PAIRS = 8192  # boxes whose pairwise overlaps are held in memory, half a gigabyte
+
 
 def classwise_nms(boxes: np.ndarray, scores: np.ndarray, min_score: float, iou_threshold: float,
                   max_per_class: int) -> tuple:
@@ -13,15 +15,17 @@ def classwise_nms(boxes: np.ndarray, scores: np.ndarray, min_score: float, iou_t
     Overlaps use the "+1 pixel" convention the old zoo evaluated with.
     Returns (box index (K,), class (K,)), class by class, best first.
 
-    One step picks the best remaining box of every class; the overlap of all pairs is computed once, since the boxes
-    are the same for each class: 100 steps on (C, N) arrays instead of C x 100 steps on N.
+    One step picks the best remaining box of every class: 100 steps on (C, N) arrays instead of C x 100 steps on N.
+    Since the boxes are the same for each class, the overlap of all pairs is computed once, unless there are so many
+    boxes that comparing the picked ones with the others is less.
     """
     candidates = np.flatnonzero((scores > min_score).any(axis=1))
     classes = np.flatnonzero((scores > min_score).any(axis=0))
     if not len(candidates):
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    allowed = ~_overlapping(boxes[candidates], iou_threshold)
-    np.fill_diagonal(allowed, False)
+    boxes = boxes[candidates].astype(np.float32)
+    few = len(candidates) <= min(len(classes) * max_per_class, MOST_IN_PAIRS)
+    pairs = _overlapping(boxes, boxes, iou_threshold) if few else None
     remaining = np.ascontiguousarray(scores[np.ix_(candidates, classes)].T, dtype=np.float32)
     remaining[remaining <= min_score] = -np.inf
     rows = np.arange(len(classes))
@@ -36,26 +40,26 @@ def classwise_nms(boxes: np.ndarray, scores: np.ndarray, min_score: float, iou_t
         picked_class.append(classes)
         picked_box.append(candidates[best])
         picked_rank.append(np.full(len(rows), rank))
-        np.copyto(remaining, -np.inf, where=~allowed[best])
+        suppressed = pairs[best] if few else _overlapping(boxes[best], boxes, iou_threshold)
+        np.copyto(remaining, -np.inf, where=suppressed)
+        remaining[rows, best] = -np.inf
     picked_class, picked_box = np.concatenate(picked_class), np.concatenate(picked_box)
     order = np.lexsort((np.concatenate(picked_rank), picked_class))
     return picked_box[order], picked_class[order]
 
 
-def _overlapping(boxes: np.ndarray, threshold: float) -> np.ndarray:
-    """(N, N) bool: IoU of the pair above the threshold, with one pixel added to each side."""
-    boxes = boxes.astype(np.float32)
-    low, high = boxes[:, :2], boxes[:, 2:] + 1
-    height = np.minimum(high[:, None, 0], high[None, :, 0])
-    height -= np.maximum(low[:, None, 0], low[None, :, 0])
+def _overlapping(boxes: np.ndarray, others: np.ndarray, threshold: float) -> np.ndarray:
+    """(M, N) bool: IoU of a box (M, 4) and another (N, 4) above the threshold, with one pixel added to each side."""
+    low, high, other_low, other_high = boxes[:, None, :2], boxes[:, None, 2:] + 1, others[:, :2], others[:, 2:] + 1
+    height = np.minimum(high[..., 0], other_high[:, 0])
+    height -= np.maximum(low[..., 0], other_low[:, 0])
     np.maximum(height, 0, out=height)
-    inter = np.minimum(high[:, None, 1], high[None, :, 1])
-    inter -= np.maximum(low[:, None, 1], low[None, :, 1])
+    inter = np.minimum(high[..., 1], other_high[:, 1])
+    inter -= np.maximum(low[..., 1], other_low[:, 1])
     np.maximum(inter, 0, out=inter)
     inter *= height
-    areas = np.prod(high - low, axis=1)
     # inter / (a + b - inter) > t without the division: inter (1 + t) > t (a + b).
-    np.add(areas[:, None], areas[None], out=height)
+    np.add(np.prod(high - low, axis=2), np.prod(other_high - other_low, axis=1), out=height)
     height *= np.float32(threshold)
     inter *= np.float32(1 + threshold)
     return inter > height

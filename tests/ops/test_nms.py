@@ -1,4 +1,5 @@
 import time
+import tracemalloc
 
 import numpy as np
 from hypothesis import given, settings
@@ -80,6 +81,20 @@ def test_nothing_in_nothing_out():
                           (np.zeros((5, 4), np.float32), np.zeros((5, 80), np.float32))):
         index, label = classwise_nms(boxes, scores, 0.1, 0.6, 100)
         assert index.shape == label.shape == (0,)
+
+
+def test_an_untrained_pyramid_takes_little_memory():
+    """All 51,150 boxes of ssd_resnet50_fpn above the minimum: their pairs alone would be 2.6 billion."""
+    rng = np.random.default_rng(0)
+    corners = np.sort(rng.random((51150, 2, 2)), axis=1).reshape(-1, 4).astype(np.float32) * 640
+    scores = rng.random((51150, 80)).astype(np.float32) / 2 + 0.5
+    tracemalloc.start()
+    try:
+        index, _ = classwise_nms(corners, scores, 0.1, 0.6, 2)
+        assert len(index) == 160
+        assert tracemalloc.get_traced_memory()[1] < 500e6
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_thousand_full_pictures_take_less_than_a_minute():
