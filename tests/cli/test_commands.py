@@ -214,6 +214,17 @@ def test_exported_files_are_evaluated_to_the_same(exported, evaluated, ending):
     assert same >= 0.95 * len(own)
 
 
+def test_an_onnx_file_alone_is_evaluated_as_by_run_eval_onnx(cli, drawn, exported, evaluated, tmp_path):
+    """The zoo's arguments: root of the data, name of the subset, file, pattern of the annotations, device, settings."""
+    model = shutil.copy(exported["onnx"][1], tmp_path / "alone.onnx")
+    annotations = shutil.copytree(drawn.folder / "shapes" / "annotations", tmp_path / "elsewhere")
+    done = cli.call("eval", tmp_path, coco_root=drawn.folder / "shapes", val_data_type="train2017", model_path=model,
+                    instances_set=annotations / "instances_{}.json", device_target="CPU", img_shape="96,96",
+                    config_path=drawn.flags["config_path"], classes="background,circle,rectangle,triangle")
+    assert mean_ap(done) == pytest.approx(mean_ap(evaluated["ckpt"][0]), abs=1e-4)
+    assert f"ground truth: {annotations / 'instances_train2017.json'}, 8 pictures" in done.stdout
+
+
 @pytest.mark.parametrize("ending", ["mindir", "onnx"])
 def test_an_export_says_how_it_is_run(exported, ending):
     _, path = exported[ending]

@@ -80,6 +80,13 @@ def test_a_model_that_is_not_the_configuration_s_is_refused(model, changed, flag
         open_predictor(config(*flags), model({**SIDECAR, **changed}))
 
 
+def test_an_onnx_file_without_a_sidecar_tells_its_size_itself(tmp_path, monkeypatch):
+    monkeypatch.setattr(model_file, "onnx_runner", lambda _path, _device: (str, (4, 3, 128, 96)))
+    with pytest.raises(ConfigError, match=r"a.onnx was exported for an input of \[128, 96\], .* says \[300, 300\]"):
+        open_predictor(config(), tmp_path / "a.onnx", ("cat",))
+    assert open_predictor(config("--img_shape", "128,96"), tmp_path / "a.onnx", ("cat",)).batch_size == 4
+
+
 def test_the_same_classes_may_be_given_again(model):
     assert open_predictor(config("--classes", "circle,triangle"), model(SIDECAR)).detector.classes == tuple(CLASSES)
 

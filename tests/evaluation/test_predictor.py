@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from src.errors import CheckpointError, ImageError
+from src.errors import CheckpointError, ImageError, UsageError
 from src.evaluation.predictor import Predictor, mindir_runner, onnx_runner
 from src.ops.detections import Detections
 
@@ -138,8 +138,15 @@ def test_exported_files_are_run(doubling, ending):
         assert [output.tolist() for output in outputs] == [(images * 2).tolist(), (images + 1).tolist()]
 
 
-def test_an_onnx_file_says_its_batch_size(doubling):
-    assert onnx_runner(doubling["onnx"])[1][0] == 2
+def test_an_onnx_file_says_its_input_shape(doubling):
+    assert onnx_runner(doubling["onnx"])[1] == (2, 3)
+
+
+@pytest.mark.parametrize("device", ["GPU", "Ascend"])
+def test_onnx_on_a_device_that_onnxruntime_does_not_have_is_refused(doubling, device, monkeypatch):
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
+    with pytest.raises(UsageError, match=f"cannot run .*double.onnx on a {device} .*--device_target CPU"):
+        onnx_runner(doubling["onnx"], device)
 
 
 @pytest.mark.parametrize("ending", ["mindir", "onnx"])
