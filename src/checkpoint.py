@@ -99,7 +99,9 @@ def load_weights(network, weights: Weights, from_zoo: Callable[[str], Optional[s
     known = {parameter.name for parameter in network.get_parameters()}
     unknown = [name for name in arrays if name not in known and not name.startswith(skipped)]
     if missing or wrong or unknown:
-        raise CheckpointError(_mismatch(weights, missing, wrong, unknown))
+        raise CheckpointError(mismatch(
+            weights, missing, wrong, unknown,
+            "Give the checkpoint's own model and classes, or for transfer training --filter_weight True"))
     for parameter in found:
         parameter.set_data(Tensor(arrays[parameter.name].astype(parameter.asnumpy().dtype)))
     return kept
@@ -107,11 +109,17 @@ def load_weights(network, weights: Weights, from_zoo: Callable[[str], Optional[s
 
 def _renamed(arrays: dict, known: set, from_zoo: Callable) -> dict:
     if any(name in known for name in arrays):
-        return {name: array for name, array in arrays.items() if not _OPTIMIZER_STATE.search(name)}
-    return {from_zoo(name) or name: array for name, array in arrays.items() if not _OPTIMIZER_STATE.search(name)}
+        return {name: array for name, array in arrays.items() if not is_optimizer_state(name)}
+    return {from_zoo(name) or name: array for name, array in arrays.items() if not is_optimizer_state(name)}
 
 
-def _mismatch(weights: Weights, missing: list, wrong: list, unknown: list) -> str:
+def is_optimizer_state(name: str) -> bool:
+    """Whether the zoo's name of an array in a checkpoint is not that of a weight."""
+    return _OPTIMIZER_STATE.search(name) is not None
+
+
+def mismatch(weights: Weights, missing: list, wrong: list, unknown: list, advice: str) -> str:
+    """The message when names or shapes of a file are not those of the network."""
     def listed(title, names):
         more = f" and {len(names) - 5} more" if len(names) > 5 else ""
         return f"\n  {title}: {'; '.join(names[:5])}{more}" if names else ""
@@ -120,7 +128,7 @@ def _mismatch(weights: Weights, missing: list, wrong: list, unknown: list) -> st
         if weights.model_name else ""
     return (f"{weights.path}{origin} does not fit the network:" + listed("missing in the file", missing)
             + listed("of another shape", wrong) + listed("unknown to the network", unknown)
-            + "\n  Give the checkpoint's own model and classes, or for transfer training --filter_weight True")
+            + f"\n  {advice}")
 
 
 def save_weights(path: Path, parameters: dict, model_name: str, classes: Iterable[str]) -> None:

@@ -23,8 +23,9 @@ MAY_IMPORT = {
     "checkpoint": set(),
     "evaluation": {"ops", "detectors", "data", "checkpoint"},
     "engine": {"ops", "detectors", "data", "checkpoint", "evaluation"},
+    "conversion": {"backbones", "checkpoint"},
     "entry": set(),
-    "entry points": {"ops", "detectors", "data", "checkpoint", "evaluation", "engine", "entry"},
+    "entry points": {"ops", "detectors", "data", "checkpoint", "conversion", "evaluation", "engine", "entry"},
 }
 FOR_EVERYBODY = {"errors", "files", "model_utils"}
 # Programs of their own (`python -m ...`), which need the table of detectors when they run, not when they are imported.

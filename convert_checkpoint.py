@@ -1,0 +1,86 @@
+"""Weights of other programs -> a checkpoint: python convert_checkpoint.py --ckpt_file FILE --model NAME"""
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+from src.checkpoint import save_weights
+from src.conversion.coco_classes import COCO_CLASSES
+from src.conversion.convert import Conversion, choose_naming, convert
+from src.conversion.files import existing_file, read_any_weights
+from src.conversion.naming import SOURCES, zoo_namings
+from src.data.records import foreground
+from src.detectors import DETECTORS, build_detector, load_config
+from src.engine.terminal import quiet_terminal
+from src.entry import run
+from src.errors import UsageError
+from src.model_utils.config import split_flags
+
+HELP = f"""usage: python convert_checkpoint.py --ckpt_file FILE --model NAME [--source SOURCE] [--output FILE.ckpt]
+
+  --ckpt_file  weights of the old model zoo (.ckpt), of PyTorch (.pth, .pt; tensors only) or .safetensors
+  --model      the detector they are for: {', '.join(DETECTORS)}
+  --source     {' | '.join(SOURCES)}; found out from the names in the file when left out
+  --output     the checkpoint to write; without it <model>.ckpt or <model>_backbone.ckpt in this folder
+  --classes    names of the classes of a whole detector, in its order; the 80 of COCO when left out
+  --verbose    list every parameter
+Other settings of the model, which decide its layers, are given as to train.py: --ssd_vgg_bn True.
+A detector is used with --model_path, a backbone with --feature_extractor_base_param.
+"""
+OWN_FLAGS = ("ckpt_file", "model", "source", "output", "help")
+
+
+def main(argv=None) -> int:
+    flags = {flag.name: flag.value for flag in split_flags(sys.argv[1:] if argv is None else argv)}
+    own = {name: flags.pop(name, None) for name in OWN_FLAGS}
+    if own["help"]:
+        print(HELP)
+        return 0
+    if not own["ckpt_file"]:
+        raise UsageError("no weights given; add --ckpt_file FILE (see --help)")
+    if own["source"] not in (None, *SOURCES):
+        raise UsageError(f"--source {own['source']}: choose one of {', '.join(SOURCES)}")
+    if not own["model"]:
+        raise UsageError(f"no model given; add --model NAME, one of {', '.join(DETECTORS)}")
+    config = load_config(["--model_name", own["model"], *(f"--{name}={value}" for name, value in flags.items())],
+                         "convert")
+    path = existing_file(own["ckpt_file"])
+    with tempfile.TemporaryDirectory() as folder, quiet_terminal(Path(folder) / "log", config.runtime.verbose):
+        output = convert_file(path, config, own["source"], own["output"])
+    print("written:", output)
+    return 0
+
+
+def convert_file(path: Path, config, source: str | None, output: str | None) -> Path:
+    """Convert `path` for the model of `config`, print what became of it, and return the checkpoint written."""
+    from mindspore import Tensor
+
+    weights = read_any_weights(path)
+    model = config.model.model_name
+    classes = foreground(config.data.classes) if config.data.classes else COCO_CLASSES
+    detector = build_detector(config, classes)
+    network = detector.network()
+    naming = choose_naming(weights, zoo_namings(detector), source)
+    print(f"{weights.path}: {naming.content} of {naming.source}, {len(weights.arrays)} arrays")
+    shapes = {parameter.name: tuple(parameter.shape) for parameter in network.get_parameters()}
+    conversion = convert(weights, naming, shapes)
+    print_table(conversion, config.runtime.verbose)
+    ending = "" if naming.content == "detector" else "_backbone"
+    target = Path(output or f"{model}{ending}.ckpt")
+    save_weights(target, {name: Tensor(array) for name, array in conversion.arrays.items()}, model, classes)
+    return target
+
+
+def print_table(conversion: Conversion, each: bool) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("", "what", "parameters")
+    for row in conversion.rows(each):
+        table.add_row(*map(str, row))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,42 @@
+"""How files of other programs name the weights of our networks."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Callable, Optional
+
+from src.checkpoint import is_optimizer_state
+
+SOURCES = ("zoo", "torchvision", "timm", "mmdet")
+
+
+@dataclass(frozen=True)
+class Naming:
+    """One kind of file.
+
+    content: "detector" or "backbone". rename: their name -> ours, None where there is none. reason_to_ignore: why an
+    array of theirs is left out, None if it is not. is_needed: whether a parameter of ours has to be in the file.
+    adapt: arrays by our names -> what has to differ because our layers compute differently.
+    """
+
+    source: str
+    content: str
+    rename: Callable[[str], Optional[str]]
+    reason_to_ignore: Callable[[str], Optional[str]]
+    is_needed: Callable[[str], bool]
+    adapt: Callable[[dict], dict] = dict
+
+
+def zoo_namings(detector) -> list:
+    """The old zoo's checkpoints: of whole detectors, and the ImageNet files its bodies started from."""
+    elsewhere = tuple(detector.not_from_imagenet)
+    return [
+        Naming("zoo", "detector", detector.from_zoo, _of_the_optimizer, is_needed=bool),  # every name
+        Naming("zoo", "backbone", detector.from_imagenet,
+               lambda theirs: "the classifier of ImageNet" if theirs.startswith(elsewhere)
+               else _of_the_optimizer(theirs),
+               lambda ours: ours.startswith("backbone.") and not ours.startswith(elsewhere)),
+    ]
+
+
+def _of_the_optimizer(theirs: str) -> Optional[str]:
+    return "state of the optimizer" if is_optimizer_state(theirs) else None

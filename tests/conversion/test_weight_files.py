@@ -1,0 +1,226 @@
+"""Files of PyTorch and safetensors: what they hold, and that nothing in them is ever run."""
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from src.conversion.files import read_any_weights
+from src.errors import CheckpointError, ProjectError
+
+FILES = Path(__file__).resolve().parents[1] / "golden" / "weight_files"
+NAMES = ["zip.pth", "legacy.pth", "a.safetensors"]
+NUMBERS = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+WANTED = {"plain": NUMBERS, "half": NUMBERS.astype(np.float16), "bfloat16": NUMBERS, "double": NUMBERS.astype(float),
+          "long": np.array(7), "flags": np.array([True, False]), "transposed": NUMBERS.transpose(2, 0, 1),
+          "tail": NUMBERS[1], "empty": np.zeros((0, 3), np.float32), "parameter": NUMBERS[0]}
+
+
+def same(have: dict, wanted: dict) -> bool:
+    return set(have) == set(wanted) and all(
+        have[name].dtype == array.dtype and have[name].shape == array.shape and (have[name] == array).all()
+        for name, array in wanted.items())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_kind_of_tensor_is_read(name):
+    assert same(read_any_weights(FILES / name).arrays, WANTED)
+
+
+def test_the_end_of_the_name_of_a_pytorch_file_does_not_matter(tmp_path):
+    path = tmp_path / "weights.bin"
+    path.write_bytes((FILES / "zip.pth").read_bytes())
+    assert same(read_any_weights(path).arrays, WANTED)
+
+
+# Files that want to do something
+
+def zip_of(folder: Path, pickled: bytes, **storages: bytes) -> Path:
+    path = folder / "written.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", pickled)
+        for key, content in storages.items():
+            archive.writestr(f"archive/data/{key.strip('_')}", content)
+    return path
+
+
+class Harmful:
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("protocol", [0, 1, 2, 4, 5])
+def test_nothing_that_a_file_names_is_called(tmp_path, protocol):
+    trap = tmp_path / "executed"
+    path = zip_of(tmp_path, pickle.dumps({"weight": Harmful(trap)}, protocol))
+    with pytest.raises(CheckpointError, match="written.pth holds an object of .*, which is not a tensor"):
+        read_any_weights(path)
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize("content, words", [
+    ({"weight": [1.0, 2.0]}, "'weight': a list, which is not a tensor"),
+    ({1: 2}, "'1': a int"),
+    ([1, 2], "a list where a dictionary of tensors should be"),
+    ({"args": io.BytesIO()}, r"an object of _io.BytesIO, .* torch.save\(model.state_dict\(\)"),
+    ({"weight": np.float64(1)}, "an object of numpy"),
+    (OrderedDict(state_dict={"a": None}), "'a': a NoneType"),
+])
+def test_anything_but_named_tensors_is_refused_by_name(tmp_path, content, words):
+    with pytest.raises(CheckpointError, match=words):
+        read_any_weights(zip_of(tmp_path, pickle.dumps(content, 2)))
+
+
+class FakeStorage:
+    """Pickles as a storage of PyTorch."""
+
+    def __init__(self, *reference):
+        self.reference = reference
+
+
+def tensor_pickle(offset, shape, strides, reference=("storage", None, "0", "cpu", 6)) -> bytes:
+    """A dictionary with one float tensor, as PyTorch pickles it; it would be a view of the storage 0."""
+    class Pickler(pickle.Pickler):
+        def persistent_id(self, item):
+            return item.reference if isinstance(item, FakeStorage) else None
+
+    # Names of PyTorch's that cannot be imported here are put in afterwards, in the place of builtins of ours.
+    kind, _, *rest = reference
+    file = io.BytesIO()
+    Pickler(file, 2).dump({"weight": Rebuilt(FakeStorage(kind, complex, *rest), offset, shape, strides)})
+    return (file.getvalue().replace(b"c__builtin__\ncomplex\n", b"ctorch\nFloatStorage\n")
+            .replace(b"c__builtin__\nslice\n", b"ctorch._utils\n_rebuild_tensor_v2\n"))
+
+
+class Rebuilt:
+    def __init__(self, *arguments):
+        self.arguments = arguments
+
+    def __reduce__(self):
+        return slice, self.arguments
+
+
+SIX = np.arange(6, dtype=np.float32)
+
+
+def test_a_view_is_read_by_offset_and_strides(tmp_path):
+    path = zip_of(tmp_path, tensor_pickle(1, (2, 2), (2, 1)), _0=SIX.tobytes())
+    assert read_any_weights(path).arrays["weight"].tolist() == [[1, 2], [3, 4]]
+
+
+@pytest.mark.parametrize("offset, shape, strides", [
+    (0, (7,), (1,)), (1, (6,), (1,)), (0, (2, 3), (4, 1)), (-1, (2,), (1,)), (0, (-2,), (1,)), (0, (2,), (-1,)),
+    (0, (2, 3), (1,)), (0, (10 ** 12,), (0,)), (0, ("2",), (1,)), (0, (2.0,), (1,)), (10 ** 30, (1,), (1,)),
+])
+def test_a_tensor_outside_its_storage_is_refused(tmp_path, offset, shape, strides):
+    path = zip_of(tmp_path, tensor_pickle(offset, shape, strides), _0=SIX.tobytes())
+    with pytest.raises(CheckpointError, match="a tensor (has|of) the shape"):
+        read_any_weights(path)
+
+
+@pytest.mark.parametrize("reference", [
+    ("storage", None, "1", "cpu", 6), ("storage", None, "0", "cpu", 5), ("storage", None, "0", "cpu", 10 ** 15),
+    ("storage", None, "0", "cpu", -6), ("storage", None, 0, "cpu", 6), ("module", None, "0", "cpu", 6),
+    ("storage", None, "0", "cpu", 6, ("view", 0, 6)), ("storage", None, "../data.pkl", "cpu", 6),
+])
+def test_a_storage_that_is_not_there_or_of_another_size_is_refused(tmp_path, reference):
+    path = zip_of(tmp_path, tensor_pickle(0, (2,), (1,), reference), _0=SIX.tobytes())
+    with pytest.raises(CheckpointError, match="written.pth cannot be read as a PyTorch file"):
+        read_any_weights(path)
+
+
+def test_a_compressed_archive_is_refused(tmp_path):
+    path = tmp_path / "bomb.pth"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", b"\0" * 10 ** 6)
+    with pytest.raises(CheckpointError, match="compressed, which PyTorch's are not"):
+        read_any_weights(path)
+
+
+# Damaged files
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("part", [0.1, 0.5, 0.9, 0.999])
+def test_a_torn_file_is_refused(tmp_path, name, part):
+    content = (FILES / name).read_bytes()
+    path = tmp_path / name
+    path.write_bytes(content[:int(part * len(content))])
+    with pytest.raises(CheckpointError, match=f"{name} cannot be read.*copy it again"):
+        read_any_weights(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 8, b"\xff" * 8, b"\2\0\0\0\0\0\0\0[]", b"\2\0\0\0\0\0\0\0{]",
+                                     (10 ** 15).to_bytes(8, "little") + b"{}"])
+def test_a_broken_header_of_safetensors_is_refused(tmp_path, content):
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="a.safetensors cannot be read"):
+        read_any_weights(path)
+
+
+@pytest.mark.parametrize("about", [
+    {"dtype": "F32", "shape": [3], "data_offsets": [0, 8]}, {"dtype": "F32", "shape": [2], "data_offsets": [8, 16]},
+    {"dtype": "F32", "shape": [-2], "data_offsets": [8, 0]}, {"dtype": "F8", "shape": [8], "data_offsets": [0, 8]},
+    {"dtype": "F32", "shape": [2]}, {"dtype": "F32", "shape": [10 ** 20, 0], "data_offsets": [0, 0]}, 7,
+])
+def test_a_safetensors_header_that_does_not_fit_its_content_is_refused(tmp_path, about):
+    header = json.dumps({"weight": about}).encode()
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + b"\0" * 8)
+    with pytest.raises(CheckpointError, match="a.safetensors cannot be read"):
+        read_any_weights(path)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(data=st.data())
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+def test_mutated_files_end_in_the_project_s_errors(tmp_path, name, data):
+    content = bytearray((FILES / name).read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    start, length = data.draw(st.integers(0, len(content))), data.draw(st.sampled_from([0, 0, 1, 9, len(content)]))
+    path = tmp_path / name
+    path.write_bytes(content[:start] + content[start + length:])
+    try:
+        for array in read_any_weights(path).arrays.values():
+            assert isinstance(array, np.ndarray) and array.sum() is not None
+    except ProjectError as error:
+        assert str(path) in str(error)
+
+
+@given(pickled=st.binary(max_size=200))
+@example(pickled=b"\x80\x02]q\0h\0a.")  # a list that holds itself
+@example(pickled=b"(" * 100 + b"t" * 100 + b".")
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+def test_any_pickle_ends_in_the_project_s_errors(tmp_path, pickled):
+    with pytest.raises(CheckpointError):
+        read_any_weights(zip_of(tmp_path, pickled))
+
+
+# Against PyTorch itself
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_module_s_weights_are_those_that_pytorch_reads(tmp_path, zipped):
+    torch = pytest.importorskip("torch")
+    module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.LSTM(4, 5))
+    torch.save(module.state_dict(), tmp_path / "module.pth", _use_new_zipfile_serialization=zipped)
+    assert same(read_any_weights(tmp_path / "module.pth").arrays,
+                {name: tensor.numpy() for name, tensor in module.state_dict().items()})
+
+
+def test_a_whole_pickled_module_is_refused(tmp_path):
+    torch = pytest.importorskip("torch")
+    torch.save(torch.nn.Conv2d(3, 4, 3), tmp_path / "module.pth")
+    with pytest.raises(CheckpointError, match="an object of torch.nn.modules.conv.Conv2d"):
+        read_any_weights(tmp_path / "module.pth")
