@@ -10,7 +10,7 @@ from src.engine.logs import draw_curves
 from src.engine.run_folder import describe_run, results_folder, versions
 from src.engine.terminal import quiet_terminal
 from src.entry import keep_traces_in, run
-from src.evaluation.evaluate import audited_split, measure, predict_dataset, print_result, report
+from src.evaluation.evaluate import judge, open_data, predict_dataset
 from src.evaluation.model_file import check_model_path, choose_device, model_classes, open_predictor
 
 
@@ -29,32 +29,18 @@ def main(argv=None) -> int:
 
 def evaluate(config, path: Path, folder: Path):
     """Audit the data, predict, measure, print and report; returns the CocoResult."""
-    data = config.data
-    annotations, findings = audited_split(data, config.eval.eval_split, model_classes(path) or data.classes)
-    findings.write(folder)
-    print(f"ground truth: {annotations.source}, {findings.after.images} pictures, {findings.after.boxes} boxes")
-    if findings.findings:
-        print(findings.table())
+    annotations = open_data(config, model_classes(path) or config.data.classes, folder)
     predictor = open_predictor(config, path, annotations.classes)
     predictions = folder / "predictions.json"
-    image_ids = predict_dataset(predictor, annotations, predictions, workers=data.num_parallel_workers)
+    image_ids = predict_dataset(predictor, annotations, predictions, workers=config.data.num_parallel_workers)
     timing = predictor.timing
     print(f"{timing.images} images, {timing.ms_per_image:.1f} ms each (waited for pictures "
           f"{1000 * timing.waited / timing.images:.1f}, network {1000 * timing.network / timing.images:.1f}, "
           f"decoding {1000 * timing.postprocess / timing.images:.1f})")
-    result = measure(annotations, predictions, image_ids, config.eval.metric_backend)
-    diagnosis = print_result(result, annotations, predictions)
-    if config.eval.report:
-        metrics = path.parent.parent / "metrics.jsonl"
-        facts = {"model file": path, "metric": result.backend, **versions(), "settings": config.dump_yaml()}
-        print("report:", report(
-            folder, result, annotations, predictions, facts=facts, diagnosis=diagnosis,
-            title=f"{config.model.model_name} on {annotations.source.name} ({config.eval.eval_split})",
-            headline={"ms per image": f"{timing.ms_per_image:.1f}"},
-            curves_png=draw_curves(metrics) if metrics.is_file() else None,
-            score_threshold=config.eval.report_score_threshold))
-    print("predictions:", predictions)
-    return result
+    metrics = path.parent.parent / "metrics.jsonl"
+    return judge(config, annotations, predictions, image_ids, facts={"model file": path, **versions()},
+                 headline={"ms per image": f"{timing.ms_per_image:.1f}"},
+                 curves_png=draw_curves(metrics) if metrics.is_file() else None)
 
 
 if __name__ == "__main__":

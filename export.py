@@ -48,6 +48,7 @@ def export(config, checkpoint: Path, folder: Path) -> Path:
     inference = detector.inference(network)
     inference.set_train(False)
     images = example_batch(detector, config)
+    outputs = network_runner(inference)(images)
     file_format = config.export.file_format
     name = Path(config.export.file_name).name
     target = (folder if name == config.export.file_name else Path(config.export.file_name).parent)
@@ -58,8 +59,10 @@ def export(config, checkpoint: Path, folder: Path) -> Path:
         written.chmod(0o644)  # MindSpore leaves the file readable for its owner only
         if file_format == "ONNX":
             name_outputs(written, detector.output_names)
-        difference = None if file_format == "AIR" else check_equal(written, inference, images, detector)
-        describe(Path(room) / name, target, config, detector, checkpoint, difference)
+        difference = None if file_format == "AIR" else check_equal(written, images, outputs, detector.output_names)
+        tensors = {"inputs": described(detector.input_names, [images]),
+                   "outputs": described(detector.output_names, outputs)}
+        describe(Path(room) / name, target, config, detector, tensors, checkpoint, difference)
         for path in sorted(Path(room).iterdir()):
             shutil.move(str(path), str(target / path.name)) if path.is_dir() else os.replace(path, target / path.name)
         return target / written.name
@@ -78,12 +81,11 @@ def example_batch(detector, config) -> np.ndarray:
     return np.stack([array] * config.export.export_batch_size)
 
 
-def check_equal(path: Path, inference, images: np.ndarray, detector) -> float:
+def check_equal(path: Path, images: np.ndarray, wanted: list, names) -> float:
     """Largest difference between the exported file's outputs and the network's; ExportError above the tolerance."""
-    wanted = network_runner(inference)(images)
     found = (onnx_runner(path)[0] if path.suffix == ".onnx" else mindir_runner(path))(images)
     worst = 0.0
-    for name, want, have in zip(detector.output_names, wanted, found):
+    for name, want, have in zip(names, wanted, found):
         if want.shape != have.shape:
             raise ExportError(f"{path.name}: output {name} has the shape {have.shape}, the network's is {want.shape}")
         difference = float(np.abs(want.astype(np.float64) - have).max() / max(1.0, np.abs(want).max()))
@@ -108,14 +110,18 @@ def name_outputs(path: Path, names) -> None:
     onnx.save(model, path)
 
 
-def describe(path: Path, target: Path, config, detector, checkpoint: Path, difference: float | None) -> None:
+def described(names, arrays) -> list:
+    return [{"name": name, "type": str(array.dtype), "shape": list(array.shape)} for name, array in zip(names, arrays)]
+
+
+def describe(path: Path, target: Path, config, detector, tensors: dict, checkpoint: Path,
+             difference: float | None) -> None:
     """The json that says how to run the file, and the yaml that our own commands read.
 
     Files of one name in several formats share them; raises ExportError when the earlier ones are of another model.
     """
     interface = {"model_name": config.model.model_name, "classes": list(detector.classes),
-                 "batch_size": config.export.export_batch_size, "input_names": list(detector.input_names),
-                 "output_names": list(detector.output_names), **detector.sidecar()}
+                 "batch_size": config.export.export_batch_size, **tensors, **detector.sidecar()}
     measured = {config.export.file_format: {"checkpoint": checkpoint.name, "largest_difference": difference}}
     earlier = read_sidecar(target / path.name)
     siblings = [name for name in earlier.get("files", {}) if name != config.export.file_format]
@@ -124,7 +130,8 @@ def describe(path: Path, target: Path, config, detector, checkpoint: Path, diffe
                           "choose another --file_name")
     sidecar = {**interface, "files": {**earlier.get("files", {}), **measured}, "versions": versions()}
     path.with_suffix(".json").write_text(json.dumps(sidecar, indent=1), encoding="utf-8")
-    config.write(path.with_suffix(".yaml"))
+    here = {"result_path": None, "img_path": None}  # of this call; those who read the file have their own
+    config.model_copy(update={"eval": config.eval.model_copy(update=here)}).write(path.with_suffix(".yaml"))
 
 
 if __name__ == "__main__":

@@ -43,3 +43,7 @@ class TrainingError(ProjectError):
 
 class ExportError(ProjectError):
     """An export that is impossible here or is not equal to the network."""
+
+
+class ResultError(ProjectError):
+    """Result files of the C++ application that are missing, truncated or of another model."""

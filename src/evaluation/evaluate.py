@@ -27,6 +27,15 @@ def audited_split(data, split: str, classes) -> tuple:
     return audit(annotations, data.audit_policy, data.max_image_pixels, data.num_parallel_workers)
 
 
+def open_data(config, classes, folder: Path):
+    """The audited split that the configuration names; what the audit found is written to `folder` and printed."""
+    annotations, findings = audited_split(config.data, config.eval.eval_split, classes)
+    findings.write(folder)
+    if findings.findings:
+        print(findings.table())
+    return annotations
+
+
 def predict_dataset(predictor, annotations, path: Path, *, workers: int | None = None, progress: bool = True) -> list:
     """Write the detections of every picture to `path` (predictions.json, COCO's result form); returns the image ids."""
     workers = workers or os.cpu_count() or 1
@@ -59,14 +68,21 @@ def print_result(result: CocoResult, annotations, path: Path) -> list:
     return diagnosis
 
 
-def report(folder: Path, result: CocoResult, annotations, predictions: Path, *, title: str, facts: dict,
-           headline: dict, diagnosis: list, curves_png: bytes | None, score_threshold: float | None) -> Path:
-    """Write report.html into `folder`."""
-    voc = None
-    if annotations.kind == "voc":
-        voc = evaluate_voc(to_coco(annotations), read_predictions(predictions), image_ids=result.image_ids)
-        print(voc.table())
-    write_report(folder / "report.html", title=title, annotations=annotations, predictions=predictions,
-                 results=[result], facts=facts, headline=headline, voc=voc, curves_png=curves_png,
-                 diagnosis=diagnosis, score_threshold=score_threshold)
-    return folder / "report.html"
+def judge(config, annotations, predictions: Path, image_ids: list, *, facts: dict, headline: dict,
+          curves_png: bytes | None = None) -> CocoResult:
+    """Measure a predictions file, print the result, write report.html beside the file."""
+    result = measure(annotations, predictions, image_ids, config.eval.metric_backend)
+    diagnosis = print_result(result, annotations, predictions)
+    if config.eval.report:
+        voc = None
+        if annotations.kind == "voc":
+            voc = evaluate_voc(to_coco(annotations), read_predictions(predictions), image_ids=image_ids)
+            print(voc.table())
+        page = predictions.with_name("report.html")
+        write_report(page, annotations=annotations, predictions=predictions, results=[result], voc=voc,
+                     title=f"{config.model.model_name} on {annotations.source.name} ({config.eval.eval_split})",
+                     facts={**facts, "metric": result.backend, "settings": config.dump_yaml()}, headline=headline,
+                     curves_png=curves_png, diagnosis=diagnosis, score_threshold=config.eval.report_score_threshold)
+        print("report:", page)
+    print("predictions:", predictions)
+    return result

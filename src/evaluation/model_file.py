@@ -26,6 +26,14 @@ def check_model_path(path: str | None) -> Path:
     return path
 
 
+def check_exported(path: str | None) -> Path:
+    """`check_model_path` of a command that needs the description beside an exported model."""
+    path = check_model_path(path)
+    if path.suffix.lower() == ".ckpt":
+        raise UsageError(f"{path} is a checkpoint; give the .mindir or .onnx that was exported from it")
+    return path
+
+
 def choose_device(config, path: Path) -> None:
     """MindSpore's device, unless the model is an ONNX file, which runs without MindSpore."""
     if path.suffix.lower() != ".onnx":
@@ -44,17 +52,28 @@ def open_predictor(config, path: Path, classes_of_data: tuple | None = None) -> 
         network, detector = load_network(config, weights, classes_of_data)
         return Predictor(detector, network_runner(detector.inference(network)), config.eval.eval_batch_size)
     sidecar = read_sidecar(path)
-    check_model_name(path, sidecar.get("model_name"), config)
-    detector = build_detector(config, _classes(path, sidecar.get("classes"), config, classes_of_data))
+    detector = exported_detector(config, path, sidecar, classes_of_data)
     if path.suffix.lower() == ".onnx":
         run, (batch_size, _, *size) = onnx_runner(path, config.runtime.device_target)
+        check_input_size(path, size, detector)
     else:
         run, batch_size = mindir_runner(path), sidecar.get("batch_size", 1)
-        size = [sidecar["input"]["height"], sidecar["input"]["width"]] if sidecar else list(detector.input_shape[1:])
+    return Predictor(detector, run, batch_size)
+
+
+def exported_detector(config, path: Path, sidecar: dict, classes_of_data: tuple | None = None):
+    """The detector of a MindIR or ONNX file, which is not opened. Raises what `open_predictor` raises."""
+    check_model_name(path, sidecar.get("model_name"), config)
+    detector = build_detector(config, _classes(path, sidecar.get("classes"), config, classes_of_data))
+    if sidecar:
+        check_input_size(path, [sidecar["input"]["height"], sidecar["input"]["width"]], detector)
+    return detector
+
+
+def check_input_size(path: Path, size: list, detector) -> None:
     if size != list(detector.input_shape[1:]):
         raise ConfigError(f"{path} was exported for an input of {size}, the configuration says "
                           f"{list(detector.input_shape[1:])}; use the configuration it was exported with")
-    return Predictor(detector, run, batch_size)
 
 
 def load_network(config, weights: Weights, classes_of_data: tuple | None = None) -> tuple:
@@ -111,6 +130,15 @@ def read_sidecar(path: Path) -> dict:
     wrong = _wrong_part(content)
     if wrong:
         raise CheckpointError(f"{sidecar} does not describe a model ({wrong}); export the model again")
+    return content
+
+
+def read_description(path: Path) -> dict:
+    """`read_sidecar` of a file that cannot be used without it."""
+    content = read_sidecar(path)
+    if not isinstance(content.get("outputs"), list):
+        raise CheckpointError(f"{path.with_suffix('.json')} does not exist or is of an earlier version, and "
+                              f"it says how {path.name} is run; export the model again")
     return content
 
 

@@ -175,7 +175,8 @@ class EvalSection(Section):
     checkpoint_file_path: Optional[str] = Field(
         None, description="model to evaluate, export or predict with: .ckpt, .mindir or .onnx")
     img_path: Optional[str] = Field(None, description="prediction: a picture, a folder or a list file")
-    result_path: Optional[str] = Field(None, description="folder of the results; none = the run folder")
+    result_path: Optional[str] = Field(None, description="folder of the results; none = the run folder; preprocess.py: "
+                                       "of the network inputs; postprocess.py: of the application's results")
     eval_split: Literal["train", "val", "test"] = Field("val", description="part of the data that is evaluated")
     eval_batch_size: int = Field(1, ge=1, description="pictures per evaluation step")
     drop: bool = Field(False, description="postprocess.py: skip pictures that the annotations do not name")

@@ -4,12 +4,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import recipe
+from golden import Golden
 
+from src.checkpoint import save_weights
 from src.data.shapes import draw_shapes
+from src.detectors import build_detector, load_config
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "config" / "ssd" / "ssd300_mobilenet_v2_small.yaml"
@@ -54,3 +59,32 @@ def drawn(tmp_path_factory) -> SimpleNamespace:
     cwd.mkdir()
     prepared = call("train", cwd, **flags, output_path=cwd / "run", only_create_dataset=True)
     return SimpleNamespace(folder=folder, flags=flags, prepared=prepared, cwd=cwd)
+
+
+@pytest.fixture(scope="session")
+def exported_recipe(tmp_path_factory):
+    """exported_recipe(model, "onnx" | "mindir", *flags) -> path of the exported model, which knows the drawn classes.
+
+    Its weights are the recipe's, so that its detections are many and no two scores agree.
+    """
+    @cache
+    def export(model: str, ending: str, *flags: str) -> Path:
+        import mindspore as ms
+
+        config = load_config(["--model_name", model, *flags], "export")
+        detector = build_detector(config, ("circle", "rectangle", "triangle"))
+        parameters = detector.network().parameters_dict()
+        for key, _, _ in Golden(model).parameters():
+            parameter = parameters[detector.from_zoo(key)]
+            parameter.set_data(ms.Tensor(recipe.value(key, parameter.shape, model)))
+        folder = tmp_path_factory.mktemp(model)
+        checkpoint = folder / "random.ckpt"
+        save_weights(checkpoint, parameters, model, detector.classes)
+        done = subprocess.run([*command_line("export", {"model_name": model, "model_path": checkpoint,
+                                                        "result_path": folder, "file_format": ending.upper()}), *flags],
+                              capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        (path,) = folder.glob(f"*.{ending}")
+        return path
+
+    return export

@@ -16,7 +16,7 @@ import pytest
 from src.checkpoint import read_weights
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ("train", "eval", "export", "predict")
+COMMANDS = ("train", "eval", "export", "predict", "preprocess", "postprocess")
 FAST = 3  # seconds; the aim is 2, the rest is for busy machines
 
 
@@ -231,7 +231,9 @@ def test_an_export_says_how_it_is_run(exported, ending):
     about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     assert about["model_name"] == "ssd300" and about["classes"] == ["circle", "rectangle", "triangle"]
     assert (about["input"]["height"], about["input"]["width"], about["batch_size"]) == (96, 96, 1)
-    assert about["output_names"] == ["boxes", "scores"] and about["files"][ending.upper()]["largest_difference"] < 1e-4
+    assert [output["name"] for output in about["outputs"]] == ["boxes", "scores"]
+    assert about["inputs"] == [{"name": "images", "type": "float32", "shape": [1, 3, 96, 96]}]
+    assert about["files"][ending.upper()]["largest_difference"] < 1e-4
     assert path.with_suffix(".yaml").is_file()
 
 

@@ -1,0 +1,52 @@
+"""Network inputs as files, for the C++ application's --input0_path:
+python preprocess.py --model_path FILE.mindir|.onnx [--result_path preprocess_Result] [--key value ...]"""
+from __future__ import annotations
+
+import json
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from src.data.images import read_image
+from src.detectors import load_config
+from src.engine.run_folder import made
+from src.entry import keep_traces_in, run
+from src.evaluation.evaluate import open_data
+from src.evaluation.model_file import check_exported, exported_detector, read_description
+from src.files import write_file
+
+
+def main(argv=None) -> int:
+    config = load_config(sys.argv[1:] if argv is None else argv, "preprocess")
+    path = check_exported(config.eval.checkpoint_file_path)
+    about = read_description(path)
+    detector = exported_detector(config, path, about)
+    folder = made(Path(config.eval.result_path or "preprocess_Result"), "result_path")
+    keep_traces_in(folder)
+    annotations = open_data(config, about["classes"], folder)
+    for number in range(len(detector.input_names)):
+        (folder / f"input{number}").mkdir(exist_ok=True)
+    sizes = write_inputs(detector, annotations.records, folder, config.data.num_parallel_workers or os.cpu_count())
+    write_file(folder / "sizes.json", json.dumps(sizes, indent=0))
+    print(f"{len(sizes)} pictures: {folder / 'input0'}")
+    return 0
+
+
+def write_inputs(detector, records, folder: Path, workers: int) -> dict:
+    """input<i>/<picture>.bin of every record; returns the pictures' sizes, which postprocess.py needs."""
+    def write(record):
+        image = read_image(record.image_path, (record.height, record.width))
+        array, _ = detector.preprocess(image)
+        write_file(folder / "input0" / f"{record.image_path.stem}.bin", np.ascontiguousarray(array).tobytes())
+        return record.image_path.stem, {"height": image.shape[0], "width": image.shape[1]}
+
+    with ThreadPoolExecutor(workers) as pool:
+        return dict(tqdm(pool.map(write, records), total=len(records), unit="image", file=sys.stderr))
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

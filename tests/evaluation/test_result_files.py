@@ -1,0 +1,151 @@
+"""Result files of the C++ application: what is read, and what is said about those that are missing or wrong."""
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from src.data.records import make_record
+from src.errors import ResultError
+from src.evaluation.result_files import ResultFiles, read_about
+from src.ops.detections import Detections
+
+OUTPUTS = [{"name": "boxes", "shape": [1, 2, 4], "type": "float32"}, {"name": "labels", "shape": [1, 2],
+                                                                      "type": "int32"}]
+PICTURE = {"height": 30, "width": 40, "orientation": 1}
+
+
+class Scales:
+    """Boxes of the network are parts of the picture."""
+
+    def geometry(self, height, width):
+        return np.array([width, height, width, height], np.float32)
+
+    def postprocess(self, outputs, geometry):
+        boxes, labels = outputs
+        return Detections(boxes * geometry, np.ones(len(boxes), np.float32), labels)
+
+
+def record(name: str = "a.jpg", size=(30, 40)):
+    return make_record(Path("/pictures") / name, 7, size, [], "test")
+
+
+@pytest.fixture
+def write(tmp_path):
+    """write(type of the boxes, pictures) -> ResultFiles of a folder with results of the pictures."""
+    def make(kind="float32", pictures=None, outputs=OUTPUTS):
+        pictures = {"a": PICTURE} if pictures is None else pictures
+        boxes = np.array([[0, 0, 0.5, 0.5], [0.25, 0.5, 1, 1]], kind)
+        about = [{"name": "boxes", "type": kind, "shape": [2, 4]}, {"name": "labels", "type": "int32", "shape": [2]}]
+        for name in pictures:
+            boxes.tofile(tmp_path / f"{name}_0.bin")
+            np.array([4, 2], np.int32).tofile(tmp_path / f"{name}_1.bin")
+        (tmp_path / "outputs.json").write_text(json.dumps({"outputs": about, "pictures": pictures}))
+        return ResultFiles(Scales(), tmp_path, outputs)
+
+    return make
+
+
+@pytest.mark.parametrize("kind", ["float32", "float16"])
+def test_results_are_decoded_in_the_picture_s_pixels(write, kind):
+    ((key, found),) = write(kind).stream([("key", record())], None, 1)
+    assert key == "key"
+    assert found.boxes.dtype == np.float32
+    assert found.boxes.tolist() == [[0, 0, 20, 15], [10, 15, 40, 30]] and found.labels.tolist() == [4, 2]
+
+
+def test_whole_results_of_known_pictures_are_accepted(write):
+    assert write().check([record()], [record(), record("dropped_by_the_audit.jpg")], drop=False) is None
+
+
+@pytest.mark.parametrize("change, message", [
+    (lambda folder: (folder / "a_1.bin").unlink(), "a_1.bin missing; run the application on all pictures"),
+    (lambda folder: (folder / "a_0.bin").write_bytes(bytes(31)),
+     r"a_0.bin has 31 bytes, 32 belong to float32 \[2, 4\]"),
+    (lambda folder: (folder / "a_0.bin").write_bytes(bytes(16)), "a_0.bin has 16 bytes, 32 belong to float32"),
+])
+def test_missing_and_truncated_results_are_named(write, tmp_path, change, message):
+    results = write()
+    change(tmp_path)
+    with pytest.raises(ResultError, match=message):
+        results.check([record()], [record()], drop=False)
+
+
+def test_a_picture_without_results_is_named_even_when_its_files_are_there(write):
+    results = write(pictures={"a": PICTURE, "b": PICTURE})
+    del results.pictures["b"]  # the application failed on it, the files are of an earlier run
+    with pytest.raises(ResultError, match="b_0.bin, b_1.bin missing"):
+        results.check([record(), record("b.jpg")], [record(), record("b.jpg")], drop=False)
+
+
+def test_results_of_unknown_pictures_are_left_out_when_told_so(write):
+    results = write(pictures={"a": PICTURE, "b": PICTURE, "c": PICTURE})
+    with pytest.raises(ResultError, match="results of b, c, which the annotations do not name"):
+        results.check([record()], [record()], drop=False)
+    assert results.check([record()], [record()], drop=True) is None
+
+
+def test_pictures_of_one_name_are_refused(write):
+    with pytest.raises(ResultError, match="a.jpg and .*a.png differ in folder or ending only"):
+        write().check([record()], [record("a.jpg"), record("a.png")], drop=False)
+
+
+@pytest.mark.parametrize("declared, seen, message", [
+    ((30, 40), (30, 40, 1), None),
+    ((0, 0), (40, 30, 6), None),
+    ((40, 30), (40, 30, 6), None),
+    ((30, 40), (40, 30, 6), "saw 30 x 40 pixels, the annotation declares 40 x 30;.* with --ignore_orientation"),
+    ((40, 30), (30, 40, 1), "saw 40 x 30 pixels, the annotation declares 30 x 40;.* without --ignore_orientation"),
+    ((30, 40), (30, 40, 3), "turned the picture by its EXIF orientation 3"),
+    ((30, 30), (30, 30, 8), "turned the picture by its EXIF orientation 8"),
+])
+def test_turned_pictures_have_to_be_turned_as_their_boxes_are(write, declared, seen, message):
+    results = write(pictures={"a": dict(zip(("height", "width", "orientation"), seen))})
+    records = [record(size=declared)]
+    if message is None:
+        assert results.check(records, records, drop=False) is None
+        return
+    with pytest.raises(ResultError, match=message):
+        results.check(records, records, drop=False)
+
+
+def test_results_of_another_model_are_refused(write):
+    outputs = [{**OUTPUTS[0], "shape": [1, 9, 4]}, OUTPUTS[1]]
+    with pytest.raises(ResultError, match=re.escape("[(2, 4), (2,)], those of the model are [[9, 4], [2]]")):
+        write(outputs=outputs)
+
+
+def test_a_folder_without_results_is_named(tmp_path):
+    with pytest.raises(ResultError, match="outputs.json does not exist; --result_path has to name the folder"):
+        ResultFiles(Scales(), tmp_path, OUTPUTS)
+
+
+@pytest.mark.parametrize("content, message", [
+    ("{", "is not a list of results"), ("[]", "is not a list of results"), ("{}", "KeyError: 'outputs'"),
+    ('{"outputs": [{"type": "O", "shape": [1]}], "pictures": {}}', "unknown type 'O'"),
+])
+def test_broken_lists_of_results_are_refused(tmp_path, content, message):
+    (tmp_path / "outputs.json").write_text(content)
+    with pytest.raises(ResultError, match=message):
+        read_about(tmp_path / "outputs.json")
+
+
+JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+                    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(
+                        ["outputs", "pictures", "type", "shape", "height", "width", "orientation"]), inner))
+
+
+@given(JSON)
+def test_any_json_is_read_or_refused(tmp_path_factory, content):
+    path = tmp_path_factory.getbasetemp() / "any.json"
+    path.write_text(json.dumps(content))
+    try:
+        outputs, pictures = read_about(path)
+    except ResultError:
+        return
+    assert isinstance(outputs, list) and isinstance(pictures, dict)
