@@ -1,7 +1,7 @@
 """Draws a small data set, so that everything can be tried without a download: python -m src.data.shapes --output DIR
 
 Circles, rectangles and triangles, each in a third of the colour wheel, on busy, dull backgrounds (gradient, stripes,
-checks or clouds, with lines, crosses and noise that are no targets). Sizes go from 25 % to 65 % of the shorter side;
+checks or clouds, with lines, crosses and noise that are no targets). Sizes go from 25 % to 60 % of the shorter side;
 later shapes may cover earlier ones, but every annotated shape stays at least half visible, and no shape is drawn
 without annotation. Boxes, polygons and areas are those of the whole outline, covered parts included; all lie inside
 the picture.
@@ -24,13 +24,13 @@ from src.errors import DatasetError, ProjectError, UsageError
 
 CLASSES = ("circle", "rectangle", "triangle")
 MIN_VISIBLE = 0.5
-RELATIVE_SIZE = (0.25, 0.65)
-MAX_SHAPES = 4
+RELATIVE_SIZE = (0.25, 0.6)
+MAX_SHAPES = 6
 HUE_SPREAD = 0.13  # to either side, of a wheel of 1: the three classes come near each other but do not overlap
 EMPTY_SHARE = 0.02
 JPEG_QUALITY = 90
 PLACEMENTS = 10  # tries to find a place for a shape before it is left out
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 _SUBPIXEL_BITS = 4
 
 

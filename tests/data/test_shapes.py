@@ -41,7 +41,7 @@ def test_boxes_are_the_extent_of_the_polygons_inside_the_picture(drawn):
             assert area == pytest.approx(cv2.contourArea(outline), abs=3)
             assert (box >= 0).all() and box[2] <= record.width and box[3] <= record.height
             share = (box[2:] - box[:2]).max() / min(record.width, record.height)
-            assert 0.249 <= share <= 0.651
+            assert 0.249 <= share <= 0.601
             boxes += 1
     assert boxes > 60
 
@@ -69,7 +69,7 @@ def test_every_shape_stays_visible_and_has_its_own_plain_colour():
 def test_some_pictures_are_empty():
     counts = [len(shapes.draw_picture((96, 72), np.random.default_rng(seed))[1]) for seed in range(300)]
 
-    assert 1 <= counts.count(0) <= 15 and max(counts) == 4
+    assert 1 <= counts.count(0) <= 15 and max(counts) == 6
 
 
 def test_the_same_seed_gives_the_same_files_and_another_seed_others(drawn, tmp_path):
