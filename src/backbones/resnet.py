@@ -7,9 +7,8 @@ from __future__ import annotations
 from mindspore import nn
 
 from src.backbones.layers import ConvNorm
+from src.backbones.names import RESNET_BLOCKS
 
-# Table 1 of the paper: bottleneck blocks per stage.
-BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 STEM_CHANNELS = 64
 HIDDEN_CHANNELS = (64, 128, 256, 512)
 EXPANSION = 4
@@ -18,19 +17,20 @@ EXPANSION = 4
 class Bottleneck(nn.Cell):
     """1x1, 3x3, 1x1 and a shortcut, which is a 1x1 convolution where the shape changes (section 4.1).
 
-    norm: eps and momentum of the batch norms. The last gamma starts at 0, so that a new block is the identity.
+    brick: settings of ConvNorm (symmetric, eps, momentum). The last gamma starts at 0, so that a new block is the
+    identity.
     """
 
-    def __init__(self, in_channels: int, hidden: int, stride: int, **norm: float):
+    def __init__(self, in_channels: int, hidden: int, stride: int, **brick):
         super().__init__()
         out_channels = hidden * EXPANSION
-        self.reduce = ConvNorm(in_channels, hidden, 1, activation=nn.ReLU(), **norm)
-        self.spatial = ConvNorm(hidden, hidden, 3, stride, activation=nn.ReLU(), **norm)
-        self.expand = ConvNorm(hidden, out_channels, 1, **norm)
+        self.reduce = ConvNorm(in_channels, hidden, 1, activation=nn.ReLU(), **brick)
+        self.spatial = ConvNorm(hidden, hidden, 3, stride, activation=nn.ReLU(), **brick)
+        self.expand = ConvNorm(hidden, out_channels, 1, **brick)
         self.expand.norm.gamma.set_data(self.expand.norm.gamma * 0)
         self.shortcut = None
         if stride > 1 or in_channels != out_channels:
-            self.shortcut = ConvNorm(in_channels, out_channels, 1, stride, **norm)
+            self.shortcut = ConvNorm(in_channels, out_channels, 1, stride, **brick)
         self.activation = nn.ReLU()
 
     def construct(self, x):
@@ -41,22 +41,22 @@ class Bottleneck(nn.Cell):
 class ResNet(nn.Cell):
     """Image to the maps C2 to C5 (the outputs of the four stages).
 
-    depth: 50, 101 or 152. norm: eps and momentum of the batch norms.
+    depth: 50, 101 or 152. brick: settings of ConvNorm (symmetric, eps, momentum).
     construct: (B, 3, H, W) -> four maps (B, C, H/stride, W/stride), sides rounded up.
     """
 
     channels = tuple(hidden * EXPANSION for hidden in HIDDEN_CHANNELS)
     strides = (4, 8, 16, 32)
 
-    def __init__(self, depth: int, **norm: float):
+    def __init__(self, depth: int, **brick):
         super().__init__()
-        self.stem = ConvNorm(3, STEM_CHANNELS, 7, 2, activation=nn.ReLU(), **norm)
+        self.stem = ConvNorm(3, STEM_CHANNELS, 7, 2, activation=nn.ReLU(), **brick)
         self.pool = nn.MaxPool2d(3, 2, pad_mode="same")
         stages, channels = [], STEM_CHANNELS
-        for stage, (count, hidden) in enumerate(zip(BLOCKS[depth], HIDDEN_CHANNELS)):
+        for stage, (count, hidden) in enumerate(zip(RESNET_BLOCKS[depth], HIDDEN_CHANNELS)):
             blocks = []
             for index in range(count):
-                blocks.append(Bottleneck(channels, hidden, 2 if stage > 0 and index == 0 else 1, **norm))
+                blocks.append(Bottleneck(channels, hidden, 2 if stage > 0 and index == 0 else 1, **brick))
                 channels = hidden * EXPANSION
             stages.append(nn.SequentialCell(blocks))
         self.stages = nn.CellList(stages)

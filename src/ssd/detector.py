@@ -6,9 +6,10 @@ from typing import Sequence
 
 import numpy as np
 
+from src.backbones.names import renamed
 from src.ops.detections import Detections
 from src.ssd.decode import decode
-from src.ssd.legacy import FILTER_WORDS, NOT_FROM_IMAGENET, imagenet_cells, renamed, zoo_cells
+from src.ssd.legacy import FILTER_WORDS, NOT_FROM_IMAGENET, imagenet_cells, zoo_cells
 from src.ssd.priors import prior_boxes
 from src.ssd.targets import TargetEncoder
 from src.ssd.transforms import MEAN, STD, TrainTransform, eval_input

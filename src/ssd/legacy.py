@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import Callable
 
+from src.backbones.names import resnet_cells
+
 # Words of the old checkpoint_filter_list -> beginnings of our names.
 FILTER_WORDS = {"multi_loc_layers": "box_predictors", "multi_cls_layers": "class_predictors"}
 
@@ -15,14 +17,7 @@ NOT_FROM_IMAGENET = ("fc.", "end_point.", "classifier.", "head.", "backbone.expa
 PREDICTORS = {"loc": "box_predictors", "cls": "class_predictors"}
 MOBILENET_V1_BLOCKS = 13
 MOBILENET_V2_BLOCKS_AT_STRIDE_16, MOBILENET_V2_BLOCKS = 13, 17
-RESNET50_BLOCKS = (3, 4, 6, 3)
 VGG16_CONVOLUTIONS = (2, 2, 3, 3, 3)
-
-
-def renamed(name: str, cells: dict) -> str | None:
-    """Our name of a parameter, None if its cell is not in the table (optimizer state)."""
-    cell, _, leaf = name.rpartition(".")
-    return f"{cells[cell]}.{leaf}" if cell in cells else None
 
 
 def zoo_cells(model) -> dict:
@@ -42,7 +37,7 @@ def zoo_cells(model) -> dict:
         return {**_mobilenet_v1("network.feature_extractor.mobilenet_v1."), **extras, **_predictor_per_map(levels)}
     if model.model_name == "ssd_vgg16":
         return {**_vgg16(model.ssd_vgg_bn), **_vgg_extras(levels), **_predictor_per_map(levels)}
-    body = _resnet50("network.feature_extractor.resnet.") if model.model_name == "ssd_resnet50_fpn" else \
+    body = resnet_cells("network.feature_extractor.resnet.", 50) if model.model_name == "ssd_resnet50_fpn" else \
         _mobilenet_v1("network.feature_extractor.mobilenet_v1.")
     return {**body, **_fpn(levels), **_shared_predictors(levels, model.num_addition_layers)}
 
@@ -52,7 +47,7 @@ def imagenet_cells(model) -> dict:
     if model.model_name == "ssd300":
         return _mobilenet_v2(lambda block: f"features.{block}")
     if model.model_name == "ssd_resnet50_fpn":
-        return _resnet50("")
+        return resnet_cells("", 50)
     if model.model_name == "ssd_vgg16":
         return _vgg16(model.ssd_vgg_bn, imagenet=True)
     return _mobilenet_v1("")
@@ -91,18 +86,6 @@ def _mobilenet_v1(zoo: str) -> dict:
     for block in range(MOBILENET_V1_BLOCKS):
         for layer, name in enumerate(("depthwise", "pointwise"), start=1):
             cells.update(_conv_norm(f"{zoo}network.{2 * block + layer}", f"backbone.blocks.{block}.{name}"))
-    return cells
-
-
-def _resnet50(zoo: str) -> dict:
-    cells = {f"{zoo}conv1": "backbone.stem.conv", f"{zoo}bn1": "backbone.stem.norm"}
-    for stage, count in enumerate(RESNET50_BLOCKS):
-        for block in range(count):
-            theirs, ours = f"{zoo}layer{stage + 1}.{block}", f"backbone.stages.{stage}.{block}"
-            for layer, name in enumerate(("reduce", "spatial", "expand"), start=1):
-                cells[f"{theirs}.conv{layer}"] = f"{ours}.{name}.conv"
-                cells[f"{theirs}.bn{layer}"] = f"{ours}.{name}.norm"
-        cells.update(_conv_norm(f"{zoo}layer{stage + 1}.0.down_sample_layer", f"backbone.stages.{stage}.0.shortcut"))
     return cells
 
 
