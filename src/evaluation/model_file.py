@@ -58,7 +58,7 @@ def open_predictor(config, path: Path, classes_of_data: tuple | None = None) -> 
         check_input_size(path, size, detector)
     else:
         run, batch_size = mindir_runner(path), sidecar.get("batch_size", 1)
-    return Predictor(detector, run, batch_size)
+    return Predictor(detector, run, batch_size, one_shape=True)
 
 
 def exported_detector(config, path: Path, sidecar: dict, classes_of_data: tuple | None = None):

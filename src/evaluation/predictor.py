@@ -4,13 +4,14 @@ from __future__ import annotations
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable, Iterable, Sequence
 
 import numpy as np
 
 from src.errors import CheckpointError, UsageError
+from src.ops.detections import Detections
 
 PICTURES_AHEAD = 16
 ONNX_PROVIDERS = {"CPU": "CPUExecutionProvider", "GPU": "CUDAExecutionProvider", "Ascend": "CANNExecutionProvider"}
@@ -30,17 +31,30 @@ class Timing:
         return 1000 * (self.waited + self.network + self.postprocess) / max(self.images, 1)
 
 
+@dataclass
+class _Picture:
+    """A picture on its way: the geometry of each view, and the outputs of those that were run."""
+
+    key: object
+    geometries: list
+    outputs: list = field(default_factory=list)
+
+
 class Predictor:
     """Runs a detector picture by picture or in batches.
 
-    detector: the family's detector (preprocess, postprocess). run: (B, 3, H, W) float32 -> arrays of output_names.
-    batch_size: of `run`, which is compiled for one shape; a smaller last batch is filled up and cut again.
+    detector: the family's detector (preprocess, postprocess). A detector that looks at a picture several times, or in
+    several shapes, has `views` and `postprocess_views` besides.
+    run: (B, 3, H, W) float32 -> arrays of output_names.
+    batch_size: of `run`, which is compiled per shape; a smaller batch is filled up and cut again.
+    one_shape: `run` takes only the detector's input_shape (exported files).
     """
 
-    def __init__(self, detector, run: Callable, batch_size: int = 1):
+    def __init__(self, detector, run: Callable, batch_size: int = 1, one_shape: bool = False):
         self.detector = detector
         self.run = run
         self.batch_size = batch_size
+        self.one_shape = one_shape
         self.timing = Timing()
 
     def __call__(self, images: Sequence[np.ndarray]) -> list:
@@ -53,7 +67,7 @@ class Predictor:
         Pictures are read and prepared by `workers` threads while the network runs.
         """
         def prepare(source):
-            return self.detector.preprocess(read(source))
+            return self._views(read(source))
 
         with ThreadPoolExecutor(workers) as pool:
             waiting, batch = deque(), []
@@ -67,25 +81,48 @@ class Predictor:
                     break
                 key, future = waiting.popleft()
                 started = time.perf_counter()
-                batch.append((key, *future.result()))
+                views = future.result()
                 self.timing.waited += time.perf_counter() - started
-                if len(batch) == self.batch_size or not waiting:
-                    yield from self._detect(batch)
-                    batch = []
+                picture = _Picture(key, [geometry for _, geometry in views])
+                for array, _ in views:
+                    if batch and array.shape != batch[0][1].shape:
+                        yield from self._detect(batch)
+                        batch = []
+                    batch.append((picture, array))
+                    if len(batch) == self.batch_size:
+                        yield from self._detect(batch)
+                        batch = []
+            if batch:
+                yield from self._detect(batch)
+
+    def _views(self, image: np.ndarray) -> list:
+        """(array, geometry) of every view of a picture."""
+        if hasattr(self.detector, "views"):
+            return self.detector.views(image, one_shape=self.one_shape)
+        return [self.detector.preprocess(image)]
 
     def _detect(self, batch: list) -> list:
+        """Run (picture, array) pairs; (key, Detections) of the pictures whose last view this was."""
         started = time.perf_counter()
-        inputs = np.stack([array for _, array, _ in batch])
+        inputs = np.stack([array for _, array in batch])
         if len(batch) < self.batch_size:
             inputs = np.concatenate([inputs, np.repeat(inputs[-1:], self.batch_size - len(batch), axis=0)])
         outputs = self.run(inputs)
         finished = time.perf_counter()
-        found = [(key, self.detector.postprocess([output[index] for output in outputs], geometry))
-                 for index, (key, _, geometry) in enumerate(batch)]
-        self.timing.images += len(batch)
+        found = []
+        for index, (picture, _) in enumerate(batch):
+            picture.outputs.append([output[index] for output in outputs])
+            if len(picture.outputs) == len(picture.geometries):
+                found.append((picture.key, self._postprocess(picture)))
+        self.timing.images += len(found)
         self.timing.network += finished - started
         self.timing.postprocess += time.perf_counter() - finished
         return found
+
+    def _postprocess(self, picture: _Picture) -> Detections:
+        if hasattr(self.detector, "views"):
+            return self.detector.postprocess_views(picture.outputs, picture.geometries)
+        return self.detector.postprocess(picture.outputs[0], picture.geometries[0])
 
 
 def network_runner(inference) -> Callable:
@@ -98,7 +135,7 @@ def network_runner(inference) -> Callable:
 
     def run(images: np.ndarray) -> list:
         inference.set_train(False)  # a graph keeps the mode it was compiled in; in between the network is trained
-        return [output.asnumpy() for output in compiled(ms.Tensor(images))]
+        return _arrays(compiled(ms.Tensor(images)))
 
     return run
 
@@ -114,9 +151,14 @@ def mindir_runner(path: Path) -> Callable:
         raise CheckpointError(f"{path} cannot be loaded as MindIR: {str(error).strip().splitlines()[0]}") from None
 
     def run(images: np.ndarray) -> list:
-        return [output.asnumpy() for output in graph(ms.Tensor(images))]
+        return _arrays(graph(ms.Tensor(images)))
 
     return run
+
+
+def _arrays(outputs) -> list:
+    """The outputs of a Cell: a tuple of tensors, or one."""
+    return [output.asnumpy() for output in (outputs if isinstance(outputs, tuple) else (outputs,))]
 
 
 def onnx_runner(path: Path, device_target: str = "CPU") -> tuple:

@@ -63,3 +63,25 @@ def _overlapping(boxes: np.ndarray, others: np.ndarray, threshold: float) -> np.
     height *= np.float32(threshold)
     inter *= np.float32(1 + threshold)
     return inter > height
+
+
+def soft_nms(boxes: np.ndarray, scores: np.ndarray, sigma: float = 0.5, min_score: float = 0.001) -> np.ndarray:
+    """Scores lowered by the overlap with better boxes (Bodla et al. 2017, section 3, Gaussian penalty).
+
+    boxes: (N, 4) corners in pixels. scores: (N,). A score that falls below min_score becomes 0. Overlaps use the
+    "+1 pixel" convention the old zoo evaluated with.
+    """
+    scores = scores.astype(np.float64)
+    areas = np.prod(boxes[:, 2:] - boxes[:, :2] + 1, axis=1)
+    waiting = np.ones(len(scores), bool)
+    while waiting.any():
+        best = np.where(waiting, scores, -np.inf).argmax()
+        waiting[best] = False
+        others = np.flatnonzero(waiting)
+        sides = np.minimum(boxes[best, 2:], boxes[others, 2:]) - np.maximum(boxes[best, :2], boxes[others, :2]) + 1
+        inter = np.prod(np.maximum(sides, 0), axis=1)
+        overlap = inter / (areas[best] + areas[others] - inter)
+        scores[others] *= np.exp(-overlap ** 2 / sigma)
+        dropped = others[scores[others] < min_score]
+        scores[dropped], waiting[dropped] = 0, False
+    return scores
