@@ -32,11 +32,14 @@ DETECTORS = {
     "ssd_mobilenet_v1_fpn": Detector("ssd", "ssd/ssd_mobilenet_v1_fpn.yaml"),
     "ssd_resnet50_fpn": Detector("ssd", "ssd/ssd_resnet50_fpn.yaml"),
     "ssd_vgg16": Detector("ssd", "ssd/ssd_vgg16.yaml"),
+    "centernet_resnet50": Detector("centernet", "centernet/centernet_resnet50.yaml"),
+    "centernet_resnet101": Detector("centernet", "centernet/centernet_resnet101.yaml"),
 }
 
 # family -> beginning of its class names: SSDConfig in src/ssd/config.py, SSDDetector in src/ssd/detector.py
 FAMILIES = {
     "ssd": "SSD",
+    "centernet": "CenterNet",
 }
 
 

@@ -37,8 +37,9 @@ FORBIDDEN_ARGUMENTS = {"shell": True, "allow_pickle": True}
 
 # Modules that answer without MindSpore, whose import alone takes seconds.
 WITHOUT_MINDSPORE = ("src/detectors.py", "src/entry.py", "src/errors.py", "src/model_utils", "src/data",
-                     "src/evaluation", "src/ssd/config.py", "src/ssd/decode.py", "src/ssd/priors.py",
-                     "src/ssd/targets.py", "src/ssd/transforms.py")
+                     "src/evaluation", "src/backbones/names.py",
+                     *(f"src/ssd/{name}.py" for name in ("config", "decode", "priors", "targets", "transforms")),
+                     *(f"src/centernet/{name}.py" for name in ("config", "decode", "targets", "transforms")))
 
 
 def python_files(*places: str) -> list:

@@ -4,13 +4,18 @@ from __future__ import annotations
 import numpy as np
 from mindspore import Tensor, nn
 
-UNDECAYED = (".gamma", ".beta")
+NORMS = (".gamma", ".beta")
+NORMS_AND_BIASES = (*NORMS, ".bias")
+ADAM_EPSILON = 1e-7  # the zoo's
 
 
-def parameter_groups(parameters: list, weight_decay: float) -> list:
-    """Weights and biases decay, norm scales and shifts do not: MindSpore's rule, which the old zoo trained with."""
-    decayed = [parameter for parameter in parameters if not parameter.name.endswith(UNDECAYED)]
-    others = [parameter for parameter in parameters if parameter.name.endswith(UNDECAYED)]
+def parameter_groups(parameters: list, weight_decay: float, undecayed: tuple = NORMS) -> list:
+    """Parameters that decay and those that do not, by the ends of their names.
+
+    By default norm scales and shifts do not: MindSpore's rule, which the old zoo trained SSD with.
+    """
+    decayed = [parameter for parameter in parameters if not parameter.name.endswith(undecayed)]
+    others = [parameter for parameter in parameters if parameter.name.endswith(undecayed)]
     groups = [{"params": decayed, "weight_decay": weight_decay}]
     if others:
         groups.append({"params": others, "weight_decay": 0.0})
@@ -23,8 +28,14 @@ def build_optimizer(settings, parameters: list, learning_rates: np.ndarray) -> n
     momentum: v = momentum v + (g + decay w), w = w - lr v, what the old zoo trains SSD with.
     adam: Adam with decoupled decay (Loshchilov and Hutter 2019), which gets a small set off the ground in hundreds of
     steps where momentum takes thousands.
+    adam_l2: Adam (Kingma and Ba 2015) with the decay added to the gradient, biases not decayed either; what the old zoo
+    trains CenterNet with.
     """
-    groups, rates = parameter_groups(parameters, settings.weight_decay), Tensor(learning_rates)
+    rates = Tensor(learning_rates)
+    if settings.opt_type == "adam_l2":
+        groups = parameter_groups(parameters, settings.weight_decay, NORMS_AND_BIASES)
+        return nn.Adam(groups, rates, eps=ADAM_EPSILON)
+    groups = parameter_groups(parameters, settings.weight_decay)
     if settings.opt_type == "adam":
         return nn.AdamWeightDecay(groups, rates)
     return nn.Momentum(groups, rates, settings.momentum)

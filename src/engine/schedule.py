@@ -1,6 +1,8 @@
 """Learning rates, one per step, as numpy arrays."""
 from __future__ import annotations
 
+from typing import Sequence
+
 import numpy as np
 
 
@@ -13,6 +15,21 @@ def warmup_cosine(lr: float, lr_init: float, lr_end: float, warmup_steps: int, t
     return np.maximum(np.where(step < warmup_steps, warmup, cosine), 0).astype(np.float32)
 
 
+def multi_step(lr: float, warmup_steps: int, decay_steps: Sequence[int], factor: float, total_steps: int) -> np.ndarray:
+    """Linear from 0 to lr over warmup_steps, divided by `factor` at each of decay_steps: (total_steps,) float32."""
+    step = np.arange(total_steps)
+    decays = np.searchsorted(np.sort(decay_steps), step, side="right")
+    return np.where(step < warmup_steps, lr * step / max(warmup_steps, 1), lr / factor ** decays).astype(np.float32)
+
+
+def polynomial(lr: float, lr_end: float, power: float, warmup_steps: int, total_steps: int) -> np.ndarray:
+    """Linear from 0 to lr over warmup_steps, then on the curve (1 - step / total_steps) ** power from lr to lr_end,
+    which began at step 0: (total_steps,) float32."""
+    step = np.arange(total_steps)
+    curve = lr_end + (lr - lr_end) * (1 - step / total_steps) ** power
+    return np.where(step < warmup_steps, lr * step / max(warmup_steps, 1), curve).astype(np.float32)
+
+
 def scaled_to_batch(lr: float, batch_size: int, base_batch_size: int | None) -> float:
     """The linear scaling rule (Goyal et al. 2017): lr is meant for base_batch_size pictures; None = take it as is."""
     return lr if base_batch_size is None else lr * batch_size / base_batch_size
@@ -21,5 +38,11 @@ def scaled_to_batch(lr: float, batch_size: int, base_batch_size: int | None) -> 
 def learning_rates(settings, epochs: int, steps_per_epoch: int, global_batch: int) -> np.ndarray:
     """The rate of every step of a run, from the configuration's optimizer section."""
     lr = scaled_to_batch(settings.lr, global_batch, settings.base_batch_size)
+    total_steps, kind = epochs * steps_per_epoch, getattr(settings, "lr_type", None)
+    if kind == "MultiDecay":
+        return multi_step(lr, settings.warmup_steps, [epoch * steps_per_epoch for epoch in settings.multi_epochs],
+                          settings.factor, total_steps)
+    if kind == "PolyDecay":
+        return polynomial(lr, settings.end_learning_rate, settings.power, settings.warmup_steps, total_steps)
     return warmup_cosine(lr, min(settings.lr_init, lr), lr * settings.lr_end_rate,
-                         int(settings.warmup_epochs * steps_per_epoch), epochs * steps_per_epoch)
+                         int(settings.warmup_epochs * steps_per_epoch), total_steps)

@@ -159,7 +159,8 @@ class TrainSection(Section):
 class OptimizerSection(Section):
     """What every family's optimizer knows; learning-rate keys are the families' own."""
 
-    opt_type: Literal["momentum", "adam"] = Field("momentum", description="momentum, or Adam with decoupled decay")
+    opt_type: Literal["momentum", "adam", "adam_l2"] = Field(
+        "momentum", description="momentum, adam (with decoupled decay), or adam_l2 (decay as a part of the gradient)")
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum of the optimizer, when opt_type says so")
     weight_decay: float = Field(0.0, ge=0, description="L2 decay of weights and biases; beta and gamma never decay")
     loss_scale: float = Field(1024, gt=0, description="factor on the loss before the gradient; a CPU uses 1")

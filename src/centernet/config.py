@@ -1,0 +1,146 @@
+"""Settings of the CenterNet family; the defaults are the zoo's on COCO, with the paper's up-sampling."""
+from typing import List, Literal, Optional
+
+from pydantic import Field, field_validator
+
+from src.model_utils.config import Config
+from src.model_utils.schema import DataSection, EvalSection, ModelSection, OptimizerSection, TrainSection
+
+STRIDE = 4  # input pixels per cell of the maps
+DEPTHS = {"centernet_resnet50": 50, "centernet_resnet101": 101}
+
+
+class CenterNetModel(ModelSection):
+    """Up-sampling, heads, loss."""
+
+    up_sampling: Literal["deformable", "plain"] = Field(
+        "deformable", description="before each of the three up-convolutions: a 3x3 deformable convolution, as in the "
+        "paper, or nothing, as in the zoo, which its checkpoints need")
+    head_conv: int = Field(64, ge=1, description="hidden channels of the three heads")
+    hm_weight: float = Field(1.0, ge=0, description="loss: weight of the heat map")
+    wh_weight: float = Field(0.1, ge=0, description="loss: weight of the sizes")
+    off_weight: float = Field(1.0, ge=0, description="loss: weight of the centre offsets")
+    reg_loss: Literal["l1", "sl1"] = Field("l1", description="loss of sizes and offsets: L1 or smooth L1")
+    regression_norm: Literal["objects", "coordinates"] = Field(
+        "objects", description="sizes and offsets are divided by the number of objects (the paper, the zoo), or of "
+        "their coordinates, which is twice as many (the authors' code)")
+    feature_extractor_base_param: Optional[str] = Field(None, description="ImageNet checkpoint of the backbone; none "
+                                                        "= start without one")
+    checkpoint_filter_list: List[str] = Field(
+        ["hm_fn", "wh_fn", "reg_fn"], description="parameter names that filter_weight leaves out")
+
+    @property
+    def depth(self) -> int:
+        """Of the ResNet."""
+        return DEPTHS[self.model_name]
+
+
+class CenterNetData(DataSection):
+    """CenterNet's input and training augmentation. Colours are blue, green, red, from 0 to 1."""
+
+    input_res_train: List[int] = Field([512, 512], min_length=2, max_length=2,
+                                       description="network input while training, height, width; multiples of 32")
+    max_objs: int = Field(128, ge=1, description="objects of one picture whose sizes and offsets are trained")
+    rand_crop: bool = Field(True, description="random scale and centre: 0.6 to 1.3 of the longer side; false = only "
+                            "shift and scale")
+    shift: float = Field(0.1, ge=0, description="without rand_crop: spread of the centre, as a part of the longer side")
+    scale: float = Field(0.4, ge=0, lt=1, description="without rand_crop: spread of the scale")
+    flip_prob: float = Field(0.5, ge=0, le=1, description="probability of a horizontal flip")
+    color_aug: bool = Field(True, description="random brightness, contrast, saturation and lighting")
+    mean: List[float] = Field([0.40789654, 0.44719302, 0.47026115], min_length=3, max_length=3,
+                              description="mean of the input")
+    std: List[float] = Field([0.28863828, 0.27408164, 0.27809835], min_length=3, max_length=3,
+                             description="standard deviation of the input")
+    eig_val: List[float] = Field([0.2141788, 0.01817699, 0.00341571], min_length=3, max_length=3,
+                                 description="lighting: eigenvalues of the colours' covariance")
+    eig_vec: List[List[float]] = Field(
+        [[-0.58752847, -0.69563484, 0.41340352], [-0.5832747, 0.00994535, -0.81221408],
+         [-0.56089297, 0.71832671, 0.41158938]], min_length=3, max_length=3,
+        description="lighting: its eigenvectors, as columns")
+
+    @field_validator("input_res_train")
+    @classmethod
+    def _whole_cells(cls, sides):
+        return multiples_of_32(sides)
+
+    @field_validator("std")
+    @classmethod
+    def _above_zero(cls, values):
+        if any(value <= 0 for value in values):
+            raise ValueError(f"{values} has to hold numbers above 0 only")
+        return values
+
+    @field_validator("eig_vec")
+    @classmethod
+    def _square(cls, rows):
+        if any(len(row) != 3 for row in rows):
+            raise ValueError(f"{rows} has to hold three rows of three numbers")
+        return rows
+
+
+class CenterNetTrain(TrainSection):
+    """Length of the training, start weights, checkpoints, evaluation while training."""
+
+    epoch_size: int = Field(330, ge=1, description=TrainSection.model_fields["epoch_size"].description)
+    seed: int = Field(317, ge=0, le=2**32 - 1, description=TrainSection.model_fields["seed"].description)
+
+
+class CenterNetOptimizer(OptimizerSection):
+    """Adam with a rate that falls in steps or polynomially."""
+
+    opt_type: OptimizerSection.model_fields["opt_type"].annotation = Field(
+        "adam_l2", description=OptimizerSection.model_fields["opt_type"].description)
+    lr: float = Field(0.00048, gt=0, description="learning rate after the warm-up")
+    lr_type: Literal["MultiDecay", "PolyDecay"] = Field(
+        "MultiDecay", description="learning rate after the warm-up: divided at some epochs, or a polynomial")
+    warmup_steps: int = Field(2000, ge=0, description="steps of linear warm-up from 0")
+    multi_epochs: List[int] = Field([290, 320], description="MultiDecay: epochs at which the rate is divided")
+    factor: float = Field(10.0, gt=0, description="MultiDecay: what it is divided by")
+    end_learning_rate: float = Field(5e-07, ge=0, description="PolyDecay: rate at the end of the run")
+    power: float = Field(5.0, gt=0, description="PolyDecay: exponent")
+
+
+class CenterNetEval(EvalSection):
+    """Test modes of CenterNet."""
+
+    input_res_test: List[int] = Field([680, 680], min_length=2, max_length=2,
+                                      description="network input of the fixed resolution, height, width")
+    keep_res: bool = Field(True, description="pictures keep their resolution, padded to multiples of 128 (each new "
+                           "shape is compiled); false = input_res_test, what exported models always take")
+    multi_scales: List[float] = Field([1.0], min_length=1, description="scales at which a picture is seen")
+    flip_test: bool = Field(False, description="mean of the maps of the picture and its mirror image")
+    soft_nms: bool = Field(True, description="lower the scores of overlapping boxes of one class")
+    K: int = Field(100, ge=1, description="detections per picture")
+    peak_tolerance: float = Field(0.001, ge=0, lt=1, description="a cell is a peak when no neighbour is higher by more "
+                                  "than this part; 0.001 in the zoo, 0 in the paper")
+
+    @field_validator("input_res_test")
+    @classmethod
+    def _whole_grid(cls, sides):
+        if any(side < 32 or side % 4 for side in sides):
+            raise ValueError(f"{sides} has to hold multiples of 4 from 32 on")
+        return sides
+
+    @field_validator("multi_scales")
+    @classmethod
+    def _above_zero(cls, scales):
+        if any(scale <= 0 for scale in scales):
+            raise ValueError(f"{scales} has to hold numbers above 0 only")
+        return scales
+
+
+def multiples_of_32(sides: List[int]) -> List[int]:
+    """The sides of a network input; raises ValueError where the maps of the body would not fit into each other."""
+    if any(side < 32 or side % 32 for side in sides):
+        raise ValueError(f"{sides} has to hold multiples of 32")
+    return sides
+
+
+class CenterNetConfig(Config):
+    """All settings of one CenterNet run."""
+
+    model: CenterNetModel
+    data: CenterNetData = Field(default_factory=CenterNetData)
+    train: CenterNetTrain = Field(default_factory=CenterNetTrain)
+    optimizer: CenterNetOptimizer = Field(default_factory=CenterNetOptimizer)
+    eval: CenterNetEval = Field(default_factory=CenterNetEval)

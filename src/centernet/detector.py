@@ -1,0 +1,124 @@
+"""The CenterNet family assembled from a configuration: what the entry points talk to."""
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Sequence
+
+import cv2
+import numpy as np
+
+from src.backbones.names import renamed, resnet_cells
+from src.centernet.config import STRIDE
+from src.centernet.decode import Geometry, decode
+from src.centernet.legacy import HEADS, NOT_FROM_IMAGENET, TRAINING_CELL, zoo_cells
+from src.centernet.targets import TargetEncoder, Targets
+from src.centernet.transforms import TrainTransform, Window, normalize, padded_window
+from src.ops.detections import Detections
+
+
+class CenterNetDetector:
+    """Everything that depends on both the settings and the classes; networks are built when asked for.
+
+    config: CenterNetConfig. classes: names without background, in label order.
+    """
+
+    batch_columns = ("image", *Targets._fields)
+    mindrecord_prefix = "coco_det.train.mind"
+    checkpoint_prefix = "checkpoint_centernet"
+    input_names = ("images",)
+    output_names = ("detections",)
+    not_from_imagenet = NOT_FROM_IMAGENET
+
+    def __init__(self, config, classes: Sequence[str]):
+        self.config = config
+        self.classes = tuple(classes)
+        self.mean, self.std = (255 * np.array(values, np.float32) for values in (config.data.mean, config.data.std))
+
+    @property
+    def input_shape(self) -> tuple:
+        """Of one picture at the fixed resolution: channels, height, width."""
+        return (3, *self.config.eval.input_res_test)
+
+    def train_transform(self) -> TrainTransform:
+        data = self.config.data
+        map_size = [side // STRIDE for side in data.input_res_train]
+        lighting = (np.array(data.eig_val), np.array(data.eig_vec)) if data.color_aug else None
+        return TrainTransform(data.input_res_train, TargetEncoder(map_size, len(self.classes), data.max_objs),
+                              rand_crop=data.rand_crop, shift=data.shift, scale=data.scale, flip_prob=data.flip_prob,
+                              lighting=lighting)
+
+    def network(self):
+        from src.centernet.network import build_centernet
+
+        return build_centernet(self.config.model, len(self.classes))
+
+    def inference(self, network):
+        """The Cell that is evaluated and exported: (B, 3, H, W) -> the tensors of output_names."""
+        from src.centernet.network import CenterNetInference
+
+        settings = self.config.eval
+        return CenterNetInference(network, settings.K, settings.peak_tolerance, settings.flip_test)
+
+    def loss(self, network):
+        """The Cell that is trained: (images, *batch_columns[1:]) -> losses named by its `parts`."""
+        from src.centernet.loss import CenterNetLoss
+
+        model = self.config.model
+        return CenterNetLoss(network, (model.hm_weight, model.wh_weight, model.off_weight),
+                             smooth=model.reg_loss == "sl1", per_coordinate=model.regression_norm == "coordinates")
+
+    def filtered_parameters(self) -> tuple:
+        """Beginnings of the parameters that transfer training leaves out, from checkpoint_filter_list."""
+        return tuple(f"{HEADS[name]}." if name in HEADS else self.from_zoo(name) or name
+                     for name in self.config.model.checkpoint_filter_list)
+
+    @cached_property
+    def _zoo_cells(self) -> dict:
+        return zoo_cells(self.config.model.depth)
+
+    @cached_property
+    def _imagenet_cells(self) -> dict:
+        return resnet_cells("", self.config.model.depth)
+
+    def from_zoo(self, name: str) -> str | None:
+        """Our name of a parameter in a checkpoint of the old zoo; None for what is not a parameter of the network."""
+        return renamed(name[len(TRAINING_CELL):] if name.startswith(TRAINING_CELL) else name, self._zoo_cells)
+
+    def from_imagenet(self, name: str) -> str | None:
+        """Our name of a parameter in the file of feature_extractor_base_param."""
+        return renamed(name, self._imagenet_cells)
+
+    def preprocess(self, image: np.ndarray) -> tuple:
+        """Decoded picture -> (network input of input_shape, geometry for `postprocess`)."""
+        return self._view(image, 1.0, keep_res=False)
+
+    def postprocess(self, outputs: Sequence[np.ndarray], geometry: Geometry) -> Detections:
+        """Outputs of one picture, without the batch axis -> its detections."""
+        return self.postprocess_views([outputs], [geometry])
+
+    def views(self, image: np.ndarray, one_shape: bool = False) -> list:
+        """(network input, geometry) at each of multi_scales; one_shape: of input_shape, whatever keep_res says."""
+        settings = self.config.eval
+        return [self._view(image, scale, settings.keep_res and not one_shape) for scale in settings.multi_scales]
+
+    def postprocess_views(self, outputs: Sequence, geometries: Sequence[Geometry]) -> Detections:
+        """Outputs and geometry of every view of one picture -> its detections."""
+        settings = self.config.eval
+        return decode([peaks for (peaks,) in outputs], geometries, settings.K, settings.soft_nms)
+
+    def _view(self, image: np.ndarray, scale: float, keep_res: bool) -> tuple:
+        height, width = (max(1, int(side * scale)) for side in image.shape[:2])
+        window, size = padded_window(height, width) if keep_res else (
+            Window(np.array([width / 2, height / 2]), float(max(image.shape[:2]))), self.input_shape[1:])
+        image = image if scale == 1 else cv2.resize(image, (width, height))
+        shown = window.cut(image[:, :, ::-1], size)
+        cell = STRIDE * window.side / size[1]  # in pixels of the scaled picture
+        corner = window.center - [window.side / 2, window.side / 2 * size[0] / size[1]]
+        return normalize(shown, self.mean, self.std), Geometry(cell / scale, corner / scale)
+
+    def sidecar(self) -> dict:
+        """What somebody who runs the exported file needs to know about its input."""
+        return {"input": {"layout": "NCHW", "channels": "BGR", "height": self.input_shape[1],
+                          "width": self.input_shape[2], "keep_ratio": True, "placement": "centre",
+                          "mean": self.mean.tolist(), "std": self.std.tolist()},
+                "detections": f"x1, y1, x2, y2 in cells of {STRIDE} input pixels, score, class index"}

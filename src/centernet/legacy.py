@@ -1,0 +1,22 @@
+"""Parameter names of the old zoo's CenterNet checkpoints -> ours (tables of cells, see src/backbones/names.py)."""
+from __future__ import annotations
+
+from src.backbones.names import resnet_cells
+
+HEADS = {"hm_fn": "heatmap", "wh_fn": "size", "reg_fn": "offset"}
+NOT_FROM_IMAGENET = ("fc.", "end_point.", "stages.", *(f"{head}." for head in HEADS.values()))
+# What the Ascend training cell of centernet_resnet101 puts before every name.
+TRAINING_CELL = "train_on_step."
+
+
+def zoo_cells(depth: int) -> dict:
+    """Names of all cells with parameters in a checkpoint of the zoo."""
+    body = f"network.resnet{depth}."
+    cells = resnet_cells(body, depth, shortcut="downsample")
+    for stage in range(3):
+        cells[f"{body}deconv_layers.{3 * stage}"] = f"stages.{stage}.up"
+        cells[f"{body}deconv_layers.{3 * stage + 1}"] = f"stages.{stage}.norm"
+    for theirs, ours in HEADS.items():
+        cells[f"network.{theirs}.0"] = f"{ours}.conv"
+        cells[f"network.{theirs}.2"] = f"{ours}.output"
+    return cells
