@@ -12,7 +12,7 @@ from src.centernet.config import STRIDE
 from src.centernet.decode import Geometry, decode
 from src.centernet.legacy import HEADS, NOT_FROM_IMAGENET, TRAINING_CELL, zoo_cells
 from src.centernet.targets import TargetEncoder, Targets
-from src.centernet.transforms import TrainTransform, Window, normalize, padded_window
+from src.centernet.transforms import TrainTransform, Window, normalize, padded_window, scaled
 from src.ops.detections import Detections
 
 
@@ -92,6 +92,10 @@ class CenterNetDetector:
         """Decoded picture -> (network input of input_shape, geometry for `postprocess`)."""
         return self._view(image, 1.0, keep_res=False)
 
+    def geometry(self, height: int, width: int) -> Geometry:
+        """Of a picture of this size: what `postprocess` needs to get from the network's boxes to its pixels."""
+        return _geometry(*self._window(height, width, 1.0, keep_res=False), 1.0)
+
     def postprocess(self, outputs: Sequence[np.ndarray], geometry: Geometry) -> Detections:
         """Outputs of one picture, without the batch axis -> its detections."""
         return self.postprocess_views([outputs], [geometry])
@@ -107,14 +111,18 @@ class CenterNetDetector:
         return decode([peaks for (peaks,) in outputs], geometries, settings.K, settings.soft_nms)
 
     def _view(self, image: np.ndarray, scale: float, keep_res: bool) -> tuple:
-        height, width = (max(1, int(side * scale)) for side in image.shape[:2])
-        window, size = padded_window(height, width) if keep_res else (
-            Window(np.array([width / 2, height / 2]), float(max(image.shape[:2]))), self.input_shape[1:])
-        image = image if scale == 1 else cv2.resize(image, (width, height))
-        shown = window.cut(image[:, :, ::-1], size)
-        cell = STRIDE * window.side / size[1]  # in pixels of the scaled picture
-        corner = window.center - [window.side / 2, window.side / 2 * size[0] / size[1]]
-        return normalize(shown, self.mean, self.std), Geometry(cell / scale, corner / scale)
+        window, size = self._window(*image.shape[:2], scale, keep_res)
+        geometry = _geometry(window, size, scale)
+        if scale != 1:
+            image = cv2.resize(image, scaled(*image.shape[:2], scale)[::-1])
+        return normalize(window.cut(image[:, :, ::-1], size), self.mean, self.std), geometry
+
+    def _window(self, height: int, width: int, scale: float, keep_res: bool) -> tuple:
+        """The part of the scaled picture that is seen, and the network input's (height, width)."""
+        scaled_height, scaled_width = scaled(height, width, scale)
+        if keep_res:
+            return padded_window(scaled_height, scaled_width)
+        return Window(np.array([scaled_width / 2, scaled_height / 2]), float(max(height, width))), self.input_shape[1:]
 
     def sidecar(self) -> dict:
         """What somebody who runs the exported file needs to know about its input."""
@@ -122,3 +130,10 @@ class CenterNetDetector:
                           "width": self.input_shape[2], "keep_ratio": True, "placement": "centre",
                           "mean": self.mean.tolist(), "std": self.std.tolist()},
                 "detections": f"x1, y1, x2, y2 in cells of {STRIDE} input pixels, score, class index"}
+
+
+def _geometry(window: Window, size: tuple, scale: float) -> Geometry:
+    """Of a view of (height, width) on a picture that was scaled."""
+    cell = STRIDE * window.side / size[1]  # in pixels of the scaled picture
+    corner = window.center - [window.side / 2, window.side / 2 * size[0] / size[1]]
+    return Geometry(cell / scale, corner / scale)

@@ -115,6 +115,11 @@ def normalize(image: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarra
     return np.ascontiguousarray(((image.astype(np.float32) - mean) / std).transpose(2, 0, 1))
 
 
+def scaled(height: int, width: int, scale: float) -> tuple:
+    """Sides of a picture that is seen at another scale, rounded down."""
+    return max(1, int(height * scale)), max(1, int(width * scale))
+
+
 def padded_window(height: int, width: int) -> tuple:
     """(Window, (height, width)) of the input that keeps the resolution.
 
