@@ -1,0 +1,49 @@
+# The commands of the CenterNet family; the folders and logs are named as in the model zoo.
+# shellcheck shell=bash
+. "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
+
+flags=(--model_name=centernet_resnet50)
+
+training_flags() {
+  existing RANK_TABLE_FILE MINDRECORD_DATASET_PATH LOAD_CHECKPOINT_PATH
+  pass mindrecord_dir=MINDRECORD_DATASET_PATH pre_trained=LOAD_CHECKPOINT_PATH
+  flags+=(--epoch_size=330)
+}
+
+standalone_train() {
+  local target=$1
+  shift
+  arguments "DEVICE_ID MINDRECORD_DATASET_PATH [LOAD_CHECKPOINT_PATH]" "$@"
+  training_flags
+  pass DEVICE_ID
+  flags+=(--save_checkpoint_steps=3664)
+  standalone train.py "$target" "LOG${given[DEVICE_ID]}" training_log.txt
+}
+
+distribute_train() {
+  local target=$1 second=DEVICE_NUM
+  shift
+  [ "$target" != Ascend ] || second=RANK_TABLE_FILE
+  arguments "MINDRECORD_DATASET_PATH $second [LOAD_CHECKPOINT_PATH]" "$@"
+  [ "$target" = Ascend ] || positive DEVICE_NUM
+  training_flags
+  distribute "$target" LOG training_log.txt
+}
+
+evaluate() {
+  local target=$1
+  shift
+  arguments "DEVICE_ID RUN_MODE DATA_DIR LOAD_CHECKPOINT_PATH" "$@"
+  existing DATA_DIR LOAD_CHECKPOINT_PATH
+  pass DEVICE_ID RUN_MODE coco_root=DATA_DIR LOAD_CHECKPOINT_PATH
+  standalone eval.py "$target" "eval${given[DEVICE_ID]}" eval_log.txt
+}
+
+convert_dataset() {
+  arguments "COCO_DATASET_DIR MINDRECORD_DATASET_DIR" "$@"
+  existing COCO_DATASET_DIR
+  absolute MINDRECORD_DATASET_DIR
+  pass coco_root=COCO_DATASET_DIR mindrecord_dir=MINDRECORD_DATASET_DIR
+  flags+=(--only_create_dataset=true)
+  standalone train.py CPU create_dataset create_dataset.log
+}

@@ -1,0 +1,208 @@
+# What every launcher does: check arguments, make paths absolute, run one or many processes, pass their exit code on.
+# Read in by the scripts of the families, which hold names and defaults only. `arguments` comes first; what it found
+# is in `given`, and `flags` collects what the Python program is called with.
+# shellcheck shell=bash
+set -euo pipefail
+
+project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+usage=
+background=false
+declare -A given=()
+flags=()        # of the positional arguments
+own_flags=()    # --key value behind them, which win
+foreground=()   # the command line without --background
+
+show_usage() {
+  echo "Usage: bash $0 $usage [--background] [--key value ...]"
+}
+
+# wrong MESSAGE: say what is wrong and how the script is called, and end
+wrong() {
+  { echo "error: $1"; show_usage; } >&2
+  exit 2
+}
+
+# arguments "NAME NAME [NAME]" "$@": positional arguments into `given`, brackets mark those that may be left out.
+# What follows from the first --key on goes to the Python program unread.
+arguments() {
+  usage=$1
+  shift
+  local words names=() required=0 count=0 word
+  read -ra words <<< "$usage"
+  for word in "${words[@]}"; do
+    names+=("${word//[\[\]]/}")
+    [[ $word == \[* ]] || required=$((required + 1))
+  done
+  while [[ $# -gt 0 && $1 != --* ]]; do
+    [ "$count" -lt "${#names[@]}" ] || wrong "'$1' is one argument too many"
+    given[${names[count]}]=$1
+    foreground+=("$1")
+    count=$((count + 1))
+    shift
+  done
+  if [[ " $* " == *" --help "* ]]; then
+    show_usage
+    echo "--background returns at once; the keys are those of python train.py --help"
+    exit 0
+  fi
+  [ "$count" -ge "$required" ] || wrong "${names[count]} is missing ($count of $required arguments are given)"
+  for word in "$@"; do
+    if [ "$word" = --background ]; then background=true; else own_flags+=("$word"); fi
+  done
+  foreground+=("${own_flags[@]}")
+}
+
+# existing NAME...: these arguments, where given, are files or folders that exist; their paths become absolute
+existing() {
+  local name
+  for name in "$@"; do
+    [[ -z ${given[$name]:-} || -e ${given[$name]} ]] || wrong "$name: ${given[$name]} does not exist"
+  done
+  absolute "$@"
+}
+
+# absolute NAME...: these arguments, where given, are paths; they become absolute
+absolute() {
+  local name
+  for name in "$@"; do
+    [ -z "${given[$name]:-}" ] || given[$name]=$(realpath -m "${given[$name]}")
+  done
+}
+
+# positive NAME: this argument is a whole number from 1
+positive() {
+  [[ ${given[$1]} =~ ^[1-9][0-9]*$ ]] || wrong "$1 is '${given[$1]}', not a whole number from 1"
+}
+
+# pass [key=]NAME...: give these arguments, where given, to the Python program as --key or --name
+pass() {
+  local item name key
+  for item in "$@"; do
+    name=${item#*=} key=${item%%=*}
+    [ "$key" != "$name" ] || key=${name,,}
+    [ -z "${given[$name]:-}" ] || flags+=("--$key=${given[$name]}")
+  done
+}
+
+# standalone PROGRAM TARGET FOLDER LOG: one process, on the device of the configuration where TARGET is empty; its
+# results, FOLDER/LOG and FOLDER/env.log
+standalone() {
+  local program=$1 target=$2 folder=$3 log=$4 place=result_path
+  [ "$program" != train.py ] || place=output_path
+  detach "$folder/$log"
+  [ -z "$target" ] || flags+=("--device_target=$target")
+  start "$folder" "$log" python "$project/$program" "--$place=$folder" "${flags[@]}" "${own_flags[@]}"
+  supervise "$folder/$log"
+}
+
+# distribute TARGET FOLDER LOG: train.py once per device. A rank table places the processes where one is given (rank
+# i prints into FOLDER<i>/LOG), else mpirun on GPUs and msrun everywhere (FOLDER/LOG, msrun's workers FOLDER/worker_*).
+distribute() {
+  local target=$1 folder=$2 log=$3
+  flags+=(--run_distribute=true "--device_target=$target")
+  if [ -n "${given[RANK_TABLE_FILE]:-}" ]; then by_rank_table "$folder" "$log"; else by_launcher "$@"; fi
+}
+
+by_launcher() {
+  local target=$1 folder=$2 log=$3 devices=${given[DEVICE_NUM]:-8}
+  detach "$folder/$log"
+  flags+=("--output_path=$folder")
+  if [ "$target" = GPU ]; then
+    start "$folder" "$log" mpirun --allow-run-as-root -n "$devices" python "$project/train.py" \
+      "${flags[@]}" "${own_flags[@]}"
+  else
+    start "$folder" "$log" msrun "--worker_num=$devices" "--local_worker_num=$devices" --join=True \
+      "--master_port=${MASTER_PORT:-8118}" "--log_dir=$folder" --tail_worker_log=0 "$project/train.py" \
+      "${flags[@]}" "${own_flags[@]}"
+    launcher_is_msrun=true
+  fi
+  supervise "$folder/$log"
+}
+
+by_rank_table() {
+  local folder=$1 log=$2 table rank device size cores bind=() first=0
+  # One line per device of this host: rank, device, devices in the whole job.
+  table=$(cd "$project" && python -m src.model_utils.rank_table "${given[RANK_TABLE_FILE]}") || exit 2
+  read -r first _ size <<< "$table"
+  if [ -n "${given[DEVICE_NUM]:-}" ] && [ "${given[DEVICE_NUM]}" != "$size" ]; then
+    wrong "DEVICE_NUM is ${given[DEVICE_NUM]}, but ${given[RANK_TABLE_FILE]} names $size devices"
+  fi
+  detach "$folder$first/$log"
+  export RANK_TABLE_FILE=${given[RANK_TABLE_FILE]} RANK_SIZE=$size HCCL_CONNECT_TIMEOUT=${HCCL_CONNECT_TIMEOUT:-600}
+  cores=$(($(nproc) / $(wc -l <<< "$table")))
+  while read -r rank device _; do
+    if [ "${bind_cores:-false}" = true ] && [ "$cores" -ge 1 ]; then
+      bind=(taskset -c "$((${#running[@]} * cores))-$(((${#running[@]} + 1) * cores - 1))")
+    fi
+    RANK_ID=$rank DEVICE_ID=$device start "$folder$rank" "$log" "${bind[@]}" python "$project/train.py" \
+      "--output_path=${folder}0" "${flags[@]}" "${own_flags[@]}"
+  done <<< "$table"
+  supervise "$folder<rank>/$log"
+}
+
+running=()              # process ids that `start` has started
+launcher_is_msrun=false
+
+# start FOLDER LOG COMMAND...: run the command beside this script, its output appended to FOLDER/LOG; the first one's
+# is shown, too
+start() {
+  local folder=$1 log=$2
+  shift 2
+  mkdir -p "$folder"
+  env > "$folder/env.log"
+  if [ "${#running[@]}" -eq 0 ]; then
+    "$@" < /dev/null > >(tee -ai "$folder/$log") 2>&1 &
+  else
+    "$@" < /dev/null >> "$folder/$log" 2>&1 &
+  fi
+  running+=("$!")
+}
+
+# supervise LOGS: wait for what was started; when one process fails, or this script is told to stop, stop the others.
+# Ends the script with the exit code.
+supervise() {
+  local logs=$1 index code=0
+  trap 'stop_all; exit 143' TERM
+  trap 'stop_all; exit 130' INT
+  while [ "${#running[@]}" -gt 0 ]; do
+    for index in "${!running[@]}"; do
+      kill -0 "${running[index]}" 2> /dev/null && continue
+      wait "${running[index]}" || code=$?
+      unset "running[index]"
+      if [ "$code" -ne 0 ]; then
+        stop_all
+        echo "error: a process ended with exit code $code, and the job with it; its last lines are in $logs" >&2
+        exit "$code"
+      fi
+    done
+    sleep 0.3
+  done
+  exit 0
+}
+
+# SIGTERM lets a training save what it has; who does not leave within 30 s is killed.
+stop_all() {
+  local pids=() pid
+  for pid in "${running[@]}"; do
+    if [ "$launcher_is_msrun" = true ]; then
+      # msrun itself would leave its workers behind.
+      read -ra pids < "/proc/$pid/task/$pid/children" || true
+    else
+      pids+=("$pid")
+    fi
+  done
+  kill -TERM "${pids[@]}" 2> /dev/null || true
+  for _ in {1..100}; do
+    kill -0 "${pids[@]}" 2> /dev/null || break
+    sleep 0.3
+  done
+  kill -KILL "${pids[@]}" "${running[@]}" 2> /dev/null || true
+}
+
+# detach LOG: with --background, go on in a process of its own and return to the user
+detach() {
+  [ "$background" = true ] || return 0
+  nohup bash "$0" "${foreground[@]}" > /dev/null 2>&1 &
+  echo "started as process $!; its output goes to $1"
+  exit 0
+}

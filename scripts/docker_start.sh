@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Start a container of the image with the Ascend devices of this host, the data set and the models mounted where they
+# lie, and a shell in it. On a host without Ascend devices only the folders are mounted.
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+arguments "IMAGE DATA_DIR MODEL_DIR" "$@"
+existing DATA_DIR MODEL_DIR
+
+mounts=()
+for device in /dev/davinci[0-9]* /dev/davinci_manager /dev/devmm_svm /dev/hisi_hdc; do
+  [ ! -e "$device" ] || mounts+=("--device=$device")
+done
+# The driver, its tools and its logs belong to the host.
+for path in /usr/local/Ascend/driver /usr/local/Ascend/add-ons /usr/local/sbin/npu-smi /usr/local/dcmi \
+    /etc/ascend_install.info /var/log/npu; do
+  [ ! -e "$path" ] || mounts+=("--volume=$path:$path")
+done
+
+exec docker run -it --ipc=host "${mounts[@]}" "--volume=${given[DATA_DIR]}:${given[DATA_DIR]}" \
+  "--volume=${given[MODEL_DIR]}:${given[MODEL_DIR]}" "${own_flags[@]}" "${given[IMAGE]}" /bin/bash

@@ -1,0 +1,4 @@
+#!/usr/bin/env bash
+# Train a Faster R-CNN on a CPU, in several processes.
+. "$(dirname "${BASH_SOURCE[0]}")/family.sh"
+distribute_train CPU "$@"

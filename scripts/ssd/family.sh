@@ -1,0 +1,55 @@
+# The commands of the SSD family; the folders and logs are named as in the model zoo.
+# shellcheck shell=bash
+. "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
+
+optional="[PRE_TRAINED] [PRE_TRAINED_EPOCH_SIZE]"
+
+training_flags() {
+  existing RANK_TABLE_FILE CONFIG_PATH PRE_TRAINED
+  pass CONFIG_PATH EPOCH_SIZE LR DATASET PRE_TRAINED PRE_TRAINED_EPOCH_SIZE
+}
+
+standalone_train() {
+  local target=$1
+  shift
+  arguments "DEVICE_ID EPOCH_SIZE LR DATASET CONFIG_PATH $optional" "$@"
+  training_flags
+  pass DEVICE_ID
+  standalone train.py "$target" "LOG${given[DEVICE_ID]}" log.txt
+}
+
+distribute_train() {
+  local target=$1 table=
+  shift
+  [ "$target" != Ascend ] || table="RANK_TABLE_FILE "
+  arguments "DEVICE_NUM EPOCH_SIZE LR DATASET ${table}CONFIG_PATH $optional" "$@"
+  positive DEVICE_NUM
+  training_flags
+  [ "$target" != GPU ] || flags+=(--loss_scale=1)
+  distribute "$target" LOG log.txt
+}
+
+evaluate() {
+  local target=$1
+  shift
+  arguments "DATASET CHECKPOINT_PATH DEVICE_ID CONFIG_PATH" "$@"
+  existing CHECKPOINT_PATH CONFIG_PATH
+  pass CONFIG_PATH DATASET CHECKPOINT_PATH DEVICE_ID
+  standalone eval.py "$target" "eval${given[DEVICE_ID]}" log.txt
+}
+
+evaluate_onnx() {
+  local log=$1
+  shift
+  arguments "DATA_DIR COCO_SUBDIR ONNX_MODEL_PATH [INSTANCES_SET] [DEVICE_TARGET] [CONFIG_PATH]" "$@"
+  existing DATA_DIR ONNX_MODEL_PATH CONFIG_PATH
+  pass CONFIG_PATH coco_root=DATA_DIR val_data_type=COCO_SUBDIR checkpoint_path=ONNX_MODEL_PATH INSTANCES_SET
+  standalone eval.py "${given[DEVICE_TARGET]:-CPU}" eval_onnx "$log"
+}
+
+export_model() {
+  arguments "CONFIG_FILE_PATH [FILE_FORMAT]" "$@"
+  existing CONFIG_FILE_PATH
+  pass config_path=CONFIG_FILE_PATH FILE_FORMAT
+  standalone export.py "" export log.txt
+}

@@ -1,0 +1,4 @@
+#!/usr/bin/env bash
+# Evaluate an SSD that was exported to ONNX; the settings lie beside the file unless CONFIG_PATH is given.
+. "$(dirname "${BASH_SOURCE[0]}")/family.sh"
+evaluate_onnx eval.log "$@"
