@@ -34,12 +34,17 @@ DETECTORS = {
     "ssd_vgg16": Detector("ssd", "ssd/ssd_vgg16.yaml"),
     "centernet_resnet50": Detector("centernet", "centernet/centernet_resnet50.yaml"),
     "centernet_resnet101": Detector("centernet", "centernet/centernet_resnet101.yaml"),
+    "faster_rcnn_resnet50": Detector("faster_rcnn", "faster_rcnn/faster_rcnn_resnet50.yaml"),
+    "faster_rcnn_res2net50": Detector("faster_rcnn", "faster_rcnn/faster_rcnn_res2net50.yaml"),
+    "faster_rcnn_res2net101": Detector("faster_rcnn", "faster_rcnn/faster_rcnn_res2net101.yaml"),
+    "faster_rcnn_res2net152": Detector("faster_rcnn", "faster_rcnn/faster_rcnn_res2net152.yaml"),
 }
 
 # family -> beginning of its class names: SSDConfig in src/ssd/config.py, SSDDetector in src/ssd/detector.py
 FAMILIES = {
     "ssd": "SSD",
     "centernet": "CenterNet",
+    "faster_rcnn": "FasterRCNN",
 }
 
 

@@ -37,7 +37,7 @@ FORBIDDEN_ARGUMENTS = {"shell": True, "allow_pickle": True}
 
 # Modules that answer without MindSpore, whose import alone takes seconds.
 WITHOUT_MINDSPORE = ("src/detectors.py", "src/entry.py", "src/errors.py", "src/model_utils", "src/data",
-                     "src/evaluation", "src/backbones/names.py",
+                     "src/evaluation", "src/backbones/zoo_names.py", "src/backbones/depths.py",
                      *(f"src/ssd/{name}.py" for name in ("config", "decode", "priors", "targets", "transforms")),
                      *(f"src/centernet/{name}.py" for name in ("config", "decode", "targets", "transforms")))
 

@@ -10,16 +10,16 @@ class ConvNorm(nn.Cell):
     """Convolution without bias, batch norm, and an optional activation.
 
     Padding is "same" in TensorFlow's sense: a strided 3x3 convolution on an even side pads right and bottom only;
-    with `symmetric` both sides are padded alike, as in PyTorch.
+    `symmetric` asks for the same number of cells on every side instead, as PyTorch's networks have it.
     `momentum` is the weight of the old moving statistic (MindSpore's convention; PyTorch's is 1 - momentum).
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, *, groups: int = 1,
-                 activation: Optional[nn.Cell] = None, symmetric: bool = False, eps: float = 1e-3,
+                 symmetric: bool = False, activation: Optional[nn.Cell] = None, eps: float = 1e-3,
                  momentum: float = 0.97):
         super().__init__()
-        padding = {"pad_mode": "pad", "padding": kernel_size // 2} if symmetric else {"pad_mode": "same"}
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, group=groups, **padding)
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, group=groups,
+                              pad_mode="pad" if symmetric else "same", padding=kernel_size // 2 if symmetric else 0)
         self.norm = nn.BatchNorm2d(out_channels, eps=eps, momentum=momentum)
         self.activation = activation
 
@@ -28,3 +28,11 @@ class ConvNorm(nn.Cell):
         if self.activation is not None:
             x = self.activation(x)
         return x
+
+
+def use_statistics(cell: nn.Cell, *, moving: bool) -> None:
+    """Let the batch norms of `cell` always use their moving statistics, and leave these as they are, or always those
+    of the batch; without this, training uses the batch's and inference the moving ones."""
+    for _, layer in cell.cells_and_names():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.use_batch_statistics = not moving

@@ -4,10 +4,12 @@ The stride of a block is on its 3x3 convolution ("v1.5"), as in the zoo and in t
 """
 from __future__ import annotations
 
+from typing import Callable, Optional
+
 from mindspore import nn
 
+from src.backbones.depths import RESNET_BLOCKS
 from src.backbones.layers import ConvNorm
-from src.backbones.names import RESNET_BLOCKS
 
 STEM_CHANNELS = 64
 HIDDEN_CHANNELS = (64, 128, 256, 512)
@@ -17,20 +19,20 @@ EXPANSION = 4
 class Bottleneck(nn.Cell):
     """1x1, 3x3, 1x1 and a shortcut, which is a 1x1 convolution where the shape changes (section 4.1).
 
-    brick: settings of ConvNorm (symmetric, eps, momentum). The last gamma starts at 0, so that a new block is the
-    identity.
+    layer: what every ConvNorm gets besides (eps, momentum, symmetric). The last gamma starts at 0, so that a new block
+    is the identity.
     """
 
-    def __init__(self, in_channels: int, hidden: int, stride: int, **brick):
+    def __init__(self, in_channels: int, hidden: int, stride: int, **layer):
         super().__init__()
         out_channels = hidden * EXPANSION
-        self.reduce = ConvNorm(in_channels, hidden, 1, activation=nn.ReLU(), **brick)
-        self.spatial = ConvNorm(hidden, hidden, 3, stride, activation=nn.ReLU(), **brick)
-        self.expand = ConvNorm(hidden, out_channels, 1, **brick)
+        self.reduce = ConvNorm(in_channels, hidden, 1, activation=nn.ReLU(), **layer)
+        self.spatial = ConvNorm(hidden, hidden, 3, stride, activation=nn.ReLU(), **layer)
+        self.expand = ConvNorm(hidden, out_channels, 1, **layer)
         self.expand.norm.gamma.set_data(self.expand.norm.gamma * 0)
         self.shortcut = None
         if stride > 1 or in_channels != out_channels:
-            self.shortcut = ConvNorm(in_channels, out_channels, 1, stride, **brick)
+            self.shortcut = ConvNorm(in_channels, out_channels, 1, stride, **layer)
         self.activation = nn.ReLU()
 
     def construct(self, x):
@@ -41,22 +43,23 @@ class Bottleneck(nn.Cell):
 class ResNet(nn.Cell):
     """Image to the maps C2 to C5 (the outputs of the four stages).
 
-    depth: 50, 101 or 152. brick: settings of ConvNorm (symmetric, eps, momentum).
+    depth: 50, 101 or 152. stem: Cell from (B, 3, H, W) to (B, STEM_CHANNELS, H/2, W/2); the paper's 7x7 convolution
+    unless given. block: called as Bottleneck is. layer: as of Bottleneck.
     construct: (B, 3, H, W) -> four maps (B, C, H/stride, W/stride), sides rounded up.
     """
 
     channels = tuple(hidden * EXPANSION for hidden in HIDDEN_CHANNELS)
     strides = (4, 8, 16, 32)
 
-    def __init__(self, depth: int, **brick):
+    def __init__(self, depth: int, *, stem: Optional[nn.Cell] = None, block: Callable = Bottleneck, **layer):
         super().__init__()
-        self.stem = ConvNorm(3, STEM_CHANNELS, 7, 2, activation=nn.ReLU(), **brick)
+        self.stem = stem or ConvNorm(3, STEM_CHANNELS, 7, 2, activation=nn.ReLU(), **layer)
         self.pool = nn.MaxPool2d(3, 2, pad_mode="same")
         stages, channels = [], STEM_CHANNELS
         for stage, (count, hidden) in enumerate(zip(RESNET_BLOCKS[depth], HIDDEN_CHANNELS)):
             blocks = []
             for index in range(count):
-                blocks.append(Bottleneck(channels, hidden, 2 if stage > 0 and index == 0 else 1, **brick))
+                blocks.append(block(channels, hidden, 2 if stage > 0 and index == 0 else 1, **layer))
                 channels = hidden * EXPANSION
             stages.append(nn.SequentialCell(blocks))
         self.stages = nn.CellList(stages)

@@ -7,7 +7,7 @@ from typing import Sequence
 import cv2
 import numpy as np
 
-from src.backbones.names import renamed, resnet_cells
+from src.backbones.zoo_names import renamed, resnet_cells
 from src.centernet.config import STRIDE
 from src.centernet.decode import Geometry, decode
 from src.centernet.legacy import HEADS, NOT_FROM_IMAGENET, TRAINING_CELL, zoo_cells
@@ -78,7 +78,7 @@ class CenterNetDetector:
 
     @cached_property
     def _imagenet_cells(self) -> dict:
-        return resnet_cells("", self.config.model.depth)
+        return resnet_cells(self.config.model.depth, "")
 
     def from_zoo(self, name: str) -> str | None:
         """Our name of a parameter in a checkpoint of the old zoo; None for what is not a parameter of the network."""

@@ -1,7 +1,7 @@
-"""Parameter names of the old zoo's CenterNet checkpoints -> ours (tables of cells, see src/backbones/names.py)."""
+"""Parameter names of the old zoo's CenterNet checkpoints -> ours (tables of cells, see src/backbones/zoo_names.py)."""
 from __future__ import annotations
 
-from src.backbones.names import resnet_cells
+from src.backbones.zoo_names import resnet_cells
 
 HEADS = {"hm_fn": "heatmap", "wh_fn": "size", "reg_fn": "offset"}
 NOT_FROM_IMAGENET = ("fc.", "end_point.", "stages.", *(f"{head}." for head in HEADS.values()))
@@ -12,7 +12,7 @@ TRAINING_CELL = "train_on_step."
 def zoo_cells(depth: int) -> dict:
     """Names of all cells with parameters in a checkpoint of the zoo."""
     body = f"network.resnet{depth}."
-    cells = resnet_cells(body, depth, shortcut="downsample")
+    cells = resnet_cells(depth, body, ("downsample.0", "downsample.1"))
     for stage in range(3):
         cells[f"{body}deconv_layers.{3 * stage}"] = f"stages.{stage}.up"
         cells[f"{body}deconv_layers.{3 * stage + 1}"] = f"stages.{stage}.norm"

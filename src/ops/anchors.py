@@ -75,6 +75,25 @@ def octave_prior_boxes(image_size: Sequence[int], feature_sizes: Sequence[Sequen
     return PriorBoxes(boxes / sides, corners_from_centers(boxes) / sides)
 
 
+def grid_anchors(feature_size: Sequence[int], stride: int, scales: Sequence[float], ratios: Sequence[float]
+                 ) -> np.ndarray:
+    """Anchors of one map of a region proposal network (Ren et al. 2015, section 3.1.1), row by row, ratio by ratio.
+
+    feature_size: (rows, columns). ratios: height / width. Returns (rows * columns * A, 4) float32 x1, y1, x2, y2 in
+    pixels, the last pixel included. They lie around the middle of a cell's pixels, (stride - 1) / 2, and are rounded
+    to whole pixels, as in the zoo.
+    """
+    height_factors = np.sqrt(np.asarray(ratios, np.float64))[:, None]
+    widths = (stride / height_factors * np.asarray(scales)).ravel()
+    heights = (stride * height_factors * np.asarray(scales)).ravel()
+    middle = (stride - 1) / 2
+    base = np.stack([middle - (widths - 1) / 2, middle - (heights - 1) / 2,
+                     middle + (widths - 1) / 2, middle + (heights - 1) / 2], axis=-1).round()
+    rows, columns = np.mgrid[:feature_size[0], :feature_size[1]] * stride
+    shifts = np.stack([columns, rows, columns, rows], axis=-1)
+    return (shifts[:, :, None] + base).reshape(-1, 4).astype(np.float32)
+
+
 def _stretched(scale: float, ratio: float) -> tuple:
     """Width and height of a box of area scale squared whose width is `ratio` times its height."""
     return scale * math.sqrt(ratio), scale / math.sqrt(ratio)

@@ -6,7 +6,7 @@ from typing import Sequence
 
 import numpy as np
 
-from src.backbones.names import renamed
+from src.backbones.zoo_names import renamed
 from src.ops.detections import Detections
 from src.ssd.decode import decode
 from src.ssd.legacy import FILTER_WORDS, NOT_FROM_IMAGENET, imagenet_cells, zoo_cells
@@ -87,11 +87,7 @@ class SSDDetector:
 
     def preprocess(self, image: np.ndarray) -> tuple:
         """Decoded picture -> (network input (3, H, W), geometry for `postprocess`)."""
-        return eval_input(image, self.config.model.img_shape), self.geometry(*image.shape[:2])
-
-    def geometry(self, height: int, width: int) -> tuple:
-        """Of a picture of this size: what `postprocess` needs to get from the network's boxes to its pixels."""
-        return height, width
+        return eval_input(image, self.config.model.img_shape), image.shape[:2]
 
     def postprocess(self, outputs: Sequence[np.ndarray], geometry: tuple) -> Detections:
         """Outputs of one picture, without the batch axis -> its detections."""

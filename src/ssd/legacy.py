@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Callable
 
-from src.backbones.names import resnet_cells
+from src.backbones.zoo_names import resnet_cells
 
 # Words of the old checkpoint_filter_list -> beginnings of our names.
 FILTER_WORDS = {"multi_loc_layers": "box_predictors", "multi_cls_layers": "class_predictors"}
@@ -37,7 +37,7 @@ def zoo_cells(model) -> dict:
         return {**_mobilenet_v1("network.feature_extractor.mobilenet_v1."), **extras, **_predictor_per_map(levels)}
     if model.model_name == "ssd_vgg16":
         return {**_vgg16(model.ssd_vgg_bn), **_vgg_extras(levels), **_predictor_per_map(levels)}
-    body = resnet_cells("network.feature_extractor.resnet.", 50) if model.model_name == "ssd_resnet50_fpn" else \
+    body = resnet_cells(50, "network.feature_extractor.resnet.") if model.model_name == "ssd_resnet50_fpn" else \
         _mobilenet_v1("network.feature_extractor.mobilenet_v1.")
     return {**body, **_fpn(levels), **_shared_predictors(levels, model.num_addition_layers)}
 
@@ -47,7 +47,7 @@ def imagenet_cells(model) -> dict:
     if model.model_name == "ssd300":
         return _mobilenet_v2(lambda block: f"features.{block}")
     if model.model_name == "ssd_resnet50_fpn":
-        return resnet_cells("", 50)
+        return resnet_cells(50, "")
     if model.model_name == "ssd_vgg16":
         return _vgg16(model.ssd_vgg_bn, imagenet=True)
     return _mobilenet_v1("")

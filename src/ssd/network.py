@@ -144,7 +144,9 @@ def _with_fpn(body: nn.Cell, body_channels: Sequence[int], model, num_classes: i
               for _ in range(levels - len(body_channels))]
     heads = [SharedPredictor(levels, channels, model.num_addition_layers, boxes, outputs)
              for outputs in (4, num_classes + 1)]
-    return SSD(body, extras, *heads, fpn=FPN(body_channels, channels))
+    fpn = FPN(body_channels, channels, lambda: ConvNorm(channels, channels, 3, activation=nn.ReLU6(), eps=1e-5,
+                                                        momentum=0.9))
+    return SSD(body, extras, *heads, fpn=fpn)
 
 
 BUILDERS = {

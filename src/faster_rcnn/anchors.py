@@ -1,0 +1,21 @@
+"""The anchors of all levels of the pyramid."""
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from src.faster_rcnn.config import STRIDES
+from src.ops.anchors import grid_anchors
+
+
+def pyramid_anchors(model) -> tuple:
+    """Per level (h * w * A, 4) float32 x1, y1, x2, y2 of the `model` section; not clipped to the picture."""
+    return tuple(grid_anchors([math.ceil(side / stride) for side in model.image_size], stride,
+                              model.anchor_scales, model.anchor_ratios) for stride in STRIDES)
+
+
+def inside(anchors: np.ndarray, image_size) -> np.ndarray:
+    """(N,) bool: the anchor lies in an image of (height, width) entirely; the others are not trained."""
+    height, width = image_size
+    return ((anchors[:, :2] >= 0).all(axis=1) & (anchors[:, 2] <= width - 1) & (anchors[:, 3] <= height - 1))

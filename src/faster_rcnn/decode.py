@@ -1,0 +1,19 @@
+"""Outputs of FasterRCNNInference and the picture's place on the canvas -> detections in original pixels (numpy)."""
+from __future__ import annotations
+
+import numpy as np
+
+from src.faster_rcnn.transforms import Placement
+from src.ops.detections import Detections
+
+
+def decode(boxes: np.ndarray, labels: np.ndarray, valid: np.ndarray, placement: Placement) -> Detections:
+    """boxes (K, 5), labels (K, 1) and valid (K, 1) of one image, best first.
+
+    What of a box lies in the padding of the canvas is cut off; boxes that lie there entirely are dropped.
+    """
+    boxes, labels = boxes[valid[:, 0]], labels[valid[:, 0], 0]
+    corners = placement.to_picture(boxes[:, :4])
+    seen = (corners[:, 2:] > corners[:, :2]).all(axis=1)
+    return Detections(boxes=corners[seen], scores=boxes[seen, 4].astype(np.float32),
+                      labels=labels[seen].astype(np.int32))

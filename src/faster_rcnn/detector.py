@@ -1,0 +1,137 @@
+"""The Faster R-CNN family assembled from a configuration: what the entry points talk to."""
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Sequence
+
+import numpy as np
+
+from src.backbones.zoo_names import renamed
+from src.faster_rcnn.anchors import pyramid_anchors
+from src.faster_rcnn.decode import decode
+from src.faster_rcnn.legacy import FILTER_WORDS, NOT_FROM_IMAGENET, imagenet_cells, zoo_cells
+from src.faster_rcnn.targets import AnchorSampler
+from src.faster_rcnn.transforms import MEAN, STD, Placement, TrainTransform, normalize, to_canvas
+from src.ops.detections import Detections
+
+
+class FasterRCNNDetector:
+    """Everything that depends on both the settings and the classes; networks are built when asked for.
+
+    config: FasterRCNNConfig. classes: names without background, in label order.
+    """
+
+    batch_columns = ("image", "anchor_index", "anchor_labels", "anchor_boxes", "boxes", "labels", "priority")
+    mindrecord_prefix = "FasterRcnn.mindrecord"
+    checkpoint_prefix = "faster_rcnn"
+    input_names = ("images",)
+    output_names = ("boxes", "labels", "masks")
+    mean, std = MEAN, STD
+    not_from_imagenet = NOT_FROM_IMAGENET
+
+    def __init__(self, config, classes: Sequence[str]):
+        self.config = config
+        self.classes = tuple(classes)
+        self.anchors = pyramid_anchors(config.model)
+
+    @property
+    def input_shape(self) -> tuple:
+        """Of one picture: channels, height, width."""
+        return (3, *self.config.model.image_size)
+
+    def train_transform(self) -> TrainTransform:
+        model, data = self.config.model, self.config.data
+        sampler = AnchorSampler(self.anchors, model.image_size, positive_iou=model.pos_iou_thr,
+                                negative_iou=model.neg_iou_thr, min_positive_iou=model.min_pos_iou,
+                                samples=model.num_expected_neg, positives=model.num_expected_pos)
+        return TrainTransform(model.image_size, sampler, max_objects=model.num_gts,
+                              priorities=model.num_gts + model.rpn_proposal_max_num, flip_prob=data.flip_ratio,
+                              expand_prob=data.expand_ratio, keep_ratio=data.keep_ratio)
+
+    def network(self):
+        from src.faster_rcnn.network import build_faster_rcnn
+
+        return build_faster_rcnn(self.config.model, len(self.classes), frozen_body=self.frozen_body)
+
+    @property
+    def frozen_body(self) -> bool:
+        """Whether the body keeps its statistics and first stage while training."""
+        model = self.config.model
+        starts_from_file = bool(self.config.train.pre_trained or model.feature_extractor_base_param)
+        return starts_from_file if model.frozen_body is None else model.frozen_body
+
+    def inference(self, network):
+        """The Cell that is evaluated and exported: (B, 3, H, W) -> the tensors of output_names."""
+        from src.faster_rcnn.network import FasterRCNNInference
+
+        model = self.config.model
+        proposals = self._proposals(model.rpn_nms_pre, model.rpn_max_num, model.rpn_nms_thr)
+        return FasterRCNNInference(network, proposals, self.detections())
+
+    def detections(self):
+        """The Cell that picks detections among the RoIs."""
+        from src.faster_rcnn.box_head import BoxDetections
+
+        model, settings = self.config.model, self.config.eval
+        return BoxDetections(len(self.classes), model.image_size, model.rcnn_target_stds,
+                             min_score=settings.test_score_thr, nms_threshold=settings.test_iou_thr,
+                             candidates=settings.test_nms_pre, count=settings.test_max_per_img)
+
+    def loss(self, network):
+        """The Cell that is trained: (images, *batch_columns[1:]) -> losses named by its `parts`."""
+        from src.faster_rcnn.loss import FasterRCNNLoss
+        from src.faster_rcnn.sampling import ProposalSampler
+
+        model = self.config.model
+        proposals = self._proposals(model.rpn_proposal_nms_pre, model.rpn_proposal_max_num, model.rpn_proposal_nms_thr)
+        sampler = ProposalSampler(positive_iou=model.pos_iou_thr_stage2, negative_iou=model.neg_iou_thr_stage2,
+                                  samples=model.num_expected_neg_stage2, positives=model.num_expected_pos_stage2)
+        weights = (model.rpn_loss_cls_weight, model.rpn_loss_reg_weight, model.rcnn_loss_cls_weight,
+                   model.rcnn_loss_reg_weight)
+        return FasterRCNNLoss(network, proposals, sampler, np.concatenate(self.anchors), model.rpn_target_stds,
+                              model.rcnn_target_stds, weights)
+
+    def _proposals(self, before_nms: int, count: int, nms_threshold: float):
+        from src.faster_rcnn.proposals import Proposals
+
+        model = self.config.model
+        return Proposals(self.anchors, model.image_size, model.rpn_target_stds, before_nms=before_nms, count=count,
+                         nms_threshold=nms_threshold)
+
+    def filtered_parameters(self) -> tuple:
+        """Beginnings of the parameters that transfer training leaves out, from checkpoint_filter_list."""
+        return tuple(FILTER_WORDS.get(name) or self.from_zoo(name) or name
+                     for name in self.config.model.checkpoint_filter_list)
+
+    @cached_property
+    def _zoo_cells(self) -> dict:
+        return zoo_cells(self.config.model.model_name)
+
+    @cached_property
+    def _imagenet_cells(self) -> dict:
+        return imagenet_cells(self.config.model.model_name)
+
+    def from_zoo(self, name: str) -> str | None:
+        """Our name of a parameter in a checkpoint of the old zoo; None for what is not a parameter of the network."""
+        return renamed(name, self._zoo_cells)
+
+    def from_imagenet(self, name: str) -> str | None:
+        """Our name of a parameter in the file of feature_extractor_base_param."""
+        return renamed(name, self._imagenet_cells)
+
+    def preprocess(self, image: np.ndarray) -> tuple:
+        """Decoded picture -> (network input (3, H, W), its Placement for `postprocess`)."""
+        canvas, placement = to_canvas(image, self.config.model.image_size, self.config.data.keep_ratio)
+        return normalize(canvas), placement
+
+    def postprocess(self, outputs: Sequence[np.ndarray], geometry: Placement) -> Detections:
+        """Outputs of one picture, without the batch axis -> its detections."""
+        return decode(*outputs, geometry)
+
+    def sidecar(self) -> dict:
+        """What somebody who runs the exported file needs to know about its input."""
+        return {"input": {"layout": "NCHW", "channels": "RGB", "height": self.input_shape[1],
+                          "width": self.input_shape[2], "keep_ratio": self.config.data.keep_ratio,
+                          "mean": self.mean.tolist(), "std": self.std.tolist()},
+                "boxes": "x1, y1, x2, y2 in pixels of the input, last pixel included, and score",
+                "labels": "0-based, without background", "masks": "true for rows that are detections"}

@@ -1,0 +1,83 @@
+"""Faster R-CNN and targets -> named loss parts (Ren et al. 2015, equation 1, for either stage)."""
+from __future__ import annotations
+
+from typing import Sequence
+
+import numpy as np
+from mindspore import Tensor, nn, ops
+from mindspore import dtype as mstype
+
+from src.faster_rcnn.network import FasterRCNN
+from src.faster_rcnn.proposals import Proposals
+from src.faster_rcnn.sampling import ProposalSampler
+from src.ops.inclusive_boxes import encode
+from src.ops.losses import sigmoid_cross_entropy, smooth_l1_loss
+from src.ops.nms_graph import gather_rows
+
+RPN_BETA = 1 / 9
+
+
+class FasterRCNNLoss(nn.Cell):
+    """Losses of both stages, trained together.
+
+    anchors: of all levels (N, 4). rpn_stds, box_stds: spread of the deltas of either stage. weights: factors of the
+    four parts, in their order.
+    construct: images (B, 3, H, W) normalised; anchor_index (B, S), anchor_labels (B, S), anchor_boxes (B, S, 4) of
+    AnchorSampler; boxes (B, G, 4), labels (B, G) int32 class + 1 or 0 for padding, and priority of ProposalSampler
+    -> the scalars that `parts` names.
+    """
+
+    parts = ("total_loss", "rpn_loss", "rcnn_loss", "rpn_cls_loss", "rpn_reg_loss", "rcnn_cls_loss", "rcnn_reg_loss")
+
+    def __init__(self, network: FasterRCNN, proposals: Proposals, sampler: ProposalSampler, anchors: np.ndarray,
+                 rpn_stds: Sequence[float], box_stds: Sequence[float], weights: Sequence[float] = (1, 1, 1, 1)):
+        super().__init__(auto_prefix=False)  # parameters keep the network's names
+        self.network = network
+        self.proposals = proposals
+        self.sampler = sampler
+        self.anchors = Tensor(anchors)
+        self.rpn_stds = tuple(rpn_stds)
+        self.box_stds = tuple(box_stds)
+        self.weights = tuple(float(weight) for weight in weights)
+
+    def construct(self, images, anchor_index, anchor_labels, anchor_boxes, boxes, labels, priority):
+        losses, _, _ = self.with_samples(images, anchor_index, anchor_labels, anchor_boxes, boxes, labels, priority)
+        return losses
+
+    def with_samples(self, images, anchor_index, anchor_labels, anchor_boxes, boxes, labels, priority):
+        """The losses, the levels of the pyramid, and what ProposalSampler returned: a further head starts here."""
+        levels, objectness, deltas = self.network(images)
+        rpn_cls, rpn_reg = self.rpn_losses(objectness, deltas, anchor_index, anchor_labels, anchor_boxes)
+        samples = self.sampler(*self.proposals(objectness, deltas), boxes, labels, priority)
+        rois, roi_labels, taken, owner = samples
+        box_cls, box_reg = self.box_losses(levels, rois, roi_labels, taken, gather_rows(boxes, owner))
+        rpn_cls, rpn_reg = rpn_cls * self.weights[0], rpn_reg * self.weights[1]
+        box_cls, box_reg = box_cls * self.weights[2], box_reg * self.weights[3]
+        rpn, box = rpn_cls + rpn_reg, box_cls + box_reg
+        return (rpn + box, rpn, box, rpn_cls, rpn_reg, box_cls, box_reg), levels, samples
+
+    def rpn_losses(self, objectness, deltas, index, labels, boxes):
+        """Cross entropy and smooth L1, both divided by the number of anchors that are drawn."""
+        logits = ops.gather_elements(ops.concat(objectness, 1), 1, index)
+        drawn, positive = (labels >= 0).astype(logits.dtype), (labels > 0).astype(logits.dtype)
+        cls_loss = (sigmoid_cross_entropy(logits, positive) * drawn).sum() / labels.size
+        anchors = self.anchors[index]
+        targets = encode(ops.where((labels > 0).expand_dims(-1), boxes, anchors), anchors, self.rpn_stds)
+        distance = smooth_l1_loss(gather_rows(ops.concat(deltas, 1), index), targets, RPN_BETA).sum(-1)
+        return cls_loss, (distance * positive).sum() / labels.size
+
+    def box_losses(self, levels, rois, labels, taken, boxes):
+        """Cross entropy and smooth L1 on the box of the RoI's class, both divided by the number of RoIs taken."""
+        logits, deltas = self.network.boxes(levels, rois)
+        taken, positive = taken.astype(logits.dtype), (labels > 0).astype(logits.dtype)
+        count = ops.maximum(taken.sum(), 1.0)
+        log_scores = ops.gather_elements(ops.log_softmax(logits, -1), 2, labels.expand_dims(-1))[..., 0]
+        box_classes = deltas.shape[2]
+        # Without boxes of background the first ones are those of the first class.
+        column = ops.maximum(labels - (logits.shape[2] - box_classes), 0)
+        batch, rois_per_image = labels.shape
+        first = (ops.arange(rois_per_image) * box_classes).astype(mstype.int32)
+        predicted = gather_rows(deltas.reshape(batch, -1, 4), column + first)
+        targets = encode(ops.where((labels > 0).expand_dims(-1), boxes, rois), rois, self.box_stds)
+        distance = smooth_l1_loss(predicted, targets).sum(-1)
+        return -(log_scores * taken).sum() / count, (distance * positive).sum() / count

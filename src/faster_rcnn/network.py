@@ -1,0 +1,121 @@
+"""Faster R-CNN with a feature pyramid (Ren et al. 2015, https://arxiv.org/abs/1506.01497; Lin et al. 2016,
+https://arxiv.org/abs/1612.03144): image -> boxes, scores and classes."""
+from __future__ import annotations
+
+from mindspore import nn
+from mindspore.common.initializer import HeNormal, XavierUniform, initializer
+
+from src.backbones.fpn import FPN
+from src.backbones.layers import use_statistics
+from src.backbones.res2net import res2net
+from src.backbones.resnet import ResNet
+from src.faster_rcnn.box_head import BoxDetections, BoxHead
+from src.faster_rcnn.config import BODIES, STRIDES
+from src.faster_rcnn.proposals import Proposals
+from src.faster_rcnn.rpn import RPNHead
+from src.ops.resize import resize_nearest
+from src.ops.roi_align import PyramidRoIAlign
+
+STEM_LAYERS_IN_BATCH_MODE = 2  # of the zoo's Res2Net
+NORM = {"eps": 1e-5, "momentum": 0.9}
+
+
+class FasterRCNN(nn.Cell):
+    """Figure 2 of the paper: body and pyramid, region proposal network, RoI features, box head.
+
+    Everything with parameters is here; what turns its outputs into proposals and detections, or into losses, is in
+    the cells around it. construct: images (B, 3, H, W) normalised, sides multiples of 32 -> levels, objectness,
+    deltas: what `features` and `rpn` return.
+    """
+
+    def __init__(self, backbone: nn.Cell, fpn: nn.Cell, rpn: nn.Cell, roi_align: nn.Cell, box_head: nn.Cell):
+        super().__init__()
+        self.backbone = backbone
+        self.fpn = fpn
+        self.rpn = rpn
+        self.roi_align = roi_align
+        self.box_head = box_head
+        self.coarser = nn.MaxPool2d(1, 2)
+
+    def construct(self, images):
+        levels = self.features(images)
+        objectness, deltas = self.rpn(levels)
+        return levels, objectness, deltas
+
+    def features(self, images):
+        """Levels P2 to P6, tuple of (B, C, H/stride, W/stride)."""
+        levels = self.fpn(self.backbone(images))
+        return levels + (self.coarser(levels[-1]),)
+
+    def boxes(self, levels, rois):
+        """RoIs (B, N, 4) -> class logits (B, N, 1 + classes) and box deltas (B, N, boxes, 4)."""
+        logits, deltas = self.box_head(self.roi_align(levels, rois))
+        batch, count, _ = rois.shape
+        return logits.reshape(batch, count, -1), deltas.reshape(batch, count, -1, 4)
+
+
+class FasterRCNNInference(nn.Cell):
+    """What is evaluated and exported.
+
+    construct: images (B, 3, H, W) -> boxes (B, K, 5) x1, y1, x2, y2 in pixels of the input (last pixel included) and
+    score, labels (B, K, 1) int32 0-based, valid (B, K, 1) bool; best first, rows that are not valid are padding.
+    """
+
+    def __init__(self, network: FasterRCNN, proposals: Proposals, detections: BoxDetections):
+        super().__init__(auto_prefix=False)  # parameters keep the network's names
+        self.network = network
+        self.proposals = proposals
+        self.detections = detections
+
+    def construct(self, images):
+        boxes, labels, valid, _, _ = self.detect(images)
+        return boxes, labels, valid
+
+    def detect(self, images):
+        """The outputs, then the RoI (B, K) that each detection comes from, and the levels."""
+        levels, objectness, deltas = self.network(images)
+        rois, valid = self.proposals(objectness, deltas)
+        boxes, labels, valid, origin = self.detections(rois, valid, *self.network.boxes(levels, rois))
+        return boxes, labels, valid, origin, levels
+
+
+def build_faster_rcnn(model, num_classes: int, *, frozen_body: bool, roi_end_offset: int = 1,
+                      upsample=resize_nearest) -> FasterRCNN:
+    """The network that the `model` section describes, with its initial weights.
+
+    frozen_body: stem and first stage are not trained, and all batch norms keep their statistics, as it suits a body
+    that comes from ImageNet and batches of one or two pictures.
+    """
+    backbone, channels = build_body(model), model.fpn_out_channels
+    if frozen_body:
+        use_statistics(backbone, moving=True)
+        for cell in (backbone.stem, backbone.stages[0]):
+            for parameter in cell.get_parameters():
+                parameter.requires_grad = False
+    if model.stem_batch_statistics:
+        use_statistics(backbone.stem[:STEM_LAYERS_IN_BATCH_MODE], moving=False)
+    fpn = FPN(backbone.channels, channels, lambda: _xavier(nn.Conv2d(channels, channels, 3, has_bias=True)), upsample)
+    for lateral in fpn.laterals:
+        _xavier(lateral)
+    return FasterRCNN(backbone, fpn, RPNHead(channels, model.anchors_per_cell),
+                      PyramidRoIAlign(model.roi_size, STRIDES[:len(backbone.channels)], model.roi_align_finest_scale,
+                                      roi_end_offset),
+                      BoxHead(channels * model.roi_size ** 2, model.rcnn_fc_out_channels, num_classes,
+                              num_classes if model.without_bg_loss else num_classes + 1))
+
+
+def build_body(model) -> ResNet:
+    """The ResNet or Res2Net of the model, as it is before anything is learned."""
+    kind, depth = BODIES[model.model_name]
+    body = ResNet(depth, symmetric=True, **NORM) if kind == "resnet" else res2net(depth, **NORM)
+    for parameter in body.get_parameters():
+        if parameter.name.endswith("weight"):
+            parameter.set_data(initializer(HeNormal(mode="fan_out", nonlinearity="relu"), parameter.shape,
+                                           parameter.dtype))
+    return body
+
+
+def _xavier(conv: nn.Conv2d) -> nn.Conv2d:
+    conv.weight.set_data(initializer(XavierUniform(), conv.weight.shape, conv.weight.dtype))
+    conv.bias.set_data(initializer("zeros", conv.bias.shape, conv.bias.dtype))
+    return conv

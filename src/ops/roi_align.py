@@ -1,0 +1,96 @@
+"""RoIAlign (He et al. 2017, section 3) over the levels of a feature pyramid."""
+from __future__ import annotations
+
+from typing import Sequence
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, nn, ops
+
+SAMPLES = 2  # per side of a bin
+
+
+class PyramidRoIAlign(nn.Cell):
+    """Features of each RoI, taken from the one level that suits its size (Lin et al. 2017, equation 1).
+
+    Bilinear sampling is a weighted sum of rows of the maps, laid out as one (cells, C) table: a gather and a small
+    matrix product. It is the arithmetic of the built-in operator, which takes several times as long on a CPU: no
+    half-pixel shift.
+
+    size: bins per side. strides: of the levels, finest first. finest_size: RoIs below twice this many pixels belong
+    to the finest level. end_offset: what is added to x2, y2 in pixels; 1 where boxes include their last pixel.
+    construct: maps, tuple of (B, C, h, w), of which the first len(strides) are used, and rois (B, N, 4) in pixels
+    -> (B * N, C, size, size). No gradient goes to the RoIs.
+    """
+
+    def __init__(self, size: int, strides: Sequence[int], finest_size: float, end_offset: int):
+        super().__init__()
+        self.size = size
+        self.strides = tuple(strides)
+        self.finest_size = finest_size
+        self.end_offset = end_offset
+        self.least_cells = 0.0 if end_offset else 1.0  # of a side
+        self.scales = Tensor(1 / np.array(strides), ms.float32)
+        # Middle of every sample as a part of the RoI's side.
+        self.samples = Tensor((np.arange(size * SAMPLES) + 0.5) / (size * SAMPLES), ms.float32)
+
+    def construct(self, maps, rois):
+        batch, count, _ = rois.shape
+        maps = maps[:len(self.strides)]
+        channels = maps[0].shape[1]
+        rois = ops.stop_gradient(rois).reshape(-1, 4)
+        level = self.levels(rois)
+        first_cells, heights, widths, image = _layout(batch, count, tuple(features.shape[2:] for features in maps))
+        heights, widths = heights[level], widths[level]
+        first_cell = first_cells[level] + image * heights * widths
+        scale = self.scales[level]
+        rows, row_weights = self._taps(rois[:, 1], rois[:, 3], scale, heights)
+        columns, column_weights = self._taps(rois[:, 0], rois[:, 2], scale, widths)
+        # (RoIs, bins, taps) of either direction -> (RoIs, bins down, bins across, taps down, taps across)
+        cells = (first_cell[:, None, None] + rows * widths[:, None, None])[:, :, None, :, None] \
+            + columns[:, None, :, None, :]
+        weights = row_weights[:, :, None, :, None] * column_weights[:, None, :, None, :]
+        table = ops.concat([ops.transpose(features, (0, 2, 3, 1)).reshape(-1, channels) for features in maps], 0)
+        bins = self._weighted_sums(table, cells, weights)
+        return ops.transpose(bins.reshape(-1, self.size * self.size, channels), (0, 2, 1)).reshape(
+            -1, channels, self.size, self.size)
+
+    def levels(self, rois: Tensor) -> Tensor:
+        """(R, 4) -> (R,) int32, index of the level each RoI belongs to."""
+        sides = rois[:, 2:] - rois[:, :2] + 1
+        level = ops.floor(ops.log2(ops.sqrt(sides[:, 0] * sides[:, 1]) / self.finest_size + 1e-6))
+        return ops.clamp(level, 0.0, len(self.strides) - 1.0).astype(ms.int32)
+
+    def _taps(self, low, high, scale, cells):
+        """Cells and weights of the samples of one direction: (R, bins, 2 * SAMPLES) each; outside the map weigh 0."""
+        start = low * scale
+        length = ops.maximum((high + self.end_offset) * scale - start, self.least_cells)
+        position = start[:, None] + length[:, None] * self.samples
+        last = (cells - 1)[:, None]
+        inside = ops.logical_and(position >= -1, position <= cells[:, None].astype(ms.float32)).astype(ms.float32)
+        position = ops.minimum(ops.relu(position), last.astype(ms.float32))
+        before = ops.floor(position)
+        part = position - before
+        before = before.astype(ms.int32)
+        taps = ops.stack((before, ops.minimum(before + 1, last)), -1)
+        weights = ops.stack(((1 - part) * inside, part * inside), -1) / SAMPLES
+        shape = (-1, self.size, 2 * SAMPLES)
+        return taps.reshape(shape), weights.reshape(shape)
+
+    def _weighted_sums(self, table, cells, weights):
+        """One row of taps after the other, so that never more than a quarter of all taps is in memory."""
+        taps, sums = 2 * SAMPLES, 0
+        for row in range(taps):
+            features = ops.gather(table, cells[:, :, :, row].reshape(-1), 0).reshape(-1, taps, table.shape[1])
+            sums = sums + ops.bmm(weights[:, :, :, row].reshape(-1, 1, taps), features)
+        return sums
+
+
+@ops.constexpr
+def _layout(batch: int, count: int, sizes: tuple) -> tuple:
+    """Where the cells of each level begin in the table, its height and width, (levels,) int32 each; and the image of
+    each of `count` RoIs per image."""
+    first = np.cumsum([0] + [batch * height * width for height, width in sizes[:-1]])
+    heights, widths = np.array(sizes).T
+    images = np.repeat(np.arange(batch), count)
+    return tuple(Tensor(array, ms.int32) for array in (first, heights, widths, images))
