@@ -34,14 +34,15 @@ class VGG16(nn.Cell):
     """Image to conv4_3 and fc7, the fully connected layers being convolutions, fc6 with dilation 6.
 
     batch_norm: in the thirteen convolutions of the blocks. fc_relu: ReLU after fc6 and fc7; the zoo's SSD has none.
-    dropout: after fc6 and fc7, while training.
-    construct: (B, 3, H, W) -> (B, 512, H/8, W/8), (B, 1024, H/16, W/16), sides rounded up.
+    construct: (B, 3, H, W) -> (B, 512, H/8, W/8), (B, 1024, H/16, W/16), sides rounded up. While training it also takes
+    the dropout of fc6 and fc7, (B, 2, 1024, H/16, W/16) factors: 0 drops a value, 1 / (1 - p) keeps it. Factors that
+    are given can be given again; the state of MindSpore's own dropout cannot be saved, and no run could be resumed.
     """
 
     channels = (512, FC_CHANNELS)
     strides = (8, 16)
 
-    def __init__(self, batch_norm: bool = False, fc_relu: bool = True, dropout: float = 0.5):
+    def __init__(self, batch_norm: bool = False, fc_relu: bool = True):
         super().__init__()
         blocks, channels = [], 3
         for count, out_channels in BLOCKS:
@@ -55,13 +56,16 @@ class VGG16(nn.Cell):
         self.pool5 = nn.MaxPool2d(3, 1, pad_mode="same")
         self.fc6 = ConvReLU(channels, FC_CHANNELS, 3, dilation=6, relu=fc_relu)
         self.fc7 = ConvReLU(FC_CHANNELS, FC_CHANNELS, 1, relu=fc_relu)
-        self.dropout = nn.Dropout(p=dropout)
 
-    def construct(self, x):
+    def construct(self, x, dropout=None):
         maps = ()
         for block in self.blocks:
             x = block(x)
             maps += (x,)
             x = self.halve(x)
         conv4_3, conv5_3 = maps[-2:]
-        return conv4_3, self.dropout(self.fc7(self.dropout(self.fc6(self.pool5(conv5_3)))))
+        x = self.fc6(self.pool5(conv5_3))
+        if dropout is None:
+            return conv4_3, self.fc7(x)
+        factors = dropout.astype(x.dtype)
+        return conv4_3, self.fc7(x * factors[:, 0]) * factors[:, 1]

@@ -10,7 +10,7 @@ from src.backbones.zoo_names import renamed
 from src.ops.detections import Detections
 from src.ssd.decode import decode
 from src.ssd.legacy import FILTER_WORDS, NOT_FROM_IMAGENET, imagenet_cells, zoo_cells
-from src.ssd.priors import prior_boxes
+from src.ssd.priors import MAPS, feature_sizes, prior_boxes
 from src.ssd.targets import TargetEncoder
 from src.ssd.transforms import MEAN, STD, TrainTransform, eval_input
 
@@ -22,7 +22,6 @@ class SSDDetector:
     only expectations (num_ssd_boxes, feature_size) are not met.
     """
 
-    batch_columns = ("image", "deltas", "classes")
     mindrecord_prefix = "ssd.mindrecord"
     checkpoint_prefix = "ssd"
     input_names = ("images",)
@@ -34,6 +33,8 @@ class SSDDetector:
         self.config = config
         self.classes = tuple(classes)
         self.priors = prior_boxes(config.model)
+        self.dropout_shape = _dropout_shape(config.model)
+        self.batch_columns = ("image", "deltas", "classes") + (("dropout",) if self.dropout_shape else ())
 
     @property
     def input_shape(self) -> tuple:
@@ -44,7 +45,8 @@ class SSDDetector:
         model, data = self.config.model, self.config.data
         encoder = TargetEncoder(self.priors, model.match_threshold, model.prior_scaling)
         return TrainTransform(model.img_shape, encoder, flip_prob=data.flip_prob, color_jitter=data.color_jitter,
-                              crop_tries=data.crop_tries, zoom_out=data.zoom_out)
+                              crop_tries=data.crop_tries, zoom_out=data.zoom_out,
+                              dropout_shape=self.dropout_shape)
 
     def network(self):
         from src.ssd.network import build_ssd
@@ -101,3 +103,10 @@ class SSDDetector:
                           "width": self.input_shape[2], "keep_ratio": False,
                           "mean": self.mean.tolist(), "std": self.std.tolist()},
                 "boxes": "y1, x1, y2, x2 relative to the picture", "scores": "column 0 is background"}
+
+
+def _dropout_shape(model) -> tuple:
+    """Of the factors that VGG16's dropout takes per picture: fc6 and fc7, the channels and cells of the second map."""
+    if model.model_name != "ssd_vgg16":
+        return ()
+    return (2, model.extras_out_channels[1], *feature_sizes(MAPS[model.model_name], model.img_shape, 2)[1])

@@ -14,8 +14,8 @@ class SSDLoss(nn.Cell):
     a from-scratch run on little data dearly, since early on this column is nearly the whole loss; `background_loss`
     False leaves it out.
 
-    construct: images (B, 3, H, W) normalised, deltas (B, N, 4), classes (B, N) int32 with 0 background
-    -> total, classification and localisation loss, each a scalar.
+    construct: images (B, 3, H, W) normalised, deltas (B, N, 4), classes (B, N) int32 with 0 background, and what the
+    backbone takes besides pictures -> total, classification and localisation loss, each a scalar.
     """
 
     parts = ("loss", "cls_loss", "loc_loss")
@@ -28,8 +28,8 @@ class SSDLoss(nn.Cell):
         self.gamma = gamma
         self.background_loss = background_loss
 
-    def construct(self, images: Tensor, deltas: Tensor, classes: Tensor):
-        predicted, logits = self.network(images)
+    def construct(self, images: Tensor, deltas: Tensor, classes: Tensor, *for_backbone: Tensor):
+        predicted, logits = self.network(images, *for_backbone)
         matched = (classes > 0).astype(logits.dtype)
         count = ops.maximum(matched.sum(), 1.0)
         targets = ops.one_hot(classes, self.num_classes + 1, 1.0, 0.0)

@@ -23,7 +23,7 @@ class SSD(nn.Cell):
     """Body, optional feature pyramid, extra maps, and a head for the boxes and one for the classes.
 
     construct: (B, 3, H, W) normalised -> deltas (B, N, 4) dy, dx, dh, dw and logits (B, N, 1 + classes),
-    column 0 background, for N prior boxes.
+    column 0 background, for N prior boxes. Training hands on what else the backbone takes (VGG16: dropout).
     """
 
     def __init__(self, backbone: nn.Cell, extras: Sequence[nn.Cell], box_predictors: nn.Cell,
@@ -35,8 +35,8 @@ class SSD(nn.Cell):
         self.box_predictors = box_predictors
         self.class_predictors = class_predictors
 
-    def construct(self, images):
-        maps = self.backbone(images)
+    def construct(self, images, *for_backbone):
+        maps = self.backbone(images, *for_backbone)
         if self.fpn is not None:
             maps = self.fpn(maps)
         for extra in self.extras:

@@ -22,17 +22,20 @@ GRAY = np.array([0.299, 0.587, 0.114], np.float32)
 class TrainTransform:
     """Crop, resize, flip and colour of one picture, and its targets.
 
-    Returns "image" (H, W, 3) uint8, "deltas" (N, 4) float32 and "classes" (N,) int32; crowds are nobody's target.
+    Returns "image" (H, W, 3) uint8, "deltas" (N, 4) float32 and "classes" (N,) int32; crowds are nobody's target. With
+    a dropout_shape also "dropout", uint8 factors of that shape: half of them 0, the others 2.
     """
 
     def __init__(self, image_size: Sequence[int], encoder: TargetEncoder, *, flip_prob: float = 0.5,
-                 color_jitter: Sequence[float] = (0.4, 0.4, 0.4), crop_tries: int = 50, zoom_out: float = 1.0):
+                 color_jitter: Sequence[float] = (0.4, 0.4, 0.4), crop_tries: int = 50, zoom_out: float = 1.0,
+                 dropout_shape: Sequence[int] = ()):
         self.image_size = tuple(image_size)
         self.encoder = encoder
         self.flip_prob = flip_prob
         self.color_jitter = tuple(color_jitter)
         self.crop_tries = crop_tries
         self.zoom_out = zoom_out
+        self.dropout_shape = tuple(dropout_shape)
 
     def __call__(self, image: np.ndarray, target: dict, rng: np.random.Generator) -> dict:
         real = ~target["crowd"]
@@ -49,7 +52,10 @@ class TrainTransform:
             boxes = np.stack([boxes[:, 0], 1 - boxes[:, 3], boxes[:, 2], 1 - boxes[:, 1]], axis=1)
         image = adjust_color(image, self.color_jitter, rng)
         deltas, classes = self.encoder(boxes, labels)
-        return {"image": image, "deltas": deltas, "classes": classes}
+        sample = {"image": image, "deltas": deltas, "classes": classes}
+        if self.dropout_shape:
+            sample["dropout"] = 2 * rng.integers(0, 2, self.dropout_shape, np.uint8)
+        return sample
 
 
 def eval_input(image: np.ndarray, image_size: Sequence[int]) -> np.ndarray:

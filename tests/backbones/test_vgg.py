@@ -27,3 +27,20 @@ def test_the_blocks_have_the_parameters_of_the_paper_without_biases():
     # 14,714,688 convolution parameters (torchvision's features), 4,224 of them biases; fc6 9 x 512 x 1024, fc7 1024^2.
     count = sum(int(np.prod(parameter.shape)) for parameter in VGG16().trainable_params())
     assert count == 14_714_688 - 4_224 + 9 * 512 * 1024 + 1024 * 1024
+
+
+def test_dropped_values_of_fc7_are_zero_and_the_others_doubled(picture):
+    network = VGG16(fc_relu=False).set_train(False)
+    factors = np.full((1, 2, 1024, 3, 3), 1, np.uint8)
+    factors[:, 1] = 2 * np.random.default_rng(0).integers(0, 2, factors[:, 1].shape)
+    as_it_is, dropped = network(picture)[1].asnumpy(), network(picture, Tensor(factors))[1].asnumpy()
+    assert (dropped[factors[:, 1] == 0] == 0).all()
+    np.testing.assert_allclose(dropped[factors[:, 1] == 2], 2 * as_it_is[factors[:, 1] == 2], rtol=1e-5, atol=1e-6)
+
+
+def test_values_dropped_from_fc6_are_missing_in_fc7(picture):
+    network = VGG16(fc_relu=False).set_train(False)
+    factors = np.ones((1, 2, 1024, 3, 3), np.uint8)
+    factors[:, 0, :, 1, 1] = 0  # one cell: fc7 is 1 x 1 and sees nothing else there
+    changed = network(picture, Tensor(factors))[1].asnumpy() != network(picture)[1].asnumpy()
+    assert changed[0, :, 1, 1].all() and changed.sum() == 1024

@@ -168,3 +168,15 @@ def test_a_run_is_not_overwritten(cli, drawn, stopped):
     refused = cli.call("train", run.parent, **drawn.flags, **PLAIN, output_path=run)
     assert refused.returncode == 2 and "holds a run already" in refused.stderr
     assert json.loads((run / "ckpt_0" / "latest.json").read_text()) == latest
+
+
+def test_dropout_is_resumed_exactly(cli, drawn, tmp_path):
+    """VGG16, at the smallest input that leaves its last maps a cell."""
+    flags = {**drawn.flags, "img_shape": "257,257", "batch_size": 1, "epoch_size": 1, "save_checkpoint_epochs": 1}
+    del flags["config_path"]
+    for name, limits in (("reference", (3,)), ("run", (2, 3))):
+        for limit in limits:
+            done = cli.call("train", tmp_path, **flags, model_name="ssd_vgg16", lr=1e-4, lr_init=1e-4,
+                            output_path=tmp_path / name, train_steps=limit, resume=limit != limits[0])
+            assert done.returncode == 0, done.stderr
+    assert_same_end(tmp_path / "run", tmp_path / "reference", steps=3)

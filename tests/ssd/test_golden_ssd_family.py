@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import recipe
 from golden import Golden, sample_error, sampled_names, spread, stats_error
-from mindspore import Tensor
+from mindspore import Parameter, Tensor
 from ssd_family import (
     FlipIs,
     Returns,
@@ -260,6 +260,22 @@ def test_norms_do_not_decay():
     assert detector.config.optimizer.weight_decay == 4e-4
     assert [len(decayed["params"]), len(decayed["params"]) + len(others["params"])] == list(
         measured["decayed.count_of_trainable"])
+
+
+@pytest.mark.parametrize("model", ["ssd300", "ssd_resnet50_fpn"])
+def test_optimizer_steps(model):
+    detector, golden = detector_of(model), Golden(model)
+    measured, shapes = golden.read("optim"), {key: shape for key, shape, _ in golden.parameters()}
+    keys = [str(key) for key in measured["names"]]
+    parameters = [Parameter(Tensor(golden.value(key, shapes[key])), name=detector.from_zoo(key)) for key in keys]
+    optimizer = build_optimizer(detector.config.optimizer, parameters, measured["lr"].astype(np.float32))
+    for step in range(3):
+        optimizer(tuple(Tensor(recipe.tensor(f"grad.{step}.{key}", shapes[key], 0.01)) for key in keys))
+        for key, parameter in zip(keys, parameters):
+            assert stats_error(measured, f"step{step + 1}.{key}", parameter.asnumpy()) < 1e-6, key
+    # The samples of steps 1 and 2 are views that ended up with the values of step 3.
+    for key, parameter in zip(keys, parameters):
+        assert sample_error(measured, f"step3.{key}", parameter.asnumpy()) < 1e-6, key
 
 
 # Where gradients are not clipped, the last bit of the input is felt: multiplied by 1 + 6e-8 it changes the second loss

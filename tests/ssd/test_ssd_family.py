@@ -1,41 +1,24 @@
-"""What all SSDs do besides giving the zoo's numbers: any input size, start from ImageNet, export."""
+"""What all SSDs do besides giving the zoo's numbers: settings of their own, the start from ImageNet."""
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor
 from ssd_family import detector_of
 
 from src.checkpoint import save_weights
+from src.detectors import DETECTORS
 from src.engine.start_weights import load_backbone, require_backbone_file
 from src.errors import CheckpointError, ConfigError, UsageError
-from src.evaluation.predictor import onnx_runner
 from src.ssd.config import SSDModel
 
-SMALL_INPUT = {  # every map still has a cell
-    "ssd300": "128,96", "ssd_mobilenet_v1": "128,96", "ssd_mobilenet_v1_fpn": "136,96", "ssd_resnet50_fpn": "136,96",
-    "ssd_vgg16": "300,280"}
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 
 
-@pytest.mark.parametrize("name", SMALL_INPUT)
-def test_the_exported_network_gives_the_same_numbers_at_another_input_size(name, tmp_path):
-    detector = detector_of(name, "--img_shape", SMALL_INPUT[name])
-    inference = detector.inference(detector.network()).set_train(False)
-    images = np.random.default_rng(0).standard_normal((1, *detector.input_shape)).astype(np.float32)
-    wanted = [output.asnumpy() for output in inference(Tensor(images))]
-    assert [output.shape[:2] for output in wanted] == [(1, len(detector.priors.centers))] * 2
-    ms.export(inference, Tensor(images), file_name=str(tmp_path / name), file_format="ONNX")
-    run, _ = onnx_runner(tmp_path / f"{name}.onnx")
-    for have, want in zip(run(images), wanted):
-        np.testing.assert_allclose(have, want, atol=1e-5)
-
-
-@pytest.mark.parametrize("name", SMALL_INPUT)
+@pytest.mark.parametrize("name", DETECTORS)
 def test_all_classes_start_with_the_chosen_score(name):
     detector = detector_of(name, "--initial_score", "0.01")
     for layer in detector.network().class_predictors.output_layers:
@@ -61,6 +44,18 @@ def test_relu_behind_block_5_of_vgg16_is_a_setting():
         network = detector_of("ssd_vgg16", "--vgg_extra_relu", str(relu)).network().set_train(False)
         x = network.extras[0](network.backbone(images)[1]).asnumpy()
         assert x.shape == (1, 512, 10, 10) and (x < 0).any() != relu
+
+
+def test_dropout_of_vgg16_comes_with_the_sample_and_depends_on_nothing_but_its_random_numbers():
+    detector = detector_of("ssd_vgg16", "--img_shape", "280,300")
+    image = np.zeros((40, 60, 3), np.uint8)
+    target = {"boxes": np.zeros((0, 4)), "labels": np.zeros(0, int), "crowd": np.zeros(0, bool)}
+    first, again, other = (detector.train_transform()(image, target, np.random.default_rng(seed))["dropout"]
+                           for seed in (1, 1, 2))
+    assert detector.batch_columns == ("image", "deltas", "classes", "dropout")
+    assert first.shape == (2, 1024, 18, 19) and set(np.unique(first)) == {0, 2}
+    assert abs(first.mean() - 1) < 0.01
+    assert (first == again).all() and (first != other).mean() > 0.4
 
 
 # The start from ImageNet
