@@ -1,6 +1,7 @@
 """The commands as users call them, on a few drawn pictures."""
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -36,6 +37,11 @@ def start(name: str, cwd: Path, **flags) -> subprocess.Popen:
 def call(name: str, cwd: Path, **flags) -> subprocess.CompletedProcess:
     """`python <name>.py --key=value ...` in the folder cwd, run to its end."""
     return subprocess.run(command_line(name, flags), cwd=cwd, capture_output=True, text=True)
+
+
+EPOCHS = 40  # of two steps: enough for scores that tell good boxes from bad ones
+LEARN_BY_HEART = {"batch_size": 4, "epoch_size": EPOCHS, "opt_type": "adam", "lr": 0.003, "weight_decay": 0,
+                  "ema_decay": 0, "color_jitter": "0,0,0", "crop_tries": 0, "zoom_out": 1, "flip_prob": 0}
 
 
 @pytest.fixture(scope="session")
@@ -88,3 +94,15 @@ def exported_recipe(tmp_path_factory):
         return path
 
     return export
+
+
+@pytest.fixture(scope="session")
+def trained(cli, drawn, tmp_path_factory) -> SimpleNamespace:
+    """A run that is evaluated on the pictures it was trained on; `run`: its folder, `checkpoint`: its last."""
+    cwd = tmp_path_factory.mktemp("cwd")
+    run = cwd / "run"
+    flags = {**drawn.flags, **LEARN_BY_HEART, "val_data_type": "train2017", "eval_start_epoch": EPOCHS}
+    done = cli.call("train", cwd, **flags, output_path=run, run_eval=True, save_checkpoint_epochs=EPOCHS)
+    latest = run / "ckpt_0" / "latest.json"
+    checkpoint = run / "ckpt_0" / json.loads(latest.read_text())["checkpoint"] if latest.exists() else None
+    return SimpleNamespace(cwd=cwd, run=run, done=done, checkpoint=checkpoint, flags=flags, epochs=EPOCHS)

@@ -1,0 +1,112 @@
+"""The same pictures as COCO, as Pascal VOC in the zoo's layout and as text rows: one training, one AP."""
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+CLASSES = ("circle", "rectangle", "triangle")
+
+
+@pytest.fixture(scope="module")
+def forms(drawn, tmp_path_factory) -> SimpleNamespace:
+    """The eight training pictures for training and for evaluation; `voc`, `other`: flags that name them."""
+    folder, pictures = tmp_path_factory.mktemp("forms"), drawn.folder / "shapes" / "train2017"
+    content = json.loads((drawn.folder / "shapes" / "annotations" / "instances_train2017.json").read_text())
+    objects = {image["id"]: [] for image in content["images"]}
+    for entry in content["annotations"]:
+        x, y, width, height = entry["bbox"]
+        objects[entry["image_id"]].append((entry["category_id"], (x, y, x + width, y + height)))
+    for split in ("train", "eval"):
+        shutil.copytree(pictures, folder / "helmet" / split)
+        for image in content["images"]:
+            path = folder / "helmet" / split / Path(image["file_name"]).with_suffix(".xml").name
+            path.write_text(xml(image, objects[image["id"]]))
+    rows = [" ".join([image["file_name"], *(",".join(map(str, (*box, label))) for label, box in objects[image["id"]])])
+            for image in content["images"]]
+    for name in ("train.txt", "val.txt"):
+        (folder / name).write_text("\n".join(rows) + "\n")
+    names = ",".join(("background", *CLASSES))  # as the zoo's files have them
+    return SimpleNamespace(
+        folder=folder, content=content,
+        voc={"dataset": "voc", "voc_root": folder / "helmet", "classes": names, "num_classes": 4,
+             "voc_json": "annotations/voc_instances_val.json"},
+        other={"dataset": "other", "image_dir": pictures, "anno_path": folder / "train.txt",
+               "val_anno_path": folder / "val.txt", "classes": names, "num_classes": 4})
+
+
+def xml(image: dict, objects: list) -> str:
+    """VOC counts pixels from 1."""
+    def corners(box):
+        return "".join(f"<{key}>{side + 1}</{key}>" for key, side in zip(("xmin", "ymin", "xmax", "ymax"), box))
+
+    described = "".join(f"<object><name>{CLASSES[label - 1]}</name><bndbox>{corners(box)}</bndbox></object>"
+                        for label, box in objects)
+    return (f"<annotation><filename>{image['file_name']}</filename><size><width>{image['width']}</width>"
+            f"<height>{image['height']}</height><depth>3</depth></size>{described}</annotation>")
+
+
+def mean_ap(done) -> float:
+    assert done.returncode == 0, done.stdout + done.stderr
+    return float(re.search(r"^mAP: (\S+)$", done.stdout, re.MULTILINE)[1])
+
+
+@pytest.fixture(scope="module")
+def evaluate(cli, trained, tmp_path_factory):
+    def call(**flags):
+        return cli.call("eval", trained.cwd, model_path=trained.checkpoint, result_path=tmp_path_factory.mktemp("eval"),
+                        report=flags.get("dataset") == "voc", **{"classes": None, "num_classes": None, **flags})
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def as_coco(evaluate) -> float:
+    ap = mean_ap(evaluate())
+    assert ap > 0.01
+    return ap
+
+
+@pytest.mark.parametrize("form", ["voc", "other"])
+def test_training_sees_the_same(cli, forms, trained, tmp_path, form):
+    flags = {**trained.flags, **getattr(forms, form), "mindrecord_dir": tmp_path / "mindrecord"}
+    done = cli.call("train", tmp_path, **flags, output_path=tmp_path / "run", train_steps=1)
+    assert done.returncode == 0, done.stdout + done.stderr
+    first, wanted = (json.loads((run / "metrics.jsonl").read_text().splitlines()[0])
+                     for run in (tmp_path / "run", trained.run))
+    assert first["loss"] == pytest.approx(wanted["loss"], rel=1e-4)
+    assert (tmp_path / "run" / "ckpt_0" / "latest.json").is_file()
+    audit = json.loads((tmp_path / "run" / "audit.json").read_text())
+    assert audit["after"] == {"images": 8, "boxes": len(forms.content["annotations"])}
+    counts = np.bincount([entry["category_id"] for entry in forms.content["annotations"]], minlength=4)[1:].tolist()
+    assert [audit["statistics"]["classes"][name]["boxes"] for name in CLASSES] == counts
+
+
+def test_text_rows_are_evaluated(forms, evaluate, as_coco):
+    done = evaluate(**forms.other)
+    assert mean_ap(done) == pytest.approx(as_coco, abs=1e-4)
+    assert f"ground truth: {forms.folder / 'val.txt'}, 8 pictures" in done.stdout
+
+
+def test_voc_is_evaluated_from_xml_and_from_the_zoo_s_json(forms, evaluate, as_coco):
+    from_xml = evaluate(**forms.voc)
+    path = forms.folder / "helmet" / "annotations" / "voc_instances_val.json"
+    path.parent.mkdir()
+    categories = [{"supercategory": "none", "id": number, "name": name}
+                  for number, name in enumerate(("background", *CLASSES))]
+    path.write_text(json.dumps({**forms.content, "type": "instances", "categories": categories}))
+    from_json = evaluate(**forms.voc)
+    for done, source in ((from_xml, forms.folder / "helmet"), (from_json, path)):
+        assert mean_ap(done) == pytest.approx(as_coco, abs=1e-4)
+        assert f"ground truth: {source}, 8 pictures" in done.stdout
+        assert re.search(r"^VOC AP at IoU 0.5; .*\n.*\ncircle +\d", done.stdout, re.MULTILINE)
+
+
+def test_a_number_of_classes_that_does_not_fit_is_refused(forms, evaluate):
+    done = evaluate(**{**forms.voc, "num_classes": 81})
+    assert done.returncode == 2 and "num_classes is 81, but there are 3 classes" in done.stderr
