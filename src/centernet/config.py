@@ -1,5 +1,5 @@
 """Settings of the CenterNet family; the defaults are the zoo's on COCO, with the paper's up-sampling."""
-from typing import List, Literal, Optional
+from typing import ClassVar, Dict, List, Literal, Optional
 
 from pydantic import Field, field_validator
 
@@ -144,3 +144,15 @@ class CenterNetConfig(Config):
     train: CenterNetTrain = Field(default_factory=CenterNetTrain)
     optimizer: CenterNetOptimizer = Field(default_factory=CenterNetOptimizer)
     eval: CenterNetEval = Field(default_factory=CenterNetEval)
+
+    dead_in_old_files: ClassVar[Dict[str, str]] = {
+        "aug_rot": "there is no rotation", "rotate": "there is no rotation",
+        "block_class": "belongs to the model_name", "cat_spec_wh": "never worked", "dense_wh": "never worked",
+        "norm_wh": "was never read", "color_list": "colours belong to the class index",
+        "decay_filter": "biases, gamma and beta do not decay", "down_ratio": "is 4", "eps": "is 1e-7",
+        "input_res": "exports take input_res_test", "label_path": "postprocess.py takes the data's settings",
+        "meta_path": "postprocess.py takes outputs.json", "save_path": "results lie beside result_path",
+        "mse_loss": "the heat map has the focal loss", "num_stacks": "is 1", "optimizer": "opt_type is adam_l2",
+        "output_res": "is a quarter of input_res_train", "reg_offset": "offsets are always regressed",
+        "valid_ids": "ids come from the annotations",
+    }

@@ -27,6 +27,7 @@ class CenterNetDetector:
     checkpoint_prefix = "checkpoint_centernet"
     input_names = ("images",)
     output_names = ("detections",)
+    ranked_by = {"detections": 4}  # the column of scores that orders an output's rows
     not_from_imagenet = NOT_FROM_IMAGENET
 
     def __init__(self, config, classes: Sequence[str]):

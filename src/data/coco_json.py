@@ -33,6 +33,7 @@ def load_coco(json_path, image_root, classes=None) -> AnnotationSet:
 
     classes: names that select the categories and order the labels; None takes all in the order of their ids, but for a
     leading "background".
+    Files without annotations (COCO's image_info of the test sets) have pictures without objects.
     Raises UsageError when the file is missing, AnnotationError when it cannot be represented in records.
     """
     json_path, image_root = Path(json_path), Path(image_root).resolve()
@@ -42,7 +43,8 @@ def load_coco(json_path, image_root, classes=None) -> AnnotationSet:
     category_ids = _select(names, classes, json_path)
     problems = []
     images = _read_images(_entries(content, "images", json_path), source, problems)
-    objects, unselected = _read_objects(_entries(content, "annotations", json_path), source, images, names,
+    annotations = _entries(content, "annotations", json_path) if "annotations" in content else []
+    objects, unselected = _read_objects(annotations, source, images, names,
                                         {category: label for label, category in enumerate(category_ids)}, problems)
     records = tuple(make_record(image_root / file_name, image_id, size, objects[image_id], source)
                     for image_id, (file_name, size) in sorted(images.items()))

@@ -5,15 +5,18 @@ import os
 import sys
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from src.data.annotations import load_split, to_coco
 from src.data.audit import audit
-from src.data.images import read_image
+from src.data.drawing import draw_boxes
+from src.data.images import encode_jpeg, read_image
 from src.evaluation.coco import CocoResult, diagnose, evaluate_coco
 from src.evaluation.predictions import PredictionWriter, read_predictions
 from src.evaluation.report import write_report
 from src.evaluation.voc import evaluate_voc
+from src.files import write_file
 
 RULE = "=" * 40
 
@@ -57,6 +60,27 @@ def measure(annotations, path: Path, image_ids: list, backend: str = "auto") -> 
     return evaluate_coco(to_coco(annotations), path, image_ids=image_ids, backend=backend)
 
 
+def draw_pictures(annotations, predictions: Path, threshold: float) -> None:
+    """Every picture with its annotated boxes in gt_image, with the detected ones from `threshold` on in pred_image,
+    beside the predictions file."""
+    found = {record.image_id: [] for record in annotations.records}
+    for row in read_predictions(predictions):
+        if row["score"] >= threshold:
+            found[row["image_id"]].append(row)
+    labels = {category_id: label for label, category_id in enumerate(annotations.category_ids)}
+    for name in ("gt_image", "pred_image"):
+        predictions.with_name(name).mkdir(exist_ok=True)
+    for record in annotations.records:
+        image, rows = read_image(record.image_path, (record.height, record.width)), found[record.image_id]
+        boxes = np.array([row["bbox"] for row in rows], np.float32).reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]
+        drawn = {"gt_image": draw_boxes(image, record.boxes, record.labels, annotations.classes, crowd=record.crowd),
+                 "pred_image": draw_boxes(image, boxes, [labels[row["category_id"]] for row in rows],
+                                          annotations.classes, [row["score"] for row in rows])}
+        for name, picture in drawn.items():
+            write_file(predictions.with_name(name) / f"{record.image_path.stem}.jpg", encode_jpeg(picture, 92))
+
+
 def print_result(result: CocoResult, annotations, path: Path) -> list:
     """The table in the old zoo's form; returns the diagnosis, which is printed when nothing was found right."""
     print(result.table())
@@ -69,8 +93,16 @@ def print_result(result: CocoResult, annotations, path: Path) -> list:
 
 
 def judge(config, annotations, predictions: Path, image_ids: list, *, facts: dict, headline: dict,
-          curves_png: bytes | None = None) -> CocoResult:
-    """Measure a predictions file, print the result, write report.html beside the file."""
+          curves_png: bytes | None = None) -> CocoResult | None:
+    """Measure a predictions file, print the result, write report.html beside the file.
+
+    Of pictures without annotations (COCO's test sets) the predictions are all there is; returns None.
+    """
+    if config.eval.visual_image:
+        draw_pictures(annotations, predictions, config.eval.report_score_threshold)
+    if not any(len(record.labels) for record in annotations.records):
+        print(f"no picture has an annotation, so nothing is measured\npredictions: {predictions}")
+        return None
     result = measure(annotations, predictions, image_ids, config.eval.metric_backend)
     diagnosis = print_result(result, annotations, predictions)
     if config.eval.report:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 from src.errors import ConfigError, UsageError
 from src.files import write_file
 from src.model_utils import yaml_text
-from src.model_utils.legacy_keys import ALIASES, DEAD_KEYS, SWITCHES
+from src.model_utils.legacy_keys import ALIASES, DEAD_KEYS, GROUPS, SWITCHES
 from src.model_utils.schema import (
     DataSection,
     EvalSection,
@@ -160,9 +160,20 @@ def read_file(path) -> list:
                 raise ConfigError(f"{path}:{lines[name]}: '{name}' is a section and needs its keys below it, "
                                   f"found {value!r}")
             settings += [Setting(key, item, f"{path}:{lines[key]}", section=name) for key, item in value.items()]
+        elif name in GROUPS and isinstance(value, dict):
+            settings += [Setting(GROUPS[name].get(key, key), item, f"{path}:{lines[key]}", old_file=True)
+                         for key, item in _old_group(value).items()]
         else:
             settings.append(Setting(name, value, f"{path}:{lines[name]}", old_file=True))
     return settings
+
+
+def _old_group(group: dict) -> dict:
+    """The keys of an old file's group, with those of the inner groups that its values choose (MultiDecay, Adam)."""
+    chosen = [item for item in group.values() if isinstance(item, str)]
+    inner = [item for name, item in group.items() if name in chosen and isinstance(item, dict)]
+    plain = {key: item for key, item in group.items() if not isinstance(item, dict)}
+    return {key: item for keys in (plain, *inner) for key, item in keys.items()}
 
 
 def build(config_class, file_settings: list, flag_settings: list) -> Config:
@@ -189,7 +200,7 @@ def build(config_class, file_settings: list, flag_settings: list) -> Config:
 
 def _translate(settings: list, known: dict, dead_in_old_files: dict, dead: dict) -> dict:
     """{key: Setting} under today's names; adds ignored names with their reasons to `dead`."""
-    found = {}
+    found, expressions = {}, []
     for setting in settings:
         name = setting.name
         if name not in known and name in DEAD_KEYS:
@@ -200,8 +211,7 @@ def _translate(settings: list, known: dict, dead_in_old_files: dict, dead: dict)
             continue
         key, value = _current_name(setting, known)
         if isinstance(value, str) and _EXPRESSION.match(value):
-            raise ConfigError(f"{setting.source}: {name} holds the Python expression {value!r}; expressions are not "
-                              "evaluated, write the plain value (a number, a text or a list)")
+            expressions.append(f"{setting.source}: {name} holds the Python expression {value!r}")
         setting = Setting(name, value, setting.source)
         earlier = found.setdefault(key, setting)
         if earlier.value in ("", None):     # an old file lists every spelling and leaves the unused ones empty
@@ -209,6 +219,9 @@ def _translate(settings: list, known: dict, dead_in_old_files: dict, dead: dict)
         elif value not in ("", None) and value != earlier.value:
             raise ConfigError(f"{setting.source}: {name} = {value!r} contradicts {earlier.name} = {earlier.value!r} "
                               f"({earlier.source}); both mean {key}, give one of them")
+    if expressions:
+        raise ConfigError("\n".join(expressions) + "\nExpressions are not evaluated; write the plain value (a number, "
+                          "a text or a list) or leave the key out")
     return found
 
 

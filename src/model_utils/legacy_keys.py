@@ -25,11 +25,28 @@ ALIASES = {
     "export_name": "file_name",
     "distribute": "run_distribute",
     "need_profiler": "enable_profiling",
+    "data_dir": "coco_root",
+    "val_data_dir": "coco_root",
+    "flip_prop": "flip_prob",
+    "lr_schedule": "lr_type",
+    "run_mode": "eval_split",
+    "save_result_dir": "result_path",
+    "score_thresh": "report_score_threshold",
+    "SOFT_NMS": "soft_nms",
 }
 
 # old switch -> (key, value for each position)
 SWITCHES = {
     "use_global_norm": ("grad_clip_norm", {True: 1.0, False: 0.0}),
+}
+
+# group of keys in a file of the zoo's CenterNet -> what some of them are called here
+GROUPS = {
+    "dataset_config": {},
+    "net_config": {},
+    "train_config": {"learning_rate": "lr"},
+    "eval_config": {},
+    "export_config": {},
 }
 
 # old key -> why it is not needed
@@ -46,5 +63,7 @@ DEAD_KEYS = {
     "sink_size": "every device is fed in the same way",
     "buffer_size": "training data are always shuffled",
     "do_shuffle": "training data are always shuffled",
+    "enable_eval": "what has annotations is measured",
+    "mindrecord_prefix": "the name of MindRecord files belongs to the family",
     "log_summary": "metrics.jsonl and the curves are always written",
 }

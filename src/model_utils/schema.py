@@ -184,6 +184,7 @@ class EvalSection(Section):
     metric_backend: Literal["auto", "pycocotools", "faster_coco_eval"] = Field(
         "auto", description="COCO metric library; auto = faster_coco_eval when installed")
     report: bool = Field(True, description="write report.html")
+    visual_image: bool = Field(False, description="draw annotated boxes into gt_image, detected ones into pred_image")
     report_score_threshold: float = Field(0.3, ge=0, le=1, description="scores below are not drawn or counted in the "
                                           "report's confusion matrix")
 

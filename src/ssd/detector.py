@@ -89,7 +89,11 @@ class SSDDetector:
 
     def preprocess(self, image: np.ndarray) -> tuple:
         """Decoded picture -> (network input (3, H, W), geometry for `postprocess`)."""
-        return eval_input(image, self.config.model.img_shape), image.shape[:2]
+        return eval_input(image, self.config.model.img_shape), self.geometry(*image.shape[:2])
+
+    def geometry(self, height: int, width: int) -> tuple:
+        """Of a picture of this size: what `postprocess` needs to get from the network's boxes to its pixels."""
+        return height, width
 
     def postprocess(self, outputs: Sequence[np.ndarray], geometry: tuple) -> Detections:
         """Outputs of one picture, without the batch axis -> its detections."""

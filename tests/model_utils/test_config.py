@@ -117,10 +117,11 @@ def test_flags_in_all_forms():
 
 @pytest.mark.parametrize("old, key", ALIASES.items())
 def test_every_old_spelling_is_a_flag(old, key):
-    text = "[a]" if key == "classes" else {"file_format": "ONNX"}.get(key, "1")
-    section = fields(SSDConfig)[key][0]
-    changed = load(f"--{old}", text)
-    assert getattr(getattr(changed, section), key) == getattr(getattr(load(f"--{key}", text), section), key)
+    text = {"classes": "[a]", "file_format": "ONNX", "eval_split": "test", "lr_type": "PolyDecay"}.get(key, "1")
+    name, section = next((name, fields(config_class(row.family))[key][0]) for name, row in DETECTORS.items()
+                         if key in fields(config_class(row.family)))
+    changed, wanted = (load_config(["--model_name", name, f"--{flag}", text], "train") for flag in (old, key))
+    assert getattr(getattr(changed, section), key) == getattr(getattr(wanted, section), key)
     assert changed.sources[key] == f"flag --{old}"
 
 
