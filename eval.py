@@ -28,7 +28,7 @@ def main(argv=None) -> int:
 
 
 def evaluate(config, path: Path, folder: Path):
-    """Audit the data, predict, measure, print and report; returns the CocoResult."""
+    """Audit the data, predict, measure, print and report; returns the CocoResults."""
     annotations = open_data(config, model_classes(path) or config.data.classes, folder)
     predictor = open_predictor(config, path, annotations.classes)
     predictions = folder / "predictions.json"

@@ -5,6 +5,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from src.data.drawing import draw_boxes
@@ -15,6 +16,7 @@ from src.engine.terminal import quiet_terminal
 from src.entry import keep_traces_in, run
 from src.errors import ImageError, UsageError
 from src.evaluation.model_file import check_model_path, choose_device, open_predictor
+from src.evaluation.predictions import json_rle
 from src.files import write_file
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
@@ -71,10 +73,12 @@ def predict(config, predictor, pictures: list, folder: Path) -> list:
             continue
         (found,) = predictor([image])
         rows.append({"file": str(picture), "detections": [
-            {"class": classes[label], "score": round(float(score), 4), "box": [round(float(side), 2) for side in box]}
-            for box, score, label in zip(found.boxes, found.scores, found.labels)]})
-        shown = found.scores >= threshold
-        drawn = draw_boxes(image, found.boxes[shown], found.labels[shown], classes, found.scores[shown])
+            {"class": classes[label], "score": round(float(score), 4), "box": [round(float(side), 2) for side in box],
+             **({"mask": json_rle(found.masks[index])} if found.masks else {})}
+            for index, (box, score, label) in enumerate(zip(found.boxes, found.scores, found.labels))]})
+        shown = np.flatnonzero(found.scores >= threshold)
+        masks = None if found.masks is None else [found.masks[index] for index in shown]
+        drawn = draw_boxes(image, found.boxes[shown], found.labels[shown], classes, found.scores[shown], masks)
         write_file(folder / f"{number:04d}_{picture.stem}.jpg", encode_jpeg(drawn, 92))
     write_file(folder / "predictions.json", json.dumps(rows, indent=1))
     print(f"{len(rows)} pictures, boxes from score {threshold} drawn: {folder}")

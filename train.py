@@ -67,18 +67,20 @@ def open_run(config) -> Path:
 
 def training_files(config, annotations, folder: Path, process):
     """MindRecord files of the training split: audited and written when they are not there or not current."""
-    data, prefix = config.data, detector_class(config).mindrecord_prefix
+    data, detector = config.data, detector_class(config)
     if annotations is None:
-        return open_mindrecord(data.mindrecord_dir, prefix)
+        return open_mindrecord(data.mindrecord_dir, detector.mindrecord_prefix)
 
     def audited(found):
-        checked, report = audit(found, data.audit_policy, data.max_image_pixels, data.num_parallel_workers)
+        checked, report = audit(found, data.audit_policy, data.max_image_pixels, data.num_parallel_workers,
+                                with_masks=detector.with_masks)
         print(report.table())
         report.write(folder)
         return checked if data.keep_empty_images else without_empty(checked)
 
     return prepare_mindrecord(
-        annotations, data.mindrecord_dir, prefix, audit=audited, shards=data.mindrecord_shards,
+        annotations, data.mindrecord_dir, detector.mindrecord_prefix, audit=audited, shards=data.mindrecord_shards,
+        with_masks=detector.with_masks,
         settings={"audit_policy": data.audit_policy, "max_image_pixels": data.max_image_pixels,
                   "keep_empty_images": data.keep_empty_images},
         force=data.rebuild_mindrecord, rank=process.rank, rank_size=process.size)
@@ -98,7 +100,7 @@ def train(config, folder: Path, process, files) -> None:
     from src.engine.build import build_trainer, profiled
 
     detector = build_detector(config, files.classes)
-    validation = audited_split(config.data, "val", files.classes)[0] if config.train.run_eval else None
+    validation = audited_split(config, "val", files.classes)[0] if config.train.run_eval else None
     profile = profiled(folder / "profile") if config.runtime.enable_profiling else contextlib.nullcontext()
     with build_trainer(config, detector, folder, process, files, validation) as trainer, profile:
         trainer.fit()

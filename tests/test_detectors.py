@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from src.detectors import DETECTORS, FAMILIES, config_class, load_config
+from src.detectors import DETECTORS, FAMILIES, config_class, detector_class, load_config
 from src.model_utils.config import fields
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -52,3 +52,11 @@ def test_the_table_imports_neither_mindspore_nor_a_network():
     code = "import sys, src.detectors, src.entry, src.model_utils.device_adapter, src.ssd.config; " \
            "sys.exit('mindspore' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_says_what_the_commands_ask_before_a_network_exists(family):
+    name = next(name for name, row in DETECTORS.items() if row.family == family)
+    detector = detector_class(load_config(["--model_name", name], "train"))
+    assert isinstance(detector.with_masks, bool)
+    assert detector.mindrecord_prefix and detector.checkpoint_prefix

@@ -25,6 +25,7 @@ class CenterNetDetector:
     batch_columns = ("image", *Targets._fields)
     mindrecord_prefix = "coco_det.train.mind"
     checkpoint_prefix = "checkpoint_centernet"
+    with_masks = False
     input_names = ("images",)
     output_names = ("detections",)
     ranked_by = {"detections": 4}  # the column of scores that orders an output's rows

@@ -25,22 +25,23 @@ MIN_SIDE = 0.01  # pixels; COCO writes two decimals, a shorter side is rounded a
 SPLITS = ("train", "val", "test")  # the last one is known to VOC only
 
 
-def audit(annotations, policy=None, max_pixels=MAX_PIXELS, workers=None, progress=True):
+def audit(annotations, policy=None, max_pixels=MAX_PIXELS, workers=None, progress=True, with_masks=False):
     """Check a data set and return (AnnotationSet as the policy leaves it, AuditReport).
 
     policy: mapping from kinds of `RULES` to actions; kinds not named keep their default.
     max_pixels: largest picture accepted, width x height. workers: threads that decode pictures, None = all cores.
+    with_masks: whether outlines are needed; without, they are not looked at.
     Raises ConfigError for a policy that makes no sense; DatasetError, after printing the table to stderr, when there
     are findings whose action is "error".
     """
-    report = examine(annotations, policy, max_pixels, workers, progress)
+    report = examine(annotations, policy, max_pixels, workers, progress, with_masks)
     if report.errors:
         print(report.table(), file=sys.stderr)
         raise DatasetError(report.error_message())
     return report.annotations, report
 
 
-def examine(annotations, policy=None, max_pixels=MAX_PIXELS, workers=None, progress=True):
+def examine(annotations, policy=None, max_pixels=MAX_PIXELS, workers=None, progress=True, with_masks=False):
     """Like `audit`, but returns the AuditReport also when the policy refuses the data set.
 
     What a refused finding concerns is left out of the report's annotations, as if it had been dropped.
@@ -57,6 +58,8 @@ def examine(annotations, policy=None, max_pixels=MAX_PIXELS, workers=None, progr
         check = _RecordCheck(record, actions, findings, has_annotation_ids=annotations.kind == "coco")
         if check.picture(picture):
             check.boxes(seen_ids)
+            if with_masks:
+                check.outlines()
             audited.append(check.record)
     return AuditReport(replace(annotations, records=tuple(audited), problems=()), before, tuple(findings), actions)
 
@@ -165,6 +168,26 @@ class _RecordCheck:
             seen_ids.add(record.object_ids[i])
         self.record = _with_boxes(record, boxes.astype(np.float32), keep)
 
+    def outlines(self):
+        """Checks that every object has an outline which can be drawn into the picture."""
+        record, size = self.record, [self.record.height, self.record.width]
+        segments = list(record.segments or [[]] * len(record.labels))
+        keep = np.ones(len(segments), bool)
+        for i, segment in enumerate(segments):
+            if not segment:
+                keep[i] = self._accept_box("missing_outline", i, "neither polygons nor run lengths")
+                x1, y1, x2, y2 = record.boxes[i].tolist()
+                segments[i] = [[x1, y1, x2, y1, x2, y2, x1, y2]]
+            elif isinstance(segment, dict):
+                if segment["size"] != size:
+                    keep[i] = self._accept_box("outline_size", i, f"run lengths of {_size_text(segment['size'])} in a "
+                                               f"picture of {_size_text(size)}")
+            else:
+                segments[i] = [_moved_inside(polygon, size) for polygon in segment]
+                if segments[i] != segment:
+                    keep[i] = self._accept_box("outside_outline", i, f"points beyond {_size_text(size)}")
+        self.record = _with_boxes(replace(record, segments=tuple(segments)), record.boxes, keep)
+
     def _accept_picture(self, kind, value):
         return self._accept(kind, "", value, self._actions[kind], Totals(1, len(self.record.labels)))
 
@@ -204,6 +227,12 @@ def _with_boxes(record, boxes, keep):
                    object_ids=tuple(record.object_ids[i] for i in indices))
 
 
+def _moved_inside(polygon, size):
+    """The polygon x, y, x, y, ... with every point in a picture of (height, width)."""
+    height, width = size
+    return [min(max(number, 0), height if index % 2 else width) for index, number in enumerate(polygon)]
+
+
 def _size_text(size):
     return f"{size[1]} x {size[0]}"
 
@@ -214,7 +243,7 @@ def _box_text(box):
 
 def main(argv=None):
     """Audit the splits of a configuration; returns 0. Raises DatasetError when a finding is refused."""
-    from src.detectors import load_config  # names every family, and data knows none
+    from src.detectors import detector_class, load_config  # name every family, and data knows none
 
     rules = [f"  {kind}: {rule.default} ({'; '.join(rule.meanings())})" for kind, rule in RULES.items()]
     parser = argparse.ArgumentParser(
@@ -236,7 +265,7 @@ def main(argv=None):
     refusals = []
     for split in splits:
         report = examine(load_split(config.data, split), policy, config.data.max_image_pixels,
-                         config.data.num_parallel_workers)
+                         config.data.num_parallel_workers, with_masks=detector_class(config).with_masks)
         folder = own.report_dir / split if own.split == "all" else own.report_dir
         report.write(folder)
         print(f"{report.table()}\nreport: {folder / 'audit.json'}\npictures: {folder / 'audit.png'}")

@@ -49,6 +49,11 @@ RULES = {
                         repair="clip the box to the picture; leave it out when no area remains"),
     # Kept by default: other programs score against every copy, and numbers must stay comparable with theirs.
     "duplicate_box": Rule("keep", drop="keep the first of the equal boxes", keep="keep all copies"),
+    # The three kinds of outlines are looked for when a model with masks is trained or evaluated.
+    "missing_outline": Rule("error", drop="leave out the object", repair="take the box as the outline"),
+    "outline_size": Rule("error", drop="leave out the object"),
+    "outside_outline": Rule("repair", drop="leave out the object",
+                            repair="move the points outside to the border of the picture"),
 }
 
 

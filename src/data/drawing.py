@@ -6,6 +6,8 @@ import math
 import cv2
 import numpy as np
 
+from src.ops.masks import bitmap
+
 # Neighbouring indices are far apart in hue and lightness, so that the first classes of any data set differ clearly.
 PALETTE = np.array([
     (230, 25, 75), (0, 130, 200), (255, 225, 25), (60, 180, 75), (145, 30, 180), (245, 130, 48), (70, 240, 240),
@@ -114,20 +116,6 @@ def _draw_tag(canvas, box, text, colour, thickness):
 def _paint_mask(canvas, mask, colour):
     if mask is None:
         return
-    inside = _bitmap(mask, *canvas.shape[:2])
+    inside = mask.astype(bool) if isinstance(mask, np.ndarray) else bitmap(mask, *canvas.shape[:2]).astype(bool)
     canvas[inside] = np.round((1 - MASK_OPACITY) * canvas[inside] + MASK_OPACITY * np.array(colour)).astype(np.uint8)
 
-
-def _bitmap(mask, height, width):
-    """A mask in any of its forms as (H, W) bool."""
-    if isinstance(mask, dict):
-        from pycocotools import mask as coco_mask  # compiled; only needed where run-length masks are drawn
-        rle = coco_mask.frPyObjects(mask, height, width) if isinstance(mask["counts"], list) else mask
-        return coco_mask.decode(rle).astype(bool)
-    if isinstance(mask, np.ndarray):
-        return mask.astype(bool)
-    bitmap = np.zeros((height, width), dtype=np.uint8)
-    polygons = [np.round(np.reshape(polygon, (-1, 2)) - 0.5).astype(np.int32) for polygon in mask]
-    for polygon in polygons:  # one by one: together, overlapping parts would cancel out
-        cv2.fillPoly(bitmap, [polygon], 1)
-    return bitmap.astype(bool)

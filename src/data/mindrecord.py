@@ -43,8 +43,13 @@ SCHEMA = {
 }
 MASK_SCHEMA = {"segments": {"type": "bytes"}}
 ROWS_PER_WRITE = 32
-SMALLEST_PAGE = 1 << 22
+SMALLEST_PAGE = 1 << 20
+ROW_OVERHEAD = 64     # bytes that MindRecord adds; the lengths of the parts
 LARGEST_PAGE = 1 << 28  # MindRecord's own limit
+SMALLEST_HEADER = 1 << 16
+LARGEST_HEADER = 1 << 27  # MindRecord's own limit
+HEADER_BYTES_PER_PAGE = 256  # measured: 190
+BYTES_PER_NUMBER = 24  # of an outline, as json; the longest
 STARTED = time.time()   # a failure noted earlier than this belongs to a former run
 
 
@@ -264,7 +269,9 @@ def _write_shards(annotations, path, shards, with_masks, workers):
 
     records = annotations.records
     writer = FileWriter(path.as_posix(), shards)
-    writer.set_page_size(_page_size(records))
+    page_size, header_size = _page_and_header_size(records, shards, with_masks)
+    writer.set_page_size(page_size)
+    writer.set_header_size(header_size)
     writer.add_schema({**SCHEMA, **MASK_SCHEMA} if with_masks else SCHEMA, FORMAT)
     pack = partial(_pack, root=annotations.root, with_masks=with_masks)
     with ThreadPoolExecutor(workers) as pool, tqdm(total=len(records), desc=f"writing {path.name}", unit="image",
@@ -276,14 +283,32 @@ def _write_shards(annotations, path, shards, with_masks, workers):
     writer.commit()
 
 
-def _page_size(records):
-    """Bytes of a MindRecord page: a power of two that holds the largest row. Small pages keep small sets small."""
-    largest = max(records, key=lambda record: record.image_path.stat().st_size)
-    needed = largest.image_path.stat().st_size + SMALLEST_PAGE // 2  # its objects and segments
-    if needed > LARGEST_PAGE:
-        raise DatasetError(f"{largest.image_path}: {needed >> 20} MB is more than a MindRecord row can hold "
+def _page_and_header_size(records, shards, with_masks):
+    """Bytes of a MindRecord page, which has to hold the largest row, and of a shard's table of pages.
+
+    As small as they can be: MindRecord's own sizes would put 50 MB and more into each shard of a small set.
+    """
+    sizes = [record.image_path.stat().st_size + (_outline_bytes(record) if with_masks else 0) for record in records]
+    largest = max(sizes) + ROW_OVERHEAD
+    if largest > LARGEST_PAGE:
+        path = records[sizes.index(max(sizes))].image_path
+        raise DatasetError(f"{path}: {largest >> 20} MB are more than a MindRecord row can hold "
                            f"({LARGEST_PAGE >> 20} MB). Compress the picture or leave it out.")
-    return max(SMALLEST_PAGE, 1 << (needed - 1).bit_length())
+    page_size = max(SMALLEST_PAGE, _power_of_two(largest))
+    # At worst a page is half empty, and as many pages hold boxes and labels.
+    pages = 4 * (sum(sizes) // shards // page_size + 1)
+    return page_size, min(LARGEST_HEADER, max(SMALLEST_HEADER, _power_of_two(HEADER_BYTES_PER_PAGE * pages)))
+
+
+def _outline_bytes(record):
+    """At most so many bytes of json."""
+    counts = (len(segment["counts"]) if isinstance(segment, dict) else sum(map(len, segment))
+              for segment in record.segments or ())
+    return BYTES_PER_NUMBER * sum(counts)
+
+
+def _power_of_two(size):
+    return 1 << (size - 1).bit_length()
 
 
 def _make_current(temporary, folder, prefix, meta):

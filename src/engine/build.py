@@ -18,7 +18,7 @@ from src.engine.start_weights import load_backbone
 from src.engine.train_step import TrainStep
 from src.engine.trainer import Position, Trainer
 from src.errors import UsageError
-from src.evaluation.evaluate import measure, predict_dataset
+from src.evaluation.evaluate import measure, predict_dataset, summary_of
 from src.evaluation.predictor import Predictor, network_runner
 from src.ops.normalize import NormalizeImages
 
@@ -113,7 +113,7 @@ def evaluator(config, detector, network: nn.Cell, validation, folder: Path):
     def evaluate() -> dict:
         predictions = folder / "validation_predictions.json"
         image_ids = predict_dataset(predictor, validation, predictions, progress=False)
-        return measure(validation, predictions, image_ids, config.eval.metric_backend).summary
+        return summary_of(measure(validation, predictions, image_ids, config.eval.metric_backend, detector.with_masks))
 
     return evaluate
 

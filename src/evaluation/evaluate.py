@@ -12,27 +12,31 @@ from src.data.annotations import load_split, to_coco
 from src.data.audit import audit
 from src.data.drawing import draw_boxes
 from src.data.images import encode_jpeg, read_image
-from src.evaluation.coco import CocoResult, diagnose, evaluate_coco
+from src.detectors import detector_class
+from src.evaluation.coco import diagnose, evaluate_coco
 from src.evaluation.predictions import PredictionWriter, read_predictions
 from src.evaluation.report import write_report
 from src.evaluation.voc import evaluate_voc
 from src.files import write_file
 
 RULE = "=" * 40
+TITLES = {"bbox": "Boxes", "segm": "Masks"}
 
 
-def audited_split(data, split: str, classes) -> tuple:
+def audited_split(config, split: str, classes) -> tuple:
     """(AnnotationSet, AuditReport) of a split, with the classes of the model in its order.
 
-    data: the configuration's data section. Raises what `load_split` and `audit` raise.
+    Raises what `load_split` and `audit` raise.
     """
+    data = config.data
     annotations = load_split(data.model_copy(update={"classes": classes and list(classes)}), split)
-    return audit(annotations, data.audit_policy, data.max_image_pixels, data.num_parallel_workers)
+    return audit(annotations, data.audit_policy, data.max_image_pixels, data.num_parallel_workers,
+                 with_masks=detector_class(config).with_masks)
 
 
 def open_data(config, classes, folder: Path):
     """The audited split that the configuration names; what the audit found is written to `folder` and printed."""
-    annotations, findings = audited_split(config.data, config.eval.eval_split, classes)
+    annotations, findings = audited_split(config, config.eval.eval_split, classes)
     findings.write(folder)
     if findings.findings:
         print(findings.table())
@@ -55,9 +59,11 @@ def predict_dataset(predictor, annotations, path: Path, *, workers: int | None =
         return sorted(writer.image_ids)
 
 
-def measure(annotations, path: Path, image_ids: list, backend: str = "auto") -> CocoResult:
-    """COCO metrics of a predictions file."""
-    return evaluate_coco(to_coco(annotations), path, image_ids=image_ids, backend=backend)
+def measure(annotations, path: Path, image_ids: list, backend: str = "auto", with_masks: bool = False) -> list:
+    """COCO metrics of a predictions file: a CocoResult of the boxes, and with masks one of the masks."""
+    ground_truth, rows = to_coco(annotations), read_predictions(path)
+    return [evaluate_coco(ground_truth, rows, iou_type, image_ids, backend)
+            for iou_type in (("bbox", "segm") if with_masks else ("bbox",))]
 
 
 def draw_pictures(annotations, predictions: Path, threshold: float) -> None:
@@ -76,45 +82,58 @@ def draw_pictures(annotations, predictions: Path, threshold: float) -> None:
         boxes[:, 2:] += boxes[:, :2]
         drawn = {"gt_image": draw_boxes(image, record.boxes, record.labels, annotations.classes, crowd=record.crowd),
                  "pred_image": draw_boxes(image, boxes, [labels[row["category_id"]] for row in rows],
-                                          annotations.classes, [row["score"] for row in rows])}
+                                          annotations.classes, [row["score"] for row in rows],
+                                          [row.get("segmentation") for row in rows])}
         for name, picture in drawn.items():
             write_file(predictions.with_name(name) / f"{record.image_path.stem}.jpg", encode_jpeg(picture, 92))
 
 
-def print_result(result: CocoResult, annotations, path: Path) -> list:
-    """The table in the old zoo's form; returns the diagnosis, which is printed when nothing was found right."""
-    print(result.table())
-    print(f"\n{RULE}\n\nmAP: {result.summary['AP']}")
-    if result.summary["AP"] > 0:
+def summary_of(results: list) -> dict:
+    """The numbers of `measure` by name: those of the boxes as COCO calls them, those of the masks as mask_AP, ..."""
+    boxes, *masks = results
+    return {**boxes.summary, **{f"mask_{name}": value for result in masks for name, value in result.summary.items()}}
+
+
+def print_results(results: list, annotations, path: Path) -> list:
+    """The tables in the old zoo's form; returns the diagnosis, which is printed when no box was found right."""
+    for result in results:
+        if len(results) > 1:
+            print(f"{TITLES[result.iou_type]}:")
+        print(result.table(), end="\n\n")
+    summary = summary_of(results)
+    print(RULE, *(f"{name}mAP: {summary[key]}" for name, key in (("", "AP"), ("mask ", "mask_AP")) if key in summary),
+          sep="\n\n")
+    if summary["AP"] > 0:
         return []
-    diagnosis = diagnose(to_coco(annotations), read_predictions(path), result.image_ids)
+    diagnosis = diagnose(to_coco(annotations), read_predictions(path), results[0].image_ids)
     print("\nWhy the AP is not above 0:", *(f"- {sentence}" for sentence in diagnosis), sep="\n")
     return diagnosis
 
 
 def judge(config, annotations, predictions: Path, image_ids: list, *, facts: dict, headline: dict,
-          curves_png: bytes | None = None) -> CocoResult | None:
-    """Measure a predictions file, print the result, write report.html beside the file.
+          curves_png: bytes | None = None) -> list:
+    """Measure a predictions file, print the results, write report.html beside the file; returns the CocoResults.
 
-    Of pictures without annotations (COCO's test sets) the predictions are all there is; returns None.
+    Of pictures without annotations (COCO's test sets) the predictions are all there is.
     """
     if config.eval.visual_image:
         draw_pictures(annotations, predictions, config.eval.report_score_threshold)
     if not any(len(record.labels) for record in annotations.records):
         print(f"no picture has an annotation, so nothing is measured\npredictions: {predictions}")
-        return None
-    result = measure(annotations, predictions, image_ids, config.eval.metric_backend)
-    diagnosis = print_result(result, annotations, predictions)
+        return []
+    results = measure(annotations, predictions, image_ids, config.eval.metric_backend,
+                      detector_class(config).with_masks)
+    diagnosis = print_results(results, annotations, predictions)
     if config.eval.report:
         voc = None
         if annotations.kind == "voc":
             voc = evaluate_voc(to_coco(annotations), read_predictions(predictions), image_ids=image_ids)
             print(voc.table())
         page = predictions.with_name("report.html")
-        write_report(page, annotations=annotations, predictions=predictions, results=[result], voc=voc,
+        write_report(page, annotations=annotations, predictions=predictions, results=results, voc=voc,
                      title=f"{config.model.model_name} on {annotations.source.name} ({config.eval.eval_split})",
-                     facts={**facts, "metric": result.backend, "settings": config.dump_yaml()}, headline=headline,
+                     facts={**facts, "metric": results[0].backend, "settings": config.dump_yaml()}, headline=headline,
                      curves_png=curves_png, diagnosis=diagnosis, score_threshold=config.eval.report_score_threshold)
         print("report:", page)
     print("predictions:", predictions)
-    return result
+    return results

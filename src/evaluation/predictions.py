@@ -77,7 +77,7 @@ class PredictionWriter:
             row = (f'{{"image_id":{image_id},"category_id":{self.category_ids[detections.labels[index]]},'
                    f'"bbox":[{x},{y},{width},{height}],"score":{score}')
             if detections.masks is not None:
-                row += f',"segmentation":{_rle_text(detections.masks[index])}'
+                row += f',"segmentation":{json.dumps(json_rle(detections.masks[index]), separators=(",", ":"))}'
             yield row + "}"
 
     def __exit__(self, error_type, *_):
@@ -93,9 +93,10 @@ class PredictionWriter:
             self._unfinished.unlink(missing_ok=True)
 
 
-def _rle_text(mask):
+def json_rle(mask):
+    """Compressed COCO run lengths in types that json knows; pycocotools gives bytes."""
     counts = mask["counts"].decode("ascii") if isinstance(mask["counts"], bytes) else mask["counts"]
-    return json.dumps({"size": [int(side) for side in mask["size"]], "counts": counts}, separators=(",", ":"))
+    return {"size": [int(side) for side in mask["size"]], "counts": counts}
 
 
 def read_predictions(path):

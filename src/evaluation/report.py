@@ -44,7 +44,8 @@ def write_report(path, *, title, annotations, predictions, results, facts, headl
     title: headline of the page.
     annotations: the evaluated `AnnotationSet`.
     predictions: rows in COCO's result form with boxes, or the path of their file.
-    results: the `CocoResult`s; the first one gives the headline numbers and the curves, and must be of "bbox".
+    results: the `CocoResult`s; the first one gives the headline numbers and the curves, and must be of "bbox"; one
+        of "segm" may follow.
     facts: name -> value; text of several lines is folded away.
     headline: name -> text, shown large beside AP and AP50 (milliseconds per image, ...).
     voc: a `VocResult` or None.
@@ -112,8 +113,9 @@ class _PictureMaker:
         rows = self.rows[image_id]
         boxes = np.array([row["bbox"] for row in rows], dtype=np.float32).reshape(-1, 4)
         boxes[:, 2:] += boxes[:, :2]
+        masks = [row["segmentation"] for row in rows] if all("segmentation" in row for row in rows) else None
         return Detections(boxes, np.array([row["score"] for row in rows], dtype=np.float32),
-                          np.array([self.label_of[row["category_id"]] for row in rows], dtype=np.int32))
+                          np.array([self.label_of[row["category_id"]] for row in rows], dtype=np.int32), masks)
 
 
 def _render(**context):

@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import io
 
+import cv2
 import numpy as np
 
 from src.data.drawing import draw_boxes, fit
 from src.evaluation.coco import RECALL_LEVELS
+from src.ops.masks import bitmap
 
 INK, MUTED, ACCENT, GRID = "#1f2933", "#7b8794", "#1768ac", "#e4e7eb"
 # As many classes as a legend and cell texts stay readable with; beyond, plots show the crowd and name the extremes.
@@ -85,19 +87,33 @@ def class_bars(result):
 
 
 def picture_pair(image, record, detections, classes):
-    """The picture twice, side by side: annotated boxes on the left, detected ones on the right.
+    """The picture twice, side by side: annotated objects on the left, detected ones on the right, with masks where the
+    detections have them.
 
     image: (H, W, 3) uint8 RGB. record: its `Record`. detections: the `Detections` to show; the best 50 are drawn.
     Returns (h, w, 3) uint8 RGB; the longer side of each half has 480 pixels.
     """
     small, scale = fit(image, (PAIR_SIZE, PAIR_SIZE))
     factors = np.array([*scale, *scale])
-    annotated = draw_boxes(small, record.boxes * factors, record.labels, classes, crowd=record.crowd | record.difficult)
     best = np.argsort(-detections.scores, kind="stable")[:MOST_BOXES]
+    outlines = masks = None
+    if detections.masks is not None:
+        outlines = [_small_mask(outline, image, small) for outline in record.segments or [None] * len(record.labels)]
+        masks = [_small_mask(detections.masks[index], image, small) for index in best]
+    annotated = draw_boxes(small, record.boxes * factors, record.labels, classes, masks=outlines,
+                           crowd=record.crowd | record.difficult)
     detected = draw_boxes(small, detections.boxes[best] * factors, detections.labels[best], classes,
-                          scores=detections.scores[best])
+                          scores=detections.scores[best], masks=masks)
     gap = np.full((small.shape[0], PAIR_GAP, 3), 255, dtype=np.uint8)
     return np.concatenate([annotated, gap, detected], axis=1)
+
+
+def _small_mask(mask, image, small):
+    """A mask of the picture as a bitmap of its small copy; None for an object without outline."""
+    if not mask:
+        return None
+    size = small.shape[1], small.shape[0]
+    return cv2.resize(bitmap(mask, *image.shape[:2]), size, interpolation=cv2.INTER_NEAREST).astype(bool)
 
 
 def _figure(width, height):

@@ -24,6 +24,7 @@ class FasterRCNNDetector:
     batch_columns = ("image", "anchor_index", "anchor_labels", "anchor_boxes", "boxes", "labels", "priority")
     mindrecord_prefix = "FasterRcnn.mindrecord"
     checkpoint_prefix = "faster_rcnn"
+    with_masks = False
     input_names = ("images",)
     output_names = ("boxes", "labels", "masks")
     mean, std = MEAN, STD

@@ -24,6 +24,7 @@ class SSDDetector:
 
     mindrecord_prefix = "ssd.mindrecord"
     checkpoint_prefix = "ssd"
+    with_masks = False
     input_names = ("images",)
     output_names = ("boxes", "scores")
     mean, std = MEAN, STD

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.data import mindrecord
+from src.data.annotations import load_coco
 from src.data.mindrecord import fingerprint, open_mindrecord, prepare_mindrecord, read_rows, write_mindrecord
 from src.data.records import AnnotationSet, LabelledBox, make_record
 from src.errors import DatasetError, ProjectError
@@ -115,6 +116,32 @@ def test_more_shards_than_images_a_single_shard_and_no_masks(tmp_path):
         rows = list(read_rows(files, [0, 1, 2]))
         assert sorted(row["image_id"] for row in rows) == [3, 7, 11]
         assert all("segments" not in row for row in rows)
+
+
+@pytest.mark.parametrize("size", [1 << 20, (1 << 20) - 40, 3_000_000])
+def test_a_picture_of_any_size_has_its_page(tmp_path, size):
+    """One that fills a page to the last byte, one that does so with what MindRecord adds, and one beyond it."""
+    annotations = draw_set(tmp_path / "images")
+    path = annotations.records[0].image_path
+    path.write_bytes(path.read_bytes().ljust(size, b"\0"))
+
+    files = prepare(annotations, tmp_path / "records")
+
+    assert size in [len(row["image"]) for row in read_rows(files, [0, 1, 2])]
+
+
+COCO = PROJECT / ".." / "shared" / "data" / "coco_subset"
+
+
+@pytest.mark.skipif(not COCO.is_dir(), reason="needs ../shared/data")
+def test_outlines_of_coco_take_little_space(tmp_path):
+    """The old zoo stored a byte per object and pixel of the picture: 227 MB here, beside 15 MB of pictures."""
+    annotations = load_coco(COCO / "annotations" / "instances_train2017.json", COCO / "train2017")
+    pictures = sum(record.image_path.stat().st_size for record in annotations.records)
+
+    prepare(annotations, tmp_path, shards=8)
+
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 2 * pictures
 
 
 def test_a_set_without_images_is_refused(tmp_path):

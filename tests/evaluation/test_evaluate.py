@@ -1,0 +1,112 @@
+"""A whole data set through predictor, file and metrics, with a detector that knows the answer."""
+from __future__ import annotations
+
+import tracemalloc
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from src.data.annotations import load_coco
+from src.data.shapes import draw_shapes
+from src.evaluation.evaluate import measure, predict_dataset, print_results, summary_of
+from src.evaluation.predictor import Predictor
+from src.evaluation.report import write_report
+from src.ops.detections import Detections
+from src.ops.masks import bitmap, paste_masks
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """An AnnotationSet of six pictures with polygons."""
+    folder = tmp_path_factory.mktemp("drawn") / "shapes"
+    draw_shapes(folder, train=1, val=6, size=(160, 120))
+    return load_coco(folder / "annotations" / "instances_val2017.json", folder / "val2017")
+
+
+class Knowing:
+    """Finds every object, its mask as 28 x 28 values over its box: what a perfect mask head can say."""
+
+    def __init__(self, annotations, with_masks=True):
+        self.records = iter(annotations.records)
+        self.with_masks = with_masks
+
+    def preprocess(self, image):
+        return np.zeros((3, 1, 1), np.float32), image.shape[:2]
+
+    def postprocess(self, _outputs, geometry):
+        record = next(self.records)
+        masks = np.stack([self.mask(record, index) for index in range(len(record.labels))])
+        return Detections(record.boxes, np.linspace(0.9, 0.5, len(masks)).astype(np.float32), record.labels,
+                          paste_masks(masks, record.boxes, geometry, 0.5) if self.with_masks else None)
+
+    def mask(self, record, index) -> np.ndarray:
+        """The outline's value at 28 x 28 points of the box."""
+        whole = bitmap(record.segments[index], record.height, record.width).astype(np.float32)
+        x1, y1, x2, y2 = record.boxes[index]
+        steps = (np.arange(28) + 0.5) / 28
+        columns, rows = x1 + steps * (x2 - x1), y1 + steps * (y2 - y1)
+        return whole[rows.astype(int).clip(0, record.height - 1)][:, columns.astype(int).clip(0, record.width - 1)]
+
+
+def predict(annotations, path: Path, **options) -> list:
+    predictor = Predictor(Knowing(annotations, **options), lambda images: [images], 1)
+    return predict_dataset(predictor, annotations, path, workers=1, progress=False)
+
+
+def test_boxes_and_masks_of_a_knowing_detector_are_measured(drawn, tmp_path, capsys):
+    image_ids = predict(drawn, tmp_path / "predictions.json")
+
+    results = measure(drawn, tmp_path / "predictions.json", image_ids, with_masks=True)
+    summary = summary_of(results)
+    diagnosis = print_results(results, drawn, tmp_path / "predictions.json")
+
+    assert [result.iou_type for result in results] == ["bbox", "segm"]
+    assert summary["AP"] == pytest.approx(1) and summary["mask_AP50"] == pytest.approx(1)
+    assert 0.8 < summary["mask_AP"] < 1  # 28 x 28 values cannot follow an outline to the pixel
+    printed = capsys.readouterr().out
+    assert printed.startswith("Boxes:\n Average Precision") and "\n\nMasks:\n Average Precision" in printed
+    assert f"\nmAP: {summary['AP']}\n\nmask mAP: {summary['mask_AP']}\n" in printed and not diagnosis
+
+
+def test_without_masks_there_is_one_table(drawn, tmp_path, capsys):
+    image_ids = predict(drawn, tmp_path / "predictions.json", with_masks=False)
+
+    results = measure(drawn, tmp_path / "predictions.json", image_ids)
+    print_results(results, drawn, tmp_path / "predictions.json")
+
+    assert [result.iou_type for result in results] == ["bbox"] and "mask_AP" not in summary_of(results)
+    printed = capsys.readouterr().out
+    assert printed.startswith(" Average Precision") and printed.count("mAP") == 1
+
+
+def test_the_report_shows_masks(drawn, tmp_path):
+    pages = {}
+    for with_masks in (True, False):
+        folder = tmp_path / str(with_masks)
+        image_ids = predict(drawn, folder / "predictions.json", with_masks=with_masks)
+        results = measure(drawn, folder / "predictions.json", image_ids, with_masks=with_masks)
+        write_report(folder / "report.html", title="shapes", annotations=drawn, results=results, facts={},
+                     predictions=folder / "predictions.json", score_threshold=0.1)
+        pages[with_masks] = (folder / "report.html").read_text(encoding="utf-8")
+
+    assert "Mask AP50" in pages[True] and "Mask AP50" not in pages[False]
+    pictures = [page.split('data:image/jpeg;base64,')[1][:5000] for page in pages.values()]
+    assert pictures[0] != pictures[1]
+
+
+def test_memory_does_not_grow_with_the_number_of_pictures(drawn, tmp_path):
+    """Only their ids stay; the bitmap of a single object would be 160 * 120 bytes, its run lengths some 100."""
+    def peak(times: int) -> int:
+        records = tuple(replace(record, image_id=number * 100 + index)
+                        for number in range(times) for index, record in enumerate(drawn.records))
+        tracemalloc.start()
+        predict(replace(drawn, records=records), tmp_path / f"{times}.json")
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    few, many = peak(5), peak(85)
+
+    assert (many - few) / (80 * len(drawn.records)) < 400
