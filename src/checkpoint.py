@@ -25,6 +25,7 @@ from src.errors import CheckpointError, TrainingError, UsageError
 from src.files import write_file
 
 POINTER = "latest.json"
+FIT_ADVICE = "Give the checkpoint's own model and classes, or for transfer training --filter_weight True"
 # What reading a damaged checkpoint, npz or json file ends in.
 DAMAGED = (OSError, AttributeError, SystemError, ValueError, KeyError, EOFError, TypeError, NotImplementedError,
            OverflowError, MemoryError, RuntimeError, RecursionError, SyntaxError, struct.error, tokenize.TokenError,
@@ -73,13 +74,13 @@ def is_list_of_names(value) -> bool:
 
 
 def load_weights(network, weights: Weights, from_zoo: Callable[[str], Optional[str]],
-                 may_be_missing: Iterable[str] = (), only: Iterable[str] = ("",)) -> list:
+                 may_be_missing: Iterable[str] = (), only: Iterable[str] = ("",), advice: str = FIT_ADVICE) -> list:
     """Put the arrays into the parameters of `network`, by exact name and shape.
 
     from_zoo: names of the old zoo -> ours, used when the file has none of our names. may_be_missing: beginnings of
     names that keep their initial value and are skipped in the file (a replaced head). only: beginnings of the names
     that are loaded at all. Returns the names left at their initial value.
-    Raises CheckpointError with both lists when a parameter is missing, unknown or of another shape.
+    Raises CheckpointError with both lists, and the advice, when a parameter is missing, unknown or of another shape.
     """
     from mindspore import Tensor
 
@@ -99,9 +100,7 @@ def load_weights(network, weights: Weights, from_zoo: Callable[[str], Optional[s
     known = {parameter.name for parameter in network.get_parameters()}
     unknown = [name for name in arrays if name not in known and not name.startswith(skipped)]
     if missing or wrong or unknown:
-        raise CheckpointError(mismatch(
-            weights, missing, wrong, unknown,
-            "Give the checkpoint's own model and classes, or for transfer training --filter_weight True"))
+        raise CheckpointError(mismatch(weights, missing, wrong, unknown, advice))
     for parameter in found:
         parameter.set_data(Tensor(arrays[parameter.name].astype(parameter.asnumpy().dtype)))
     return kept

@@ -23,4 +23,6 @@ def load_backbone(network, detector, path: str) -> None:
     Layers that an ImageNet network does not have keep their initial values, and its classifier is left out.
     """
     load_weights(network, read_weights(path), detector.from_imagenet, may_be_missing=detector.not_from_imagenet,
-                 only=("backbone.",))
+                 only=("backbone.",),
+                 advice="feature_extractor_base_param takes an ImageNet checkpoint of the model's own backbone; give "
+                        "one, or train without: --feature_extractor_base_param none")

@@ -98,6 +98,16 @@ def test_a_checkpoint_that_does_not_fit_is_refused(key, size, words, tmp_path):
         load_backbone(network, detector, path)
 
 
+def test_a_file_of_another_body_is_refused_with_both_lists_and_the_way_around_it(tmp_path):
+    mobilenet, vgg = detector_of("ssd_mobilenet_v1"), detector_of("ssd_vgg16")
+    path = imagenet_file(tmp_path, mobilenet, mobilenet.network())
+    with pytest.raises(CheckpointError) as refused:
+        load_backbone(vgg.network(), vgg, path)
+    assert "missing in the file: backbone.blocks.0.0.conv.weight;" in str(refused.value)
+    assert "unknown to the network: network.0.0.weight;" in str(refused.value)
+    assert "--feature_extractor_base_param none" in str(refused.value)
+
+
 def test_a_missing_backbone_file_is_named_with_the_way_around_it():
     words = "/ckpt/mobilenet_v1.ckpt, .* does not exist; .* --feature_extractor_base_param none"
     with pytest.raises(UsageError, match=words):
