@@ -5,7 +5,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.ops.nms import classwise_nms
+from src.ops.nms import classwise_nms, soft_nms
 
 
 def greedy(boxes, scores, min_score, iou_threshold, max_per_class):
@@ -110,3 +110,20 @@ def test_a_thousand_full_pictures_take_less_than_a_minute():
     assert len(index) == 81 * 100
     # 0.6 s would be the demand; twice that, since the machine may be shared.
     assert seconds < 2 * 0.6
+
+
+def test_soft_nms_by_hand():
+    # equal boxes of 10 x 10 pixels, their right half (overlap 5/10), and one far away
+    boxes = np.array([[0, 0, 9, 9], [5, 0, 9, 9], [50, 50, 59, 59]], np.float32)
+    found = soft_nms(boxes, np.array([0.5, 0.9, 0.3]))
+    np.testing.assert_allclose(found, [0.5 * np.exp(-0.5 ** 2 / 0.5), 0.9, 0.3])
+
+
+def test_soft_nms_drops_what_falls_below_the_smallest_score():
+    boxes = np.zeros((3, 4), np.float32)
+    found = soft_nms(boxes, np.array([0.9, 0.005, 0.8]), min_score=0.001)
+    np.testing.assert_allclose(found, [0.9, 0, 0.8 * np.exp(-2)])
+
+
+def test_soft_nms_of_nothing():
+    assert soft_nms(np.zeros((0, 4)), np.zeros(0)).shape == (0,)
