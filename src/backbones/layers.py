@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from typing import Optional
 
-from mindspore import nn
+from mindspore import nn, ops
 
 
 class ConvNorm(nn.Cell):
@@ -28,6 +28,22 @@ class ConvNorm(nn.Cell):
         if self.activation is not None:
             x = self.activation(x)
         return x
+
+
+class MaxPool(nn.Cell):
+    """3x3 maximum at stride 2 of values that are not negative; `symmetric` as in ConvNorm.
+
+    construct: (B, C, H, W) -> (B, C, H/2, W/2), sides rounded up.
+    """
+
+    def __init__(self, symmetric: bool = False):
+        super().__init__()
+        # Not pad_mode "pad", which has no ONNX export; zeros do as padding, since nothing is below them.
+        self.pad = ops.Pad(((0, 0), (0, 0), (1, 1), (1, 1))) if symmetric else None
+        self.pool = nn.MaxPool2d(3, 2, pad_mode="valid" if symmetric else "same")
+
+    def construct(self, x):
+        return self.pool(x if self.pad is None else self.pad(x))
 
 
 def use_statistics(cell: nn.Cell, *, moving: bool) -> None:

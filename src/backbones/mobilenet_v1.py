@@ -17,10 +17,10 @@ NORM = {"eps": 1e-5, "momentum": 0.9}
 class SeparableBlock(nn.Cell):
     """Depthwise 3x3, then 1x1, each with norm and ReLU6 (section 3.1)."""
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int):
+    def __init__(self, in_channels: int, out_channels: int, stride: int, symmetric: bool):
         super().__init__()
         self.depthwise = ConvNorm(in_channels, in_channels, 3, stride, groups=in_channels, activation=nn.ReLU6(),
-                                  **NORM)
+                                  symmetric=symmetric, **NORM)
         self.pointwise = ConvNorm(in_channels, out_channels, 1, activation=nn.ReLU6(), **NORM)
 
     def construct(self, x):
@@ -30,17 +30,17 @@ class SeparableBlock(nn.Cell):
 class MobileNetV1(nn.Cell):
     """Image to the outputs of some blocks.
 
-    taps: the blocks whose output is returned, counted from 1.
+    taps: the blocks whose output is returned, counted from 1. symmetric: how strided layers pad, see ConvNorm.
     construct: (B, 3, H, W) -> a map (B, C, h, w) per tap, sides rounded up.
     """
 
-    def __init__(self, taps: Sequence[int]):
+    def __init__(self, taps: Sequence[int], *, symmetric: bool = False):
         super().__init__()
         self.taps = tuple(taps)
         self.channels = tuple(BLOCKS[tap - 1][0] for tap in taps)
-        self.stem = ConvNorm(3, STEM_CHANNELS, 3, 2, activation=nn.ReLU6(), **NORM)
+        self.stem = ConvNorm(3, STEM_CHANNELS, 3, 2, activation=nn.ReLU6(), symmetric=symmetric, **NORM)
         in_channels = (STEM_CHANNELS,) + tuple(channels for channels, _ in BLOCKS)
-        self.blocks = nn.CellList([SeparableBlock(before, channels, stride)
+        self.blocks = nn.CellList([SeparableBlock(before, channels, stride, symmetric)
                                    for before, (channels, stride) in zip(in_channels, BLOCKS)])
 
     def construct(self, x):

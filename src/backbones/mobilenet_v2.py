@@ -14,10 +14,12 @@ BLOCKS_AT_STRIDE_16 = 13
 class InvertedResidual(nn.Cell):
     """Expand 1x1, depthwise 3x3, project 1x1 without activation; a shortcut where the shape allows (section 3.3)."""
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int, hidden: int, *, last_activation: bool = False):
+    def __init__(self, in_channels: int, out_channels: int, stride: int, hidden: int, *, last_activation: bool = False,
+                 symmetric: bool = False):
         super().__init__()
         self.expand = ConvNorm(in_channels, hidden, 1, activation=nn.ReLU6()) if hidden != in_channels else None
-        self.depthwise = ConvNorm(hidden, hidden, 3, stride, groups=hidden, activation=nn.ReLU6())
+        self.depthwise = ConvNorm(hidden, hidden, 3, stride, groups=hidden, activation=nn.ReLU6(),
+                                  symmetric=symmetric)
         self.project = ConvNorm(hidden, out_channels, 1, activation=nn.ReLU6() if last_activation else None)
         self.shortcut = stride == 1 and in_channels == out_channels
 
@@ -30,20 +32,21 @@ class InvertedResidual(nn.Cell):
 class MobileNetV2(nn.Cell):
     """Image to the two maps SSD starts from.
 
+    symmetric: how strided layers pad, see ConvNorm.
     construct: (B, 3, H, W) -> (B, 576, H/16, W/16), (B, 1280, H/32, W/32), sides rounded up.
     """
 
     channels = (576, 1280)
     strides = (16, 32)
 
-    def __init__(self):
+    def __init__(self, *, symmetric: bool = False):
         super().__init__()
-        self.stem = ConvNorm(3, 32, 3, 2, activation=nn.ReLU6())
+        self.stem = ConvNorm(3, 32, 3, 2, activation=nn.ReLU6(), symmetric=symmetric)
         blocks, channels = [], 32
         for expansion, out_channels, repeats, stride in STAGES:
             for index in range(repeats):
                 blocks.append(InvertedResidual(channels, out_channels, stride if index == 0 else 1,
-                                               channels * expansion))
+                                               channels * expansion, symmetric=symmetric))
                 channels = out_channels
         self.stage16 = nn.SequentialCell(blocks[:BLOCKS_AT_STRIDE_16])
         self.stage32 = nn.SequentialCell(blocks[BLOCKS_AT_STRIDE_16:])

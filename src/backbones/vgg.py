@@ -11,15 +11,16 @@ FC_CHANNELS = 1024
 
 
 class ConvReLU(nn.Cell):
-    """Convolution without bias, an optional batch norm, an optional ReLU; padded to keep the size unless stated."""
+    """Convolution, an optional batch norm, an optional ReLU; padded to keep the size unless stated."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, *, dilation: int = 1,
-                 padding: Optional[int] = None, batch_norm: bool = False, relu: bool = True):
+                 padding: Optional[int] = None, batch_norm: bool = False, bias: bool = False,
+                 relu: bool = True):
         super().__init__()
         # Not pad_mode "same": onnxruntime refuses it together with a dilation.
         padding = dilation * (kernel_size // 2) if padding is None else padding
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, pad_mode="pad", padding=padding,
-                              dilation=dilation)
+                              dilation=dilation, has_bias=bias)
         self.norm = nn.BatchNorm2d(out_channels) if batch_norm else None
         self.relu = nn.ReLU() if relu else None
 
@@ -33,7 +34,8 @@ class ConvReLU(nn.Cell):
 class VGG16(nn.Cell):
     """Image to conv4_3 and fc7, the fully connected layers being convolutions, fc6 with dilation 6.
 
-    batch_norm: in the thirteen convolutions of the blocks. fc_relu: ReLU after fc6 and fc7; the zoo's SSD has none.
+    batch_norm, bias: of the thirteen convolutions of the blocks. fc_relu: ReLU after fc6 and fc7; the zoo's SSD has
+    none.
     construct: (B, 3, H, W) -> (B, 512, H/8, W/8), (B, 1024, H/16, W/16), sides rounded up. While training it also takes
     the dropout of fc6 and fc7, (B, 2, 1024, H/16, W/16) factors: 0 drops a value, 1 / (1 - p) keeps it. Factors that
     are given can be given again; the state of MindSpore's own dropout cannot be saved, and no run could be resumed.
@@ -42,13 +44,13 @@ class VGG16(nn.Cell):
     channels = (512, FC_CHANNELS)
     strides = (8, 16)
 
-    def __init__(self, batch_norm: bool = False, fc_relu: bool = True):
+    def __init__(self, batch_norm: bool = False, bias: bool = False, fc_relu: bool = True):
         super().__init__()
         blocks, channels = [], 3
         for count, out_channels in BLOCKS:
             block = []
             for _ in range(count):
-                block.append(ConvReLU(channels, out_channels, 3, batch_norm=batch_norm))
+                block.append(ConvReLU(channels, out_channels, 3, batch_norm=batch_norm, bias=bias))
                 channels = out_channels
             blocks.append(nn.SequentialCell(block))
         self.blocks = nn.CellList(blocks)

@@ -150,5 +150,5 @@ def _mirror(maps: Tensor) -> Tensor:
 
 def build_centernet(model, num_classes: int) -> CenterNet:
     """The network that the `model` section describes, with its initial weights."""
-    backbone = ResNet(model.depth, symmetric=True, eps=1e-5, momentum=0.9)
+    backbone = ResNet(model.depth, symmetric=True, symmetric_pool=model.as_pytorch, eps=1e-5, momentum=0.9)
     return CenterNet(backbone, num_classes, model.head_conv, model.up_sampling == "deformable")

@@ -38,6 +38,8 @@ class SSDModel(ModelSection):
     ssd_vgg_bn: bool = Field(False, description="VGG16: batch norm in the backbone")
     pretrain_vgg_bn: bool = Field(False, description="VGG16: feature_extractor_base_param has batch norm; has to "
                                   "agree with ssd_vgg_bn")
+    vgg_bias: bool = Field(False, description="VGG16: biases in the backbone's convolutions; weights from PyTorch have "
+                           "them, the zoo's have not")
     vgg_extra_relu: bool = Field(False, description="VGG16: ReLU after fc6 and every later convolution, as in the "
                                  "paper; false as in the zoo, which its checkpoints need")
     feature_extractor_base_param: Optional[str] = Field(None, description="ImageNet checkpoint of the backbone; none "
@@ -85,12 +87,23 @@ class SSDModel(ModelSection):
 class SSDData(DataSection):
     """SSD's training augmentation."""
 
+    mean: List[float] = Field([0.485, 0.456, 0.406], min_length=3, max_length=3,
+                              description="mean of the input: red, green, blue, from 0 to 1")
+    std: List[float] = Field([0.229, 0.224, 0.225], min_length=3, max_length=3,
+                             description="standard deviation of the input: red, green, blue, from 0 to 1")
     flip_prob: float = Field(0.5, ge=0, le=1, description="probability of a horizontal flip")
     color_jitter: List[float] = Field([0.4, 0.4, 0.4], min_length=3, max_length=3,
                                       description="largest change of brightness, contrast, saturation; 0 = off")
     crop_tries: int = Field(50, ge=0, description="attempts at an IoU-constrained crop; 0 = no crop")
     zoom_out: float = Field(1.0, ge=1, description="largest canvas that half of the pictures are put on, as a factor "
                             "of their sides, so that objects get smaller; 1 = off, as in the zoo")
+
+    @field_validator("std")
+    @classmethod
+    def _above_zero(cls, values):
+        if any(value <= 0 for value in values):
+            raise ValueError(f"{values} has to hold numbers above 0 only")
+        return values
 
 
 class SSDOptimizer(OptimizerSection):

@@ -12,7 +12,7 @@ from src.ssd.decode import decode
 from src.ssd.legacy import FILTER_WORDS, NOT_FROM_IMAGENET, imagenet_cells, zoo_cells
 from src.ssd.priors import MAPS, feature_sizes, prior_boxes
 from src.ssd.targets import TargetEncoder
-from src.ssd.transforms import MEAN, STD, TrainTransform, eval_input
+from src.ssd.transforms import TrainTransform, eval_input
 
 
 class SSDDetector:
@@ -27,7 +27,6 @@ class SSDDetector:
     with_masks = False
     input_names = ("images",)
     output_names = ("boxes", "scores")
-    mean, std = MEAN, STD
     not_from_imagenet = NOT_FROM_IMAGENET
 
     def __init__(self, config, classes: Sequence[str]):
@@ -36,6 +35,7 @@ class SSDDetector:
         self.priors = prior_boxes(config.model)
         self.dropout_shape = _dropout_shape(config.model)
         self.batch_columns = ("image", "deltas", "classes") + (("dropout",) if self.dropout_shape else ())
+        self.mean, self.std = (255 * np.array(values, np.float32) for values in (config.data.mean, config.data.std))
 
     @property
     def input_shape(self) -> tuple:
@@ -90,7 +90,7 @@ class SSDDetector:
 
     def preprocess(self, image: np.ndarray) -> tuple:
         """Decoded picture -> (network input (3, H, W), geometry for `postprocess`)."""
-        return eval_input(image, self.config.model.img_shape), self.geometry(*image.shape[:2])
+        return eval_input(image, self.config.model.img_shape, self.mean, self.std), self.geometry(*image.shape[:2])
 
     def geometry(self, height: int, width: int) -> tuple:
         """Of a picture of this size: what `postprocess` needs to get from the network's boxes to its pixels."""

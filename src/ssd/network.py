@@ -100,29 +100,29 @@ def _ssd300_mobilenet_v2(model, num_classes: int) -> SSD:
     channels = model.extras_out_channels
     extras = [InvertedResidual(before, after, 2, round(before * ratio), last_activation=True)
               for before, after, ratio in zip(channels[1:], channels[2:], model.extras_ratio[2:])]
-    return _with_predictor_per_map(MobileNetV2(), extras, model, num_classes)
+    return _with_predictor_per_map(MobileNetV2(symmetric=model.as_pytorch), extras, model, num_classes)
 
 
 def _ssd300_mobilenet_v1(model, num_classes: int) -> SSD:
     channels = model.extras_out_channels
     extras = [ConvNorm(before, after, 3, 2, activation=nn.ReLU6()) for before, after in zip(channels[1:], channels[2:])]
-    return _with_predictor_per_map(MobileNetV1(taps=(7, 13)), extras, model, num_classes)
+    return _with_predictor_per_map(MobileNetV1(taps=(7, 13), symmetric=model.as_pytorch), extras, model, num_classes)
 
 
 def _ssd300_vgg16(model, num_classes: int) -> SSD:
     channels, relu = model.extras_out_channels, model.vgg_extra_relu
     extras = [VGGExtra(before, after, level < MAPS[model.model_name].unpadded_from, relu)
               for level, (before, after) in enumerate(zip(channels[1:], channels[2:]), start=2)]
-    return _with_predictor_per_map(VGG16(model.ssd_vgg_bn, fc_relu=relu), extras, model, num_classes)
+    return _with_predictor_per_map(VGG16(model.ssd_vgg_bn, model.vgg_bias, fc_relu=relu), extras, model, num_classes)
 
 
 def _ssd_mobilenet_v1_fpn(model, num_classes: int) -> SSD:
-    body = MobileNetV1(taps=(5, 11, 13))
+    body = MobileNetV1(taps=(5, 11, 13), symmetric=model.as_pytorch)
     return _with_fpn(body, body.channels, model, num_classes)
 
 
 def _ssd_resnet50_fpn(model, num_classes: int) -> SSD:
-    body = ResNet(50, eps=1e-3, momentum=0.997)
+    body = ResNet(50, symmetric=model.as_pytorch, symmetric_pool=model.as_pytorch, eps=1e-3, momentum=0.997)
     return _with_fpn(body, body.channels[1:], model, num_classes)
 
 

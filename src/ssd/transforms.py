@@ -58,9 +58,10 @@ class TrainTransform:
         return sample
 
 
-def eval_input(image: np.ndarray, image_size: Sequence[int]) -> np.ndarray:
+def eval_input(image: np.ndarray, image_size: Sequence[int], mean: np.ndarray = MEAN,
+               std: np.ndarray = STD) -> np.ndarray:
     """RGB picture (h, w, 3) uint8 -> network input (3, H, W) float32."""
-    return normalize(resize(image, image_size))
+    return normalize(resize(image, image_size), mean, std)
 
 
 def resize(image: np.ndarray, image_size: Sequence[int]) -> np.ndarray:
@@ -68,9 +69,9 @@ def resize(image: np.ndarray, image_size: Sequence[int]) -> np.ndarray:
     return cv2.resize(image, (image_size[1], image_size[0]), interpolation=cv2.INTER_LINEAR)
 
 
-def normalize(image: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 RGB -> (3, H, W) float32 with the mean and spread of ImageNet."""
-    return np.ascontiguousarray(((image.astype(np.float32) - MEAN) / STD).transpose(2, 0, 1))
+def normalize(image: np.ndarray, mean: np.ndarray = MEAN, std: np.ndarray = STD) -> np.ndarray:
+    """(H, W, 3) uint8 RGB -> (3, H, W) float32 by mean and spread, those of ImageNet unless stated."""
+    return np.ascontiguousarray(((image.astype(np.float32) - mean) / std).transpose(2, 0, 1))
 
 
 def random_crop(image: np.ndarray, boxes: np.ndarray, rng, tries: int = 50) -> tuple:
