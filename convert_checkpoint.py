@@ -7,6 +7,7 @@ from pathlib import Path
 
 from src.checkpoint import save_weights
 from src.conversion.coco_classes import COCO_CLASSES
+from src.conversion.conditions import as_flag
 from src.conversion.convert import Conversion, choose_naming, convert
 from src.conversion.files import existing_file, read_any_weights
 from src.conversion.naming import SOURCES, zoo_namings
@@ -56,19 +57,25 @@ def convert_file(path: Path, config, source: str | None, output: str | None) -> 
     """Convert `path` for the model of `config`, print what became of it, and return the checkpoint written."""
     from mindspore import Tensor
 
+    from src.conversion.bodies import body_namings
+
     weights = read_any_weights(path)
     model = config.model.model_name
     classes = foreground(config.data.classes) if config.data.classes else COCO_CLASSES
     detector = build_detector(config, classes)
     network = detector.network()
-    naming = choose_naming(weights, zoo_namings(detector), source)
+    naming = choose_naming(weights, zoo_namings(detector) + body_namings(detector, network), source)
     print(f"{weights.path}: {naming.content} of {naming.source}, {len(weights.arrays)} arrays")
     shapes = {parameter.name: tuple(parameter.shape) for parameter in network.get_parameters()}
     conversion = convert(weights, naming, shapes)
     print_table(conversion, config.runtime.verbose)
+    settings = [f"--{key} {as_flag(value)}" for key, value in naming.conditions.items() if key != "norm_eps"]
+    if settings:
+        print("it needs these settings, and is refused without:", *settings)
     ending = "" if naming.content == "detector" else "_backbone"
     target = Path(output or f"{model}{ending}.ckpt")
-    save_weights(target, {name: Tensor(array) for name, array in conversion.arrays.items()}, model, classes)
+    save_weights(target, {name: Tensor(array) for name, array in conversion.arrays.items()}, model, classes,
+                 naming.conditions)
     return target
 
 

@@ -15,7 +15,7 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable, Iterable, Optional
 
@@ -38,12 +38,16 @@ _OPTIMIZER_STATE = re.compile(r"(^|\.)(moments|moment1|moment2|accum|stat|accumu
 
 @dataclass(frozen=True)
 class Weights:
-    """The content of a checkpoint: arrays by parameter name, and what the file says about itself."""
+    """The content of a checkpoint: arrays by parameter name, and what the file says about itself.
+
+    conditions: settings of the network that converted weights were learned with, and would be wrong without.
+    """
 
     arrays: dict
     path: Path
     model_name: Optional[str] = None
     classes: Optional[tuple] = None
+    conditions: dict = field(default_factory=dict)
 
 
 def read_weights(path) -> Weights:
@@ -62,7 +66,10 @@ def read_weights(path) -> Weights:
         classes = json.loads(about["classes"]) if "classes" in about else None
         if classes is not None and not is_list_of_names(classes):
             raise ValueError("its class names are not a list of texts.")
-        return Weights(arrays, path, about.get("model_name"), None if classes is None else tuple(classes))
+        conditions = json.loads(about.get("conditions", "{}"))
+        if not isinstance(conditions, dict):
+            raise ValueError("its conditions are not a dictionary.")
+        return Weights(arrays, path, about.get("model_name"), None if classes is None else tuple(classes), conditions)
     except DAMAGED as error:
         reason = (str(error).strip().splitlines() or ["unknown format"])[0]
         raise CheckpointError(f"{path} cannot be read as a MindSpore checkpoint ({path.stat().st_size} bytes): "
@@ -130,8 +137,12 @@ def mismatch(weights: Weights, missing: list, wrong: list, unknown: list, advice
             + f"\n  {advice}")
 
 
-def save_weights(path: Path, parameters: dict, model_name: str, classes: Iterable[str]) -> None:
-    """Write parameters by name as a checkpoint: under a new name, flushed, compared, renamed to `path`."""
+def save_weights(path: Path, parameters: dict, model_name: str, classes: Iterable[str],
+                 conditions: Optional[dict] = None) -> None:
+    """Write parameters by name as a checkpoint: under a new name, flushed, compared, renamed to `path`.
+
+    conditions: see Weights.
+    """
     import mindspore as ms
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -141,6 +152,7 @@ def save_weights(path: Path, parameters: dict, model_name: str, classes: Iterabl
         unfinished.unlink(missing_ok=True)
         ms.save_checkpoint(items, str(unfinished), crc_check=True,
                            append_dict={"model_name": model_name, "classes": json.dumps(list(classes)),
+                                        "conditions": json.dumps(conditions or {}),
                                         "parameter_count": str(len(items))})
         _flush(unfinished)
         written = ms.load_checkpoint(str(unfinished), crc_check=True)

@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "data": {"ops"},
     "checkpoint": set(),
     "evaluation": {"ops", "detectors", "data", "checkpoint"},
-    "engine": {"ops", "detectors", "data", "checkpoint", "evaluation"},
+    "engine": {"ops", "detectors", "data", "checkpoint", "conversion", "evaluation"},
     "conversion": {"backbones", "checkpoint"},
     "entry": set(),
     "entry points": {"ops", "detectors", "data", "checkpoint", "conversion", "evaluation", "engine", "entry"},

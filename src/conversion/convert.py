@@ -58,7 +58,7 @@ def convert(weights: Weights, naming: Naming, parameters: dict) -> Conversion:
     Raises CheckpointError with names and shapes of both sides when anything does not fit.
     """
     arrays, taken, ignored, unknown, wrong = {}, {}, {}, [], []
-    for theirs, array in weights.arrays.items():
+    for theirs, array in naming.prepare(weights.arrays).items():
         ours, reason = naming.rename(theirs), naming.reason_to_ignore(theirs)
         if reason:
             ignored[theirs] = reason
@@ -74,4 +74,4 @@ def convert(weights: Weights, naming: Naming, parameters: dict) -> Conversion:
         raise CheckpointError(mismatch(
             weights, missing, wrong, unknown,
             f"It was read as a {naming.content} of {naming.source}; check --model, --classes and --source"))
-    return Conversion(naming, naming.adapt(arrays), taken, ignored, tuple(absent))
+    return Conversion(naming, arrays, taken, ignored, tuple(absent))

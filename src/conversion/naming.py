@@ -1,7 +1,7 @@
 """How files of other programs name the weights of our networks."""
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Callable, Optional
 
 from src.checkpoint import is_optimizer_state
@@ -15,7 +15,8 @@ class Naming:
 
     content: "detector" or "backbone". rename: their name -> ours, None where there is none. reason_to_ignore: why an
     array of theirs is left out, None if it is not. is_needed: whether a parameter of ours has to be in the file.
-    adapt: arrays by our names -> what has to differ because our layers compute differently.
+    prepare: arrays of the file -> what they have to be where our layers compute differently. conditions: what the
+    network that loads the result has to have, see Weights.
     """
 
     source: str
@@ -23,7 +24,8 @@ class Naming:
     rename: Callable[[str], Optional[str]]
     reason_to_ignore: Callable[[str], Optional[str]]
     is_needed: Callable[[str], bool]
-    adapt: Callable[[dict], dict] = dict
+    prepare: Callable[[dict], dict] = dict
+    conditions: dict = field(default_factory=dict, hash=False)
 
 
 def zoo_namings(detector) -> list:

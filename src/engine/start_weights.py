@@ -4,6 +4,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from src.checkpoint import load_weights, read_weights
+from src.conversion.conditions import check_conditions
 from src.errors import UsageError
 
 
@@ -18,11 +19,14 @@ def require_backbone_file(config) -> None:
 
 
 def load_backbone(network, detector, path: str) -> None:
-    """Put the ImageNet checkpoint at `path` into the body; raises CheckpointError when names or shapes do not fit.
+    """Put the ImageNet checkpoint at `path` into the body; raises CheckpointError when names or shapes do not fit, or
+    when converted weights would not see here what they were trained with.
 
     Layers that an ImageNet network does not have keep their initial values, and its classifier is left out.
     """
-    load_weights(network, read_weights(path), detector.from_imagenet, may_be_missing=detector.not_from_imagenet,
+    weights = read_weights(path)
+    check_conditions(weights, network, detector)
+    load_weights(network, weights, detector.from_imagenet, may_be_missing=detector.not_from_imagenet,
                  only=("backbone.",),
                  advice="feature_extractor_base_param takes an ImageNet checkpoint of the model's own backbone; give "
                         "one, or train without: --feature_extractor_base_param none")

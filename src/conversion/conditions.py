@@ -1,0 +1,42 @@
+"""What converted weights of a body ask of the network that loads them; written into the checkpoint, see Weights."""
+from __future__ import annotations
+
+import math
+from typing import Optional
+
+from src.checkpoint import Weights
+from src.errors import CheckpointError
+
+
+def check_conditions(weights: Weights, network, detector) -> None:
+    """Raises CheckpointError when the network does not have what the weights of its body were trained with."""
+    have = {"backbone_style": detector.config.model.backbone_style, "norm_eps": norm_eps(network.backbone),
+            "mean": (detector.mean / 255).tolist(), "std": (detector.std / 255).tolist()}
+    unmet = {key: value for key, value in weights.conditions.items() if not _same(value, have.get(key))}
+    if "norm_eps" in unmet:
+        raise CheckpointError(f"{weights.path} was converted for batch norms with an epsilon of {unmet['norm_eps']}, "
+                              f"{detector.config.model.model_name} has {have['norm_eps']}; convert the original file "
+                              f"again, with --model {detector.config.model.model_name}")
+    if unmet:
+        flags = " ".join(f"--{key} {as_flag(value)}" for key, value in unmet.items())
+        raise CheckpointError(f"{weights.path} was trained with other settings of the backbone; add {flags}")
+
+
+def _same(wanted, have) -> bool:
+    if isinstance(wanted, list) and isinstance(have, list):
+        return len(wanted) == len(have) and all(map(_same, wanted, have))
+    if isinstance(wanted, float) and isinstance(have, float):
+        return math.isclose(wanted, have, rel_tol=1e-5)
+    return wanted == have
+
+
+def as_flag(value) -> str:
+    """A setting as it is written behind its flag."""
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def norm_eps(body) -> Optional[float]:
+    """Epsilon of the batch norms of a body, None when it has none."""
+    from mindspore import nn
+
+    return next((float(cell.eps) for _, cell in body.cells_and_names() if isinstance(cell, nn.BatchNorm2d)), None)

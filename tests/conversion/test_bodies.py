@@ -1,0 +1,161 @@
+"""Bodies with weights of PyTorch's libraries give the same features as there."""
+from __future__ import annotations
+
+from pathlib import Path
+
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import Tensor
+
+from src.checkpoint import Weights, save_weights
+from src.conversion.bodies import body_namings
+from src.conversion.coco_classes import COCO_CLASSES
+from src.conversion.convert import choose_naming, convert
+from src.conversion.naming import zoo_namings
+from src.detectors import build_detector, load_config
+from src.engine.start_weights import load_backbone
+from src.errors import CheckpointError
+
+torch = pytest.importorskip("torch")
+
+PYTORCH = ("--backbone_style", "pytorch")
+RESNET_STAGES = ("layer1", "layer2", "layer3", "layer4")
+
+
+def make(library: str, name: str):
+    """A network of torchvision or timm with random weights that keep the features near one, ready to infer."""
+    torch.manual_seed(0)
+    if library == "timm":
+        module = pytest.importorskip("timm").create_model(name)
+    else:
+        module = getattr(pytest.importorskip("torchvision").models, name)(weights=None)
+    for layer in module.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.weight.data.uniform_(0.5, 1.0)
+            layer.bias.data.normal_(0, 0.2)
+            layer.running_mean.normal_(0, 0.2)
+            layer.running_var.uniform_(1e-3, 1.5)  # small ones make the epsilon matter
+        if isinstance(layer, torch.nn.Conv2d) and layer.bias is not None:
+            layer.bias.data.normal_(0, 0.2)
+    return module.eval()
+
+
+def features(module, layers, images: np.ndarray) -> list:
+    """Outputs of the named layers."""
+    found, named = {}, dict(module.named_modules())
+    hooks = [named[name].register_forward_hook(lambda _layer, _inputs, output, name=name: found.update({name: output}))
+             for name in layers]
+    with torch.no_grad():
+        module(torch.from_numpy(images))
+    for hook in hooks:
+        hook.remove()
+    return [found[name].numpy() for name in layers]
+
+
+def converted(model: str, module, *flags: str) -> tuple:
+    """(detector, its network with the body of `module`, the Conversion)"""
+    detector = build_detector(load_config(["--model_name", model, *flags], "convert"), COCO_CLASSES[:2])
+    network = detector.network().set_train(False)
+    parameters = network.parameters_dict()
+    weights = Weights({name: tensor.numpy() for name, tensor in module.state_dict().items()}, Path("body.pth"))
+    naming = choose_naming(weights, zoo_namings(detector) + body_namings(detector, network), None)
+    conversion = convert(weights, naming, {name: tuple(value.shape) for name, value in parameters.items()})
+    for name, array in conversion.arrays.items():
+        parameters[name].set_data(Tensor(array))
+    return detector, network, conversion
+
+
+CASES = [
+    ("ssd300", "torchvision", "mobilenet_v2", PYTORCH, {"features.18": 1}),
+    ("ssd_mobilenet_v1", "timm", "mobilenetv1_100", PYTORCH, {"blocks.3.1": 0, "blocks.4.1": 1}),
+    ("ssd_mobilenet_v1_fpn", "timm", "mobilenetv1_100", PYTORCH, {"blocks.2.1": 0, "blocks.3.5": 1, "blocks.4.1": 2}),
+    ("ssd_resnet50_fpn", "torchvision", "resnet50", PYTORCH, dict(zip(RESNET_STAGES, range(4)))),
+    ("ssd_vgg16", "torchvision", "vgg16", (*PYTORCH, "--vgg_bias", "true"), {"features.22": 0}),
+    ("ssd_vgg16", "torchvision", "vgg16_bn", (*PYTORCH, "--ssd_vgg_bn", "true", "--pretrain_vgg_bn", "true"),
+     {"features.32": 0}),
+    ("centernet_resnet50", "torchvision", "resnet50", PYTORCH, dict(zip(RESNET_STAGES, range(4)))),
+    ("centernet_resnet101", "torchvision", "resnet101", PYTORCH, dict(zip(RESNET_STAGES, range(4)))),
+]
+
+
+@pytest.mark.parametrize("model, library, name, flags, maps", CASES, ids=[f"{case[2]}-{case[0]}" for case in CASES])
+def test_features_are_those_of_pytorch(model, library, name, flags, maps):
+    module = make(library, name)
+    _, network, _ = converted(model, module, *flags)
+    images = np.random.default_rng(0).standard_normal((1, 3, 96, 64)).astype(np.float32)
+    wanted = features(module, maps, images)
+    bgr = model.startswith("centernet")
+    ours = ms.jit(network.backbone)(Tensor(np.ascontiguousarray(images[:, ::-1]) if bgr else images))
+    for want, index in zip(wanted, maps.values()):
+        have = ours[index].asnumpy()
+        assert want.std() > 1e-2
+        assert np.abs(have - want).max() < 1e-4 * max(1, np.abs(want).max())
+
+
+@pytest.fixture(scope="module")
+def mobilenet():
+    return make("torchvision", "mobilenet_v2")
+
+
+def test_what_is_left_out_is_said_with_its_reason(mobilenet):
+    _, network, conversion = converted("ssd300", mobilenet)
+    assert (conversion.naming.source, conversion.naming.content) == ("torchvision", "backbone")
+    reasons = {name.split(".")[-1]: reason for name, reason in conversion.ignored.items()}
+    assert reasons == {"weight": "the classifier of ImageNet", "bias": "the classifier of ImageNet",
+                       "num_batches_tracked": "PyTorch's count of batches"}
+    kept = {name for name in conversion.missing if name.startswith("backbone.")}
+    assert kept == {name for name in network.parameters_dict() if name.startswith("backbone.expand16.")}
+
+
+def test_a_vgg16_with_biases_is_refused_where_there_is_no_place_for_them():
+    with pytest.raises(CheckpointError, match=r"features.\d+.bias: .* add --vgg_bias True"):
+        converted("ssd_vgg16", make("torchvision", "vgg16"))
+
+
+def test_a_body_of_another_depth_is_refused(mobilenet):
+    with pytest.raises(CheckpointError, match="missing in the file: backbone.stages.2.6.reduce.conv.weight"):
+        converted("centernet_resnet101", make("torchvision", "resnet50"))
+    with pytest.raises(CheckpointError, match="are unknown. Tried: zoo"):
+        converted("ssd_resnet50_fpn", mobilenet)
+
+
+# A converted file in training
+
+def body_file(folder: Path, mobilenet) -> Path:
+    _, _, conversion = converted("ssd300", mobilenet)
+    path = folder / "body.ckpt"
+    save_weights(path, {name: Tensor(array) for name, array in conversion.arrays.items()}, "ssd300", ["a"],
+                 conversion.naming.conditions)
+    return path
+
+
+def started(path: Path, model: str, *flags: str):
+    detector = build_detector(load_config(["--model_name", model, *flags], "train"), ["a"])
+    network = detector.network()
+    load_backbone(network, detector, path)
+    return network.parameters_dict()
+
+
+def test_training_starts_from_the_converted_body(tmp_path, mobilenet):
+    found = started(body_file(tmp_path, mobilenet), "ssd300", *PYTORCH)
+    np.testing.assert_array_equal(found["backbone.stem.conv.weight"].asnumpy(),
+                                  mobilenet.state_dict()["features.0.0.weight"].numpy())
+
+
+@pytest.mark.parametrize("flags, words", [
+    ((), "other settings of the backbone; add --backbone_style pytorch$"),
+    ((*PYTORCH, "--mean", "0.5,0.5,0.5"), "add --mean 0.485,0.456,0.406$"),
+])
+def test_training_with_other_settings_is_refused(tmp_path, mobilenet, flags, words):
+    with pytest.raises(CheckpointError, match=words):
+        started(body_file(tmp_path, mobilenet), "ssd300", *flags)
+
+
+def test_a_body_scaled_for_another_epsilon_is_refused(tmp_path):
+    _, _, conversion = converted("centernet_resnet50", make("torchvision", "resnet50"))
+    path = tmp_path / "body.ckpt"
+    conditions = {**conversion.naming.conditions, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+    save_weights(path, {name: Tensor(array) for name, array in conversion.arrays.items()}, "x", ["a"], conditions)
+    with pytest.raises(CheckpointError, match=r"epsilon of 1e-05, ssd_resnet50_fpn has 0.001; convert .* again"):
+        started(path, "ssd_resnet50_fpn", *PYTORCH, "--feature_extractor_base_param", "none")
