@@ -1,7 +1,7 @@
 """Convolution, norm and activation: the brick that all bodies and heads are built from."""
 from __future__ import annotations
 
-from typing import Optional
+from typing import Callable, Optional
 
 from mindspore import nn, ops
 
@@ -30,17 +30,17 @@ class ConvNorm(nn.Cell):
         return x
 
 
-class MaxPool(nn.Cell):
-    """3x3 maximum at stride 2 of values that are not negative; `symmetric` as in ConvNorm.
+class Pool(nn.Cell):
+    """3x3 pooling of values that are not negative; `symmetric` as in ConvNorm.
 
-    construct: (B, C, H, W) -> (B, C, H/2, W/2), sides rounded up.
+    kind: nn.MaxPool2d or nn.AvgPool2d. construct: (B, C, H, W) -> (B, C, H/stride, W/stride), sides rounded up.
     """
 
-    def __init__(self, symmetric: bool = False):
+    def __init__(self, kind: Callable, stride: int, symmetric: bool = False):
         super().__init__()
-        # Not pad_mode "pad", which has no ONNX export; zeros do as padding, since nothing is below them.
+        # Not pad_mode "pad", which has no ONNX export. Zeros serve the maximum, too, since nothing is below them.
         self.pad = ops.Pad(((0, 0), (0, 0), (1, 1), (1, 1))) if symmetric else None
-        self.pool = nn.MaxPool2d(3, 2, pad_mode="valid" if symmetric else "same")
+        self.pool = kind(3, stride, pad_mode="valid" if symmetric else "same")
 
     def construct(self, x):
         return self.pool(x if self.pad is None else self.pad(x))

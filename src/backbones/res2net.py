@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from mindspore import nn, ops
 
-from src.backbones.layers import ConvNorm
+from src.backbones.layers import ConvNorm, Pool
 from src.backbones.resnet import EXPANSION, STEM_CHANNELS, ResNet
 
 SCALES = 4          # groups of channels in a block
@@ -16,11 +16,12 @@ class Res2NetBlock(nn.Cell):
 
     A block that changes the shape has no chain: its groups go through their convolutions side by side, the last one
     through average pooling. Its shortcut halves the sides by max pooling in front of the 1x1 convolution, as in the
-    zoo. Arguments as of Bottleneck.
+    zoo, or where padding is `symmetric` by average pooling, as in PyTorch's libraries. Arguments as of Bottleneck.
     """
 
-    def __init__(self, in_channels: int, hidden: int, stride: int, **layer):
+    def __init__(self, in_channels: int, hidden: int, stride: int, symmetric: bool = False, **norm: float):
         super().__init__()
+        layer = {"symmetric": symmetric, **norm}
         out_channels, width = hidden * EXPANSION, hidden * BASE_WIDTH // RESNET_WIDTH
         self.reduce = ConvNorm(in_channels, width * SCALES, 1, activation=nn.ReLU(), **layer)
         self.groups = nn.CellList([ConvNorm(width, width, 3, stride, activation=nn.ReLU(), **layer)
@@ -29,10 +30,10 @@ class Res2NetBlock(nn.Cell):
         self.expand.norm.gamma.set_data(self.expand.norm.gamma * 0)
         self.pool = self.shortcut_pool = self.shortcut = None
         if stride > 1 or in_channels != out_channels:
-            self.pool = nn.AvgPool2d(3, stride, pad_mode="same")
+            self.pool = Pool(nn.AvgPool2d, stride, symmetric)
             self.shortcut = ConvNorm(in_channels, out_channels, 1, **layer)
         if stride > 1:
-            self.shortcut_pool = nn.MaxPool2d(stride, stride)
+            self.shortcut_pool = (nn.AvgPool2d if symmetric else nn.MaxPool2d)(stride, stride)
         self.activation = nn.ReLU()
 
     def construct(self, x):
@@ -47,9 +48,10 @@ class Res2NetBlock(nn.Cell):
         return self.activation(self.expand(ops.concat(outputs, 1)) + shortcut)
 
 
-def res2net(depth: int, **layer) -> ResNet:
+def res2net(depth: int, *, symmetric: bool = False, **norm: float) -> ResNet:
     """Res2Net-50, -101 or -152 with the stem of three 3x3 convolutions ("v1b")."""
+    layer = {"symmetric": symmetric, **norm}
     stem = nn.SequentialCell([ConvNorm(3, STEM_CHANNELS // 2, 3, 2, activation=nn.ReLU(), **layer),
                               ConvNorm(STEM_CHANNELS // 2, STEM_CHANNELS // 2, 3, activation=nn.ReLU(), **layer),
                               ConvNorm(STEM_CHANNELS // 2, STEM_CHANNELS, 3, activation=nn.ReLU(), **layer)])
-    return ResNet(depth, stem=stem, block=Res2NetBlock, **layer)
+    return ResNet(depth, stem=stem, block=Res2NetBlock, symmetric_pool=symmetric, **layer)

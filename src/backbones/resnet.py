@@ -9,7 +9,7 @@ from typing import Callable, Optional
 from mindspore import nn
 
 from src.backbones.depths import RESNET_BLOCKS
-from src.backbones.layers import ConvNorm, MaxPool
+from src.backbones.layers import ConvNorm, Pool
 
 STEM_CHANNELS = 64
 HIDDEN_CHANNELS = (64, 128, 256, 512)
@@ -44,7 +44,7 @@ class ResNet(nn.Cell):
     """Image to the maps C2 to C5 (the outputs of the four stages).
 
     depth: 50, 101 or 152. stem: Cell from (B, 3, H, W) to (B, STEM_CHANNELS, H/2, W/2); the paper's 7x7 convolution
-    unless given. block: called as Bottleneck is. symmetric_pool: as in PyTorch, see MaxPool. layer: as of Bottleneck.
+    unless given. block: called as Bottleneck is. symmetric_pool: as in PyTorch, see Pool. layer: as of Bottleneck.
     construct: (B, 3, H, W) -> four maps (B, C, H/stride, W/stride), sides rounded up.
     """
 
@@ -55,7 +55,7 @@ class ResNet(nn.Cell):
                  symmetric_pool: bool = False, **layer):
         super().__init__()
         self.stem = stem or ConvNorm(3, STEM_CHANNELS, 7, 2, activation=nn.ReLU(), **layer)
-        self.pool = MaxPool(symmetric_pool)
+        self.pool = Pool(nn.MaxPool2d, 2, symmetric_pool)
         stages, channels = [], STEM_CHANNELS
         for stage, (count, hidden) in enumerate(zip(RESNET_BLOCKS[depth], HIDDEN_CHANNELS)):
             blocks = []

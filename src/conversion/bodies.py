@@ -14,12 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 from mindspore import nn
 
+from src.backbones.depths import RESNET_BLOCKS
 from src.backbones.mobilenet_v1 import MobileNetV1
 from src.backbones.mobilenet_v2 import MobileNetV2
-from src.backbones.names import RESNET_BLOCKS, resnet_cells
+from src.backbones.res2net import Res2NetBlock
 from src.backbones.resnet import ResNet
 from src.backbones.vgg import BLOCKS as VGG_BLOCKS
 from src.backbones.vgg import VGG16
+from src.backbones.zoo_names import res2net_cells, resnet_cells
 from src.conversion.conditions import norm_eps
 from src.conversion.naming import Naming
 from src.errors import CheckpointError
@@ -28,6 +30,8 @@ NORM_WORDS = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", 
 COUNTER = ".num_batches_tracked"
 PYTORCH_EPS = 1e-5  # of every batch norm in the bodies below
 TIMM_MOBILENET_V1_BLOCKS = (1, 2, 2, 6, 2)  # of each of its stages
+TIMM_RES2NET_STEM = {  # zoo -> timm
+    "conv1_0": "conv1.0", "bn1_0": "conv1.1", "conv1_1": "conv1.3", "bn1_1": "conv1.4", "conv1_2": "conv1.6"}
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -105,7 +109,10 @@ def _conv_norm(conv: str, norm: str, ours: str) -> dict:
 def _resnet(backbone: ResNet) -> Body:
     blocks = tuple(len(stage) for stage in backbone.stages)
     depth = next(depth for depth, counts in RESNET_BLOCKS.items() if counts == blocks)
-    return Body("torchvision", resnet_cells("", depth, shortcut="downsample"), ("fc.",))
+    if isinstance(backbone.stages[0][0], Res2NetBlock):
+        cells = res2net_cells(depth, "", shortcut=("downsample.1", "downsample.2"))
+        return Body("timm", {TIMM_RES2NET_STEM.get(zoo, zoo): ours for zoo, ours in cells.items()}, ("fc.",))
+    return Body("torchvision", resnet_cells(depth, "", shortcut=("downsample.0", "downsample.1")), ("fc.",))
 
 
 def _mobilenet_v2(backbone: MobileNetV2) -> Body:

@@ -107,7 +107,10 @@ def build_faster_rcnn(model, num_classes: int, *, frozen_body: bool, roi_end_off
 def build_body(model) -> ResNet:
     """The ResNet or Res2Net of the model, as it is before anything is learned."""
     kind, depth = BODIES[model.model_name]
-    body = ResNet(depth, symmetric=True, **NORM) if kind == "resnet" else res2net(depth, **NORM)
+    if kind == "resnet":
+        body = ResNet(depth, symmetric=True, symmetric_pool=model.as_pytorch, **NORM)
+    else:
+        body = res2net(depth, symmetric=model.as_pytorch, **NORM)
     for parameter in body.get_parameters():
         if parameter.name.endswith("weight"):
             parameter.set_data(initializer(HeNormal(mode="fan_out", nonlinearity="relu"), parameter.shape,

@@ -94,8 +94,8 @@ class ModelSection(Section):
     model_name: str = Field(description="detector, one of the names that --help lists")
     use_float16: bool = Field(False, description="compute in float16 on Ascend and GPU; a CPU always uses float32")
     backbone_style: Literal["zoo", "pytorch"] = Field(
-        "zoo", description="how strided layers and pooling of the backbone pad: as in the zoo, which its checkpoints "
-        "need, or as in PyTorch, which weights from there need")
+        "zoo", description="padding of strided layers, and pooling, of the backbone: as in the zoo, which its "
+        "checkpoints need, or as in PyTorch, which weights from there need")
 
     @property
     def as_pytorch(self) -> bool:

@@ -24,20 +24,27 @@ RESNET_STAGES = ("layer1", "layer2", "layer3", "layer4")
 
 
 def make(library: str, name: str):
-    """A network of torchvision or timm with random weights that keep the features near one, ready to infer."""
+    """A network of torchvision or timm with random weights, ready to infer.
+
+    Its norms see small variances, so that their epsilon matters, and hold the statistics of some noise.
+    """
     torch.manual_seed(0)
     if library == "timm":
         module = pytest.importorskip("timm").create_model(name)
     else:
         module = getattr(pytest.importorskip("torchvision").models, name)(weights=None)
+    norms = [layer for layer in module.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        norm.weight.data.uniform_(0.5, 1.0)
+        norm.bias.data.normal_(0, 0.2)
+        norm.momentum = 1.0
     for layer in module.modules():
-        if isinstance(layer, torch.nn.BatchNorm2d):
-            layer.weight.data.uniform_(0.5, 1.0)
-            layer.bias.data.normal_(0, 0.2)
-            layer.running_mean.normal_(0, 0.2)
-            layer.running_var.uniform_(1e-3, 1.5)  # small ones make the epsilon matter
-        if isinstance(layer, torch.nn.Conv2d) and layer.bias is not None:
-            layer.bias.data.normal_(0, 0.2)
+        if isinstance(layer, torch.nn.Conv2d):
+            layer.weight.data.mul_(0.03 if norms else 1)
+            if layer.bias is not None:
+                layer.bias.data.normal_(0, 0.2)
+    with torch.no_grad():
+        module.train()(torch.randn(2, 3, 64, 64))
     return module.eval()
 
 
@@ -55,6 +62,7 @@ def features(module, layers, images: np.ndarray) -> list:
 
 def converted(model: str, module, *flags: str) -> tuple:
     """(detector, its network with the body of `module`, the Conversion)"""
+    flags = (*flags, "--feature_extractor_base_param", "none")
     detector = build_detector(load_config(["--model_name", model, *flags], "convert"), COCO_CLASSES[:2])
     network = detector.network().set_train(False)
     parameters = network.parameters_dict()
@@ -74,6 +82,9 @@ CASES = [
     ("ssd_vgg16", "torchvision", "vgg16", (*PYTORCH, "--vgg_bias", "true"), {"features.22": 0}),
     ("ssd_vgg16", "torchvision", "vgg16_bn", (*PYTORCH, "--ssd_vgg_bn", "true", "--pretrain_vgg_bn", "true"),
      {"features.32": 0}),
+    ("faster_rcnn_resnet50", "torchvision", "resnet50", PYTORCH, dict(zip(RESNET_STAGES, range(4)))),
+    ("faster_rcnn_res2net50", "timm", "res2net50d", PYTORCH, dict(zip(RESNET_STAGES, range(4)))),
+    ("faster_rcnn_res2net101", "timm", "res2net101d", PYTORCH, dict(zip(RESNET_STAGES, range(4)))),
     ("centernet_resnet50", "torchvision", "resnet50", PYTORCH, dict(zip(RESNET_STAGES, range(4)))),
     ("centernet_resnet101", "torchvision", "resnet101", PYTORCH, dict(zip(RESNET_STAGES, range(4)))),
 ]
