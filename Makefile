@@ -1,12 +1,13 @@
-# `make` lists the targets. Everything happens in this folder, without root rights.
+# `make` lists the targets. All but cpp-deps happens in this folder, without root rights.
 
 PYTHON ?= python3
 VENV := .venv
 VENV_PYTHON := $(VENV)/bin/python
 VENV_PIP := $(VENV)/bin/pip
 INSTALLED := $(VENV)/installed
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: help install demo test nightly lint clean
+.PHONY: help install demo test nightly lint cpp-deps clean
 
 help:
 	@echo "make install   create $(VENV) and install what requirements-dev.txt names"
@@ -14,6 +15,7 @@ help:
 	@echo "make test      run the tests"
 	@echo "make nightly   run the long training and accuracy tests"
 	@echo "make lint      run ruff"
+	@echo "make cpp-deps  install g++, cmake and OpenCV for ascend310_infer (Debian and Ubuntu, needs root or sudo)"
 	@echo "make clean     remove $(VENV) and caches; demo/ and runs/ stay"
 	@echo "PYTHON names the Python (3.9 to 3.12) that $(VENV) is made with: make PYTHON=python3.11 demo"
 
@@ -30,6 +32,11 @@ nightly: $(INSTALLED)
 
 lint: $(INSTALLED)
 	$(VENV_PYTHON) -m ruff check .
+
+cpp-deps:
+	$(SUDO) apt-get update -qq
+	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends \
+	  g++ cmake make libopencv-imgcodecs-dev libopencv-imgproc-dev
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis

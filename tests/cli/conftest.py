@@ -1,8 +1,10 @@
 """The commands as users call them, on a few drawn pictures."""
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from functools import cache
@@ -18,6 +20,7 @@ from src.data.shapes import draw_shapes
 from src.detectors import build_detector, load_config
 
 ROOT = Path(__file__).resolve().parents[2]
+STAND_IN = Path(__file__).resolve().parent / "lite_stand_in"
 CONFIG = ROOT / "config" / "ssd" / "ssd300_mobilenet_v2_small.yaml"
 
 
@@ -106,3 +109,49 @@ def trained(cli, drawn, tmp_path_factory) -> SimpleNamespace:
     latest = run / "ckpt_0" / "latest.json"
     checkpoint = run / "ckpt_0" / json.loads(latest.read_text())["checkpoint"] if latest.exists() else None
     return SimpleNamespace(cwd=cwd, run=run, done=done, checkpoint=checkpoint, flags=flags, epochs=EPOCHS)
+
+
+class Application:
+    """ascend310_infer, built for the tests. engines: those built in."""
+
+    def __init__(self, path: Path, engines: tuple):
+        self.path = path
+        self.engines = engines
+
+    def __call__(self, cwd: Path, *arguments, **flags) -> subprocess.CompletedProcess:
+        words = [*map(str, arguments), *(f"--{key}={value}" for key, value in flags.items())]
+        return subprocess.run([self.path, *words], cwd=cwd, capture_output=True, text=True, timeout=500)
+
+
+def _build_application(folder: Path, engines: tuple, cmake_flags: str = "") -> Application:
+    """Built in `folder`; skips the test where a compiler, CMake or OpenCV's headers are missing."""
+    for program in ("g++", "cmake"):
+        if shutil.which(program) is None:
+            pytest.skip(f"the C++ application is not tested: no {program}; `make cpp-deps` installs it")
+    lite = folder / "lite" / "runtime"
+    shutil.copytree(STAND_IN / "include", lite / "include")
+    (lite / "lib").mkdir()
+    subprocess.run(["g++", "-std=c++17", "-shared", "-fPIC", "-I", lite, STAND_IN / "stand_in.cc", "-o",
+                    lite / "lib" / "libmindspore-lite.so"], check=True)
+    environment = {**os.environ, "BUILD_DIR": str(folder / "out"), "LITE_HOME": str(folder / "lite"),
+                   "PYTHON": sys.executable, "CMAKE_FLAGS": cmake_flags}
+    done = subprocess.run(["bash", ROOT / "ascend310_infer" / "build.sh", *engines], env=environment,
+                          capture_output=True, text=True)
+    if "Could not find OPENCV" in done.stderr:
+        pytest.skip("the C++ application is not tested: no OpenCV headers; `make cpp-deps` installs them")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return Application(folder / "out" / "main", engines)
+
+
+@pytest.fixture(scope="session")
+def build_application():
+    return _build_application
+
+
+@pytest.fixture(scope="session")
+def application(tmp_path_factory) -> Application:
+    """With all engines that can be built here; mslite against a library of our own in the place of MindSpore Lite."""
+    engines = ("mslite", "mindspore")
+    if os.environ.get("OpenVINO_DIR") or importlib.util.find_spec("openvino"):  # noqa: SIM112
+        engines += ("openvino",)
+    return _build_application(tmp_path_factory.mktemp("application"), engines)

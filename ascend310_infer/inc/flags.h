@@ -1,0 +1,30 @@
+#ifndef ASCEND310_INFER_FLAGS_H_
+#define ASCEND310_INFER_FLAGS_H_
+
+#include <string>
+
+#include "infer_session.h"
+#include "model_description.h"
+
+struct Options {
+  bool help = false;
+  SessionOptions session;
+  std::string engine;        // empty: by the ending of the model
+  std::string sidecar_path;  // empty: there is none
+  std::string dataset_path;  // folder of pictures
+  std::string input0_path;   // folder of inputs that preprocess.py wrote, instead of pictures
+  std::string result_path = ".";
+  std::string save_inputs;   // folder for the network inputs, empty: not kept
+  bool dvpp = false;
+  bool ignore_orientation = false;
+  int readers = 0;           // threads that read pictures; 0: one per core
+  ModelDescription description;
+};
+
+// Flags as --name value or --name=value. What a model needs is read from the json beside it, flags win over it.
+// Throws UsageError for an unknown flag or value, InferError for an unreadable description.
+Options ParseFlags(int argc, const char *const *argv);
+
+std::string HelpText();
+
+#endif  // ASCEND310_INFER_FLAGS_H_

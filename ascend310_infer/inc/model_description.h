@@ -1,0 +1,32 @@
+#ifndef ASCEND310_INFER_MODEL_DESCRIPTION_H_
+#define ASCEND310_INFER_MODEL_DESCRIPTION_H_
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+// How a picture becomes the input of a model: what export.py writes into the json beside it.
+struct ModelDescription {
+  int64_t batch_size = 1;
+  int height = 0;
+  int width = 0;
+  bool keep_ratio = false;
+  std::string placement = "corner";  // of a picture that keeps its ratio: corner (upper left) or center
+  bool bgr = false;                  // order of the channels
+  std::array<float, 3> mean{};       // in that order, of values 0 to 255
+  std::array<float, 3> std{};
+
+  std::vector<int64_t> InputShape() const { return {batch_size, 3, height, width}; }
+};
+
+// Throws InferError for a file that is missing or does not hold what is needed.
+ModelDescription ReadDescription(const std::string &path);
+
+// Throws UsageError naming what is impossible, or what is missing when no description was read.
+void CheckDescription(const ModelDescription &description);
+
+// The content of a text file. Throws InferError.
+std::string ReadText(const std::string &path);
+
+#endif  // ASCEND310_INFER_MODEL_DESCRIPTION_H_

@@ -1,0 +1,13 @@
+#ifndef ASCEND310_INFER_PREPROCESS_H_
+#define ASCEND310_INFER_PREPROCESS_H_
+
+#include <opencv2/core.hpp>
+#include <vector>
+
+#include "model_description.h"
+
+// uint8 picture (blue, green, red) -> values of (3, height, width), the same bits as the family's transforms.py:
+// resized as uint8, black where it has no pixels, then (value - mean) / std in float32.
+std::vector<float> Preprocess(const cv::Mat &bgr, const ModelDescription &description);
+
+#endif  // ASCEND310_INFER_PREPROCESS_H_

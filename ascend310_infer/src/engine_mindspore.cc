@@ -1,0 +1,123 @@
+// MindSpore itself, on a CPU: a Python interpreter inside of this program runs the .mindir file that Ascend gets.
+// Its C++ API is not shipped any more, and its Python package has no headers for it.
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "engines.h"
+#include "errors.h"
+
+namespace {
+
+// What Python does; the rest passes bytes in and out.
+constexpr char kProgram[] = R"(
+import numpy as np
+import mindspore as ms
+from mindspore import nn
+
+
+def load(path):
+    ms.set_device("CPU")
+    return nn.GraphCell(ms.load(path))
+
+
+def run(graph, data, shape):
+    outputs = graph(ms.Tensor(np.frombuffer(data, np.float32).reshape(shape)))
+    outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+    arrays = [np.ascontiguousarray(output.asnumpy()) for output in outputs]
+    return [(str(array.dtype), array.shape, array.tobytes()) for array in arrays]
+)";
+
+struct Release {
+  void operator()(PyObject *object) const { Py_XDECREF(object); }
+};
+using Object = std::unique_ptr<PyObject, Release>;
+
+// The object, or the Python error that stands in its place as InferError.
+Object Checked(PyObject *object, const std::string &what) {
+  if (object != nullptr) {
+    return Object(object);
+  }
+  PyObject *type = nullptr, *value = nullptr, *trace = nullptr;
+  PyErr_Fetch(&type, &value, &trace);
+  const Object owned_type(type), owned_value(value), owned_trace(trace);
+  const Object text(value == nullptr ? nullptr : PyObject_Str(value));
+  const char *message = text == nullptr ? nullptr : PyUnicode_AsUTF8(text.get());
+  const std::string all = message == nullptr ? "unknown Python error" : message;
+  throw InferError(what + ": " + all.substr(0, all.find("\n\n")));  // MindSpore puts its C++ stack below
+}
+
+void StartPython(const std::string &executable) {
+  PyConfig config;
+  PyConfig_InitPythonConfig(&config);
+  config.install_signal_handlers = 0;
+  // The packages of the environment are found from the place of its executable.
+  PyStatus status = PyConfig_SetBytesString(&config, &config.executable, executable.c_str());
+  if (!PyStatus_Exception(status)) {
+    status = Py_InitializeFromConfig(&config);
+  }
+  PyConfig_Clear(&config);
+  if (PyStatus_Exception(status)) {
+    throw InferError("Python does not start: " + std::string(status.err_msg == nullptr ? "" : status.err_msg));
+  }
+}
+
+// One per process: MindSpore cannot be started twice.
+class MindSporeSession : public InferSession {
+ public:
+  explicit MindSporeSession(const SessionOptions &options) {
+    if (options.device_type == "Ascend") {
+      throw UsageError("--device_type: the engine mindspore runs on the CPU; mslite runs on Ascend");
+    }
+    StartPython(options.python.empty() ? INFER_PYTHON : options.python);
+    const Object code = Checked(Py_CompileString(kProgram, "engine_mindspore", Py_file_input), "engine mindspore");
+    module_ = Checked(PyImport_ExecCodeModule("engine_mindspore", code.get()), "MindSpore cannot be imported");
+    graph_ = Checked(PyObject_CallMethod(module_.get(), "load", "s", options.model_path.c_str()),
+                     options.model_path + " cannot be loaded");
+  }
+
+  // MindSpore has to clean up while Python is there; what runs after main would find half of it gone.
+  ~MindSporeSession() override {
+    graph_.reset();
+    module_.reset();
+    Py_FinalizeEx();
+  }
+
+  std::vector<int64_t> InputShape() const override { return {}; }
+
+  std::vector<Tensor> Run(const Tensor &input) override {
+    const Object shape = Checked(PyTuple_New(static_cast<Py_ssize_t>(input.shape.size())), "out of memory");
+    for (size_t axis = 0; axis < input.shape.size(); ++axis) {
+      PyTuple_SET_ITEM(shape.get(), static_cast<Py_ssize_t>(axis), PyLong_FromLongLong(input.shape[axis]));
+    }
+    const Object found = Checked(
+        PyObject_CallMethod(module_.get(), "run", "Oy#O", graph_.get(), input.data.data(),
+                            static_cast<Py_ssize_t>(input.data.size()), shape.get()), "the model cannot be run");
+    std::vector<Tensor> outputs;
+    for (Py_ssize_t index = 0; index < PyList_GET_SIZE(found.get()); ++index) {
+      outputs.push_back(ToTensor(PyList_GET_ITEM(found.get(), index)));
+    }
+    return outputs;
+  }
+
+ private:
+  static Tensor ToTensor(PyObject *item) {
+    Tensor tensor;
+    tensor.type = PyUnicode_AsUTF8(PyTuple_GET_ITEM(item, 0));
+    PyObject *shape = PyTuple_GET_ITEM(item, 1), *bytes = PyTuple_GET_ITEM(item, 2);
+    for (Py_ssize_t axis = 0; axis < PyTuple_GET_SIZE(shape); ++axis) {
+      tensor.shape.push_back(PyLong_AsLongLong(PyTuple_GET_ITEM(shape, axis)));
+    }
+    const char *data = PyBytes_AS_STRING(bytes);
+    tensor.data.assign(data, data + PyBytes_GET_SIZE(bytes));
+    return tensor;
+  }
+
+  Object module_;
+  Object graph_;
+};
+
+}  // namespace
+
+std::unique_ptr<InferSession> OpenMindSpore(const SessionOptions &options) {
+  return std::make_unique<MindSporeSession>(options);
+}

@@ -1,0 +1,296 @@
+"""The C++ application by itself: flags, pictures, network inputs, result files. Its network is the stand-in's."""
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from src.data.images import encode_jpeg, read_image
+from src.ssd.transforms import MEAN, STD, eval_input
+
+HEIGHT, WIDTH = 40, 64
+SIDECAR = {"model_name": "ssd300", "classes": ["a"], "batch_size": 2, "outputs": [],
+           "input": {"layout": "NCHW", "channels": "RGB", "height": HEIGHT, "width": WIDTH, "keep_ratio": False,
+                     "mean": MEAN.tolist(), "std": STD.tolist()}, "versions": {"git_revision": None}}
+
+
+def drawn(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """Smooth colours with noise, so that resizing has something to do."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (5, 7, 3), np.uint8)
+    return cv2.add(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC),
+                   rng.integers(0, 30, (height, width, 3), np.uint8))
+
+
+def with_orientation(jpeg: bytes, orientation: int) -> bytes:
+    exif = b"Exif\0\0II*\0" + struct.pack("<IHHHIHHI", 8, 1, 0x0112, 3, 1, orientation, 0, 0)
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:]
+
+
+@pytest.fixture
+def room(tmp_path):
+    """A model of the stand-in with its description, and a folder of five pictures of all formats."""
+    (tmp_path / "model.mindir").write_text(f"2 3 {HEIGHT} {WIDTH}")
+    (tmp_path / "model.json").write_text(json.dumps(SIDECAR))
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    (pictures / "small.jpg").write_bytes(encode_jpeg(drawn(31, 17, 1)))
+    (pictures / "two.dots.jpeg").write_bytes(encode_jpeg(drawn(123, 321, 2)))
+    (pictures / "turned.JPG").write_bytes(with_orientation(encode_jpeg(drawn(50, 80, 3)), 6))
+    cv2.imwrite(str(pictures / "gray.png"), drawn(90, 60, 4)[:, :, 0])
+    cv2.imwrite(str(pictures / "whole.bmp"), drawn(HEIGHT, WIDTH, 5))
+    (pictures / "notes.txt").write_text("no picture")
+    return tmp_path
+
+
+def flags(room: Path, **changed) -> dict:
+    return {"mindir_path": room / "model.mindir", "dataset_path": room / "pictures", "engine": "mslite", **changed}
+
+
+def passed(done):
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def network_inputs(folder: Path, shape=(3, HEIGHT, WIDTH)) -> dict:
+    return {path.stem: np.fromfile(path, np.float32).reshape(shape) for path in folder.iterdir()}
+
+
+# Pictures -> network inputs
+
+def test_inputs_are_those_of_the_python_transform_bit_for_bit(application, room):
+    passed(application(room, **flags(room, save_inputs=room / "inputs")))
+    found = network_inputs(room / "inputs")
+    assert sorted(found) == ["gray", "small", "turned", "two.dots", "whole"]
+    for path in sorted((room / "pictures").glob("*.[!t]*")):
+        np.testing.assert_array_equal(found[path.stem], eval_input(read_image(path), (HEIGHT, WIDTH)), path.name)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pictures_are_turned_as_in_python(application, room, orientation):
+    path = room / "pictures" / "turned.JPG"
+    path.write_bytes(with_orientation(encode_jpeg(drawn(50, 80, 3)), orientation))
+    passed(application(room, **flags(room, save_inputs=room / "inputs")))
+    about = json.loads((room / "result_Files" / "outputs.json").read_text())
+    height, width = (80, 50) if orientation > 4 else (50, 80)
+    assert about["pictures"]["turned"] == {"height": height, "width": width, "orientation": orientation}
+    np.testing.assert_array_equal(network_inputs(room / "inputs")["turned"],
+                                  eval_input(read_image(path), (HEIGHT, WIDTH)))
+
+
+def test_the_orientation_is_ignored_when_told_so(application, room):
+    passed(application(room, "--ignore_orientation", **flags(room, save_inputs=room / "inputs")))
+    about = json.loads((room / "result_Files" / "outputs.json").read_text())
+    assert about["pictures"]["turned"] == {"height": 50, "width": 80, "orientation": 1}
+    stored = read_image(room / "pictures" / "turned.JPG", declared_size=(50, 80))
+    np.testing.assert_array_equal(network_inputs(room / "inputs")["turned"], eval_input(stored, (HEIGHT, WIDTH)))
+
+
+def test_a_picture_that_keeps_its_ratio_lies_in_the_corner(application, room):
+    passed(application(room, **flags(room, save_inputs=room / "inputs", keep_ratio="true", placement="corner")))
+    found = network_inputs(room / "inputs")["two.dots"]
+    image = read_image(room / "pictures" / "two.dots.jpeg")  # 321 x 123: its width is what fills the input
+    height = int(123 * WIDTH / 321 + 0.5)
+    canvas = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    canvas[:height] = cv2.resize(image, (WIDTH, height))
+    np.testing.assert_array_equal(found, ((canvas.astype(np.float32) - MEAN) / STD).transpose(2, 0, 1))
+
+
+def test_a_picture_that_keeps_its_ratio_lies_in_the_center(application, room):
+    passed(application(room, **flags(room, save_inputs=room / "inputs", KEEP_RATIO="true", placement="center",
+                                     channels="BGR", mean="1,2,3", std="4,5,6")))
+    found = network_inputs(room / "inputs")["two.dots"]
+    image = read_image(room / "pictures" / "two.dots.jpeg")
+    factor = WIDTH / 321
+    matrix = np.array([[factor, 0, 0], [0, factor, HEIGHT / 2 - factor * 123 / 2]])
+    canvas = cv2.warpAffine(image[:, :, ::-1], matrix, (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR)
+    wanted = (canvas.astype(np.float32) - np.float32([1, 2, 3])) / np.float32([4, 5, 6])
+    np.testing.assert_array_equal(found, wanted.transpose(2, 0, 1))
+
+
+# Result files
+
+def test_results_are_one_file_per_picture_and_output(application, room):
+    done = passed(application(room, **flags(room, save_inputs=room / "inputs")))
+    results = room / "result_Files"
+    names = ["gray", "small", "turned", "two.dots", "whole"]
+    assert sorted(path.name for path in results.iterdir()) == sorted(
+        [f"{name}_{number}.bin" for name in names for number in range(4)] + ["outputs.json"])
+    about = json.loads((results / "outputs.json").read_text())
+    assert (about["model"], about["engine"]) == ("model.mindir", "mslite")
+    assert about["outputs"] == [{"name": "sums", "type": "float32", "shape": [3]},
+                                {"name": "half", "type": "float16", "shape": [1]},
+                                {"name": "count", "type": "int32", "shape": []},
+                                {"name": "above", "type": "bool", "shape": [1]}]
+    for name, image in network_inputs(room / "inputs").items():
+        sums = np.fromfile(results / f"{name}_0.bin", np.float32)
+        np.testing.assert_allclose(sums, image.sum((1, 2)), rtol=1e-4, atol=0.05)
+        assert np.fromfile(results / f"{name}_1.bin", np.float16).tolist() == [1.5]
+        assert np.fromfile(results / f"{name}_2.bin", np.int32).tolist() == [3 * HEIGHT * WIDTH]
+        assert np.fromfile(results / f"{name}_3.bin", np.bool_).tolist() == [image[0, 0, 0] > 0]
+    time = (room / "time_Result" / "test_perform_static.txt").read_text()
+    assert time.startswith("NN inference cost average time: ") and time.endswith(" ms of infer_count 3\n")
+    assert "5 pictures in " in done.stdout and "5 / 5 pictures" in done.stderr
+
+
+def test_inputs_from_preprocess_give_the_results_of_the_pictures(application, room):
+    passed(application(room, **flags(room, save_inputs=room / "made" / "input0", result_path=room / "first")))
+    first = json.loads((room / "first" / "result_Files" / "outputs.json").read_text())
+    sizes = {name: {"height": size["height"], "width": size["width"]} for name, size in first["pictures"].items()}
+    (room / "made" / "sizes.json").write_text(json.dumps(sizes))
+    again = flags(room, input0_path=room / "made" / "input0", result_path=room / "second")
+    del again["dataset_path"]
+    passed(application(room, **again))
+    for path in (room / "first" / "result_Files").glob("*.bin"):
+        assert (room / "second" / "result_Files" / path.name).read_bytes() == path.read_bytes()
+    second = json.loads((room / "second" / "result_Files" / "outputs.json").read_text())
+    assert {name: size["height"] for name, size in second["pictures"].items()} == {
+        name: size["height"] for name, size in sizes.items()}
+    (room / "made" / "input0" / "small.bin").write_bytes(b"short")
+    done = application(room, **again)
+    assert done.returncode == 1 and "small.bin: has 5 bytes, the network takes 30720" in done.stderr
+
+
+JPEG = encode_jpeg(drawn(64, 64))
+PNG_START = b"\x89PNG\r\n\x1a\n"
+BMP_START = b"BM" + struct.pack("<IIII", 60, 0, 54, 40)
+HOSTILE = {
+    "truncated.jpg": (JPEG[:len(JPEG) // 2], "breaks off before the end"),
+    "without_header.jpg": (JPEG[:4], "has no readable header"),
+    "empty.jpg": (b"", "is neither JPEG nor PNG nor BMP"),
+    "text.png": (b"hello", "is neither JPEG nor PNG nor BMP"),
+    "huge.png": (PNG_START + struct.pack(">I4sIIBBBBBI", 13, b"IHDR", 20000, 20000, 8, 2, 0, 0, 0, 0),
+                 "20000 x 20000 is more than 100000000 pixels"),
+    "huge.bmp": (BMP_START + struct.pack("<iiHHI", 20000, -20000, 1, 24, 0) + bytes(24), "20000 x 20000 is more than"),
+    "short.bmp": (BMP_START + struct.pack("<iiHHI", 20, 20, 1, 24, 0) + bytes(24), "breaks off before the end"),
+    "lying.png": (PNG_START + struct.pack(">I4sIIBBBBBI", 13, b"IHDR", 8, 8, 8, 2, 0, 0, 0, 0)
+                  + struct.pack(">I4s", 0xFFFFFFF0, b"IDAT") + bytes(20), "breaks off before the end"),
+    "lying.jpg": (b"\xff\xd8\xff\xc0\xff\xff\x08\x00\x08", "has no readable header"),
+    "broken_exif.jpg": (with_orientation(JPEG, 6)[:40], "has no readable header"),
+}
+
+
+def check_hostile_pictures(application, room) -> None:
+    for name, (content, message) in HOSTILE.items():
+        folder = room / "hostile" / name.replace(".", "_")
+        folder.mkdir(parents=True)
+        (folder / name).write_bytes(content)
+        (folder / "good.jpg").write_bytes(JPEG)
+        done = application(room, **flags(room, dataset_path=folder))
+        assert done.returncode == 1, (name, done.stderr)
+        assert f"{name}: " in done.stderr and message in done.stderr, (name, done.stderr)
+        assert "1 of 2 pictures could not be read" in done.stderr and "1 pictures in" in done.stdout
+        assert list(json.loads((room / "result_Files" / "outputs.json").read_text())["pictures"]) == ["good"]
+
+
+def test_broken_pictures_are_named_and_skipped(application, room):
+    check_hostile_pictures(application, room)
+
+
+@pytest.mark.nightly
+def test_hostile_pictures_touch_no_memory_they_should_not(build_application, room, tmp_path_factory):
+    sanitized = build_application(tmp_path_factory.mktemp("sanitized"), ("mslite",), "-DSANITIZE=ON")
+    check_hostile_pictures(sanitized, room)
+    rng = np.random.default_rng(0)
+    (room / "mutated").mkdir()
+    for number in range(200):
+        damaged = bytearray(with_orientation(JPEG, 6))
+        for place in rng.integers(0, min(len(damaged), 700), 3):
+            damaged[place] = rng.integers(256)
+        (room / "mutated" / f"{number}.jpg").write_bytes(damaged)
+    done = sanitized(room, **flags(room, dataset_path=room / "mutated"))
+    assert done.returncode in (0, 1) and "Sanitizer" not in done.stderr and "runtime error" not in done.stderr
+    passed(sanitized(room, **flags(room)))
+
+
+# What users get wrong
+
+@pytest.mark.parametrize("changed, message", [
+    ({"mindir_path": "missing.mindir"}, "missing.mindir does not exist"),
+    ({"dataset_path": "nowhere"}, "nowhere is no folder"),
+    ({"dataset_path": "."}, "holds no file that ends in .jpg"),
+    ({"engine": "tensorrt"}, "unknown engine 'tensorrt'; choose mslite, openvino or mindspore"),
+    ({"engine": ""}, None),
+    ({"mean": "1,2"}, "--mean: '1,2' is not three numbers"),
+    ({"std": "1,0,1"}, "std has to hold three numbers above 0"),
+    ({"std": "1,2,3,4"}, "--std: '1,2,3,4' has more than three numbers"),
+    ({"device_id": "-1"}, "--device_id: '-1' is not a whole number"),
+    ({"keep_ratio": "maybe"}, "--keep_ratio: 'maybe' is neither true nor false"),
+    ({"keep_ratio": "true", "placement": "left"}, "placement 'left': choose corner or center"),
+    ({"device_type": "GPU"}, "--device_type: 'GPU': choose one of Ascend"),
+    ({"image_heigth": "30"}, "unknown flag '--image_heigth'"),
+    ({"IMAGEHEIGHT": "30"}, "the model takes [2, 3, 40, 64], its description or the flags say [2, 3, 30, 64]"),
+    ({"cpu_dvpp": "DVPP"}, "needs --dataset_path and --aipp_path"),
+])
+def test_wrong_use_is_said_in_one_line(application, room, changed, message):
+    done = application(room, **flags(room, **changed))
+    if message is None:
+        passed(done)
+        return
+    assert done.returncode == 2 and done.stderr.count("\n") <= 2, done.stderr
+    assert message in done.stderr
+    assert not (room / "result_Files" / "outputs.json").exists()
+
+
+@pytest.mark.parametrize("content, message", [
+    ("{", "model.json is not valid JSON at byte 1: expected \""),
+    ("[" * 100000, "nested too deeply"),
+    ('{"input": 3}', "batch_size has to be a whole number from 1"),
+    (json.dumps({**SIDECAR, "input": {**SIDECAR["input"], "std": [1, 2]}}), "std has to be three numbers"),
+    (json.dumps({**SIDECAR, "input": {**SIDECAR["input"], "height": 1e30}}), "height has to be a whole number"),
+    ('{"input": {}, "x": "\\u12"}', "expected four hexadecimal digits"),
+])
+def test_a_broken_description_is_named(application, room, content, message):
+    (room / "model.json").write_text(content)
+    done = application(room, **flags(room))
+    assert done.returncode == 1 and message in done.stderr, done.stderr
+
+
+def test_without_a_description_flags_say_all(application, room):
+    (room / "model.json").unlink()
+    done = application(room, **flags(room))
+    assert done.returncode == 2 and "there is no json beside the model" in done.stderr
+    listed = {name: ",".join(map(repr, map(float, values))) for name, values in (("mean", MEAN), ("std", STD))}
+    passed(application(room, **flags(room, image_height=HEIGHT, image_width=WIDTH, batch_size=2, save_inputs="inputs",
+                                     **listed)))
+    image = read_image(room / "pictures" / "small.jpg")
+    np.testing.assert_array_equal(network_inputs(room / "inputs")["small"], eval_input(image, (HEIGHT, WIDTH)))
+
+
+def test_pictures_of_one_name_are_refused(application, room):
+    cv2.imwrite(str(room / "pictures" / "small.png"), drawn(20, 20))
+    done = application(room, **flags(room))
+    assert done.returncode == 2 and "would have results of the same name" in done.stderr
+
+
+def test_help_lists_flags_and_engines(application, tmp_path):
+    done = passed(application(tmp_path, "--help"))
+    assert "--mindir_path, --model_path FILE" in done.stdout and "Engines built in: mslite" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+# The engine mslite, as far as the stand-in shows it
+
+@pytest.mark.parametrize("changed, words", [
+    ({}, "type 0, threads 0, Ascend 0 preferred_fp32"),
+    ({"device_id": 3, "precision_mode": "enforce_fp16", "device_type": "ascend310"}, "Ascend 3 enforce_fp16"),
+    ({"device_type": "CPU", "threads": 2}, "type 0, threads 2, CPU"),
+])
+def test_mindspore_lite_gets_its_device(application, room, changed, words):
+    assert words in passed(application(room, **flags(room, **changed))).stderr
+
+
+def test_the_device_package_s_files_are_told_apart(application, room):
+    (room / "model.mindir").rename(room / "model.ms")
+    assert "type 4" in passed(application(room, **flags(room, mindir_path=room / "model.ms"))).stderr
+
+
+def test_a_model_that_cannot_be_loaded_is_named(application, room):
+    (room / "model.mindir").write_text("no model")
+    done = application(room, **flags(room))
+    assert done.returncode == 1
+    assert "model.mindir cannot be loaded by MindSpore Lite: no model of the stand-in" in done.stderr

@@ -1,0 +1,53 @@
+"""Pictures -> C++ application -> postprocess.py gives what eval.py gives, for real exported models."""
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+NEAR = 0.01  # pixels
+MODELS = [("ssd300", "--img_shape=96,96")]
+ENGINES = {"openvino": "onnx", "mindspore": "mindir"}
+
+
+def by_picture(path: Path) -> dict:
+    """image id -> rows of class, x, y, width, height, score in the order of class and score."""
+    rows = json.loads(path.read_text())
+    found = {}
+    for row in sorted(rows, key=lambda row: (row["category_id"], -row["score"])):
+        found.setdefault(row["image_id"], []).append([row["category_id"], *row["bbox"], row["score"]])
+    return {image: np.array(numbers) for image, numbers in found.items()}
+
+
+def summary(done) -> str:
+    assert done.returncode == 0, done.stderr
+    return re.search(r"^mAP: (\S+)$", done.stdout, re.MULTILINE)[1]
+
+
+def check_equal_detections(own: dict, others: dict) -> None:
+    assert own.keys() == others.keys() and sum(map(len, own.values())) > 20
+    for image, rows in own.items():
+        assert rows.shape == others[image].shape, image
+        np.testing.assert_array_equal(rows[:, 0], others[image][:, 0])
+        np.testing.assert_allclose(others[image][:, 1:5], rows[:, 1:5], atol=NEAR, rtol=0)
+        np.testing.assert_allclose(others[image][:, 5], rows[:, 5], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("model, flag", MODELS)
+def test_the_application_detects_what_eval_detects(cli, drawn, exported_recipe, application, tmp_path, model, flag,
+                                                   engine):
+    if engine not in application.engines:
+        pytest.skip(f"the engine {engine} is not tested: its package is not installed")
+    path = exported_recipe(model, ENGINES[engine], flag)
+    data = {"coco_root": drawn.folder / "shapes", "model_path": path, "min_score": 0.01, "report": False}
+    evaluated = cli.call("eval", tmp_path, **data, result_path=tmp_path / "eval")
+    done = application(tmp_path, mindir_path=path, dataset_path=drawn.folder / "shapes" / "val2017", engine=engine)
+    assert done.returncode == 0, done.stderr
+    measured = cli.call("postprocess", tmp_path, **data)
+    assert float(summary(measured)) == pytest.approx(float(summary(evaluated)), abs=1e-4)
+    check_equal_detections(by_picture(tmp_path / "eval" / "predictions.json"),
+                           by_picture(tmp_path / "postprocess" / "predictions.json"))
