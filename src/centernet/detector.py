@@ -30,6 +30,8 @@ class CenterNetDetector:
     output_names = ("detections",)
     ranked_by = {"detections": 4}  # the column of scores that orders an output's rows
     not_from_imagenet = NOT_FROM_IMAGENET
+    fit_advice = ("Checkpoints of the old zoo have the plain up-sampling: --up_sampling plain. Otherwise give the "
+                  "checkpoint's own model and classes, or for transfer training --filter_weight True")
 
     def __init__(self, config, classes: Sequence[str]):
         self.config = config
@@ -48,6 +50,13 @@ class CenterNetDetector:
         return TrainTransform(data.input_res_train, TargetEncoder(map_size, len(self.classes), data.max_objs),
                               rand_crop=data.rand_crop, shift=data.shift, scale=data.scale, flip_prob=data.flip_prob,
                               lighting=lighting)
+
+    def notes_on(self, files) -> list:
+        """What a user ought to know about training on these MindRecord files."""
+        limit = self.config.data.max_objs
+        return [] if files.max_objects <= limit else [
+            f"a picture has {files.max_objects} objects, of which sizes and offsets of the {limit} largest are trained "
+            "(max_objs)"]
 
     def network(self):
         from src.centernet.network import build_centernet

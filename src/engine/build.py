@@ -9,7 +9,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
-from src.checkpoint import CheckpointFolder, load_weights, read_weights
+from src.checkpoint import FIT_ADVICE, CheckpointFolder, load_weights, read_weights
 from src.data.loader import TrainLoader
 from src.engine.logs import TrainLog
 from src.engine.optimizer import build_optimizer
@@ -64,6 +64,8 @@ def build_trainer(config, detector, folder: Path, process, files, validation):
         if saved:
             trainer.resume(*saved[1:])
         if process.rank == 0:
+            for note in getattr(detector, "notes_on", lambda _: ())(files):
+                log.say(note)
             log.say(f"{len(network.trainable_params())} trained parameters, {files.image_count} pictures, "
                     f"{loader.steps_per_epoch} steps per epoch, batch {settings.batch_size} x {process.size}, "
                     f"learning rate up to {rates.max():.6g}")
@@ -92,7 +94,8 @@ def load_pretrained(network: nn.Cell, detector, config) -> None:
         raise UsageError(f"{weights.path} was trained on {len(weights.classes)} classes "
                          f"({', '.join(weights.classes[:5])}, ...), the data has {len(detector.classes)} "
                          f"({', '.join(detector.classes[:5])}, ...); for transfer training add --filter_weight True")
-    kept = load_weights(network, weights, detector.from_zoo, may_be_missing=filtered)
+    kept = load_weights(network, weights, detector.from_zoo, may_be_missing=filtered,
+                        advice=getattr(detector, "fit_advice", FIT_ADVICE))
     if kept:
         print(f"{len(kept)} parameters keep their initial values (checkpoint_filter_list)")
 

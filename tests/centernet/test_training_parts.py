@@ -1,14 +1,20 @@
 """Targets, transforms and the start of a training, with numbers by hand."""
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from centernet_family import as_sample, detector_of
 from mindspore import Tensor
 
+from src.centernet.legacy import zoo_cells
 from src.centernet.network import UpSampling
 from src.centernet.targets import TargetEncoder
 from src.centernet.transforms import Window, padded_window, random_window, shifted_window
+from src.checkpoint import read_weights, save_weights
+from src.errors import CheckpointError
+from src.evaluation.model_file import load_network
 
 
 def test_a_target_by_hand():
@@ -91,3 +97,23 @@ def test_a_new_deformable_stage_interpolates():
 def test_every_class_starts_with_a_low_score():
     network = detector_of("centernet_resnet50", classes=3).network()
     np.testing.assert_allclose(1 / (1 + np.exp(-network.heatmap.output.bias.asnumpy())), 0.1, rtol=1e-5)
+
+
+def test_more_objects_than_max_objs_are_said():
+    detector = detector_of("centernet_resnet50", "--max_objs", "20")
+    assert detector.notes_on(SimpleNamespace(max_objects=20)) == []
+    (note,) = detector.notes_on(SimpleNamespace(max_objects=21))
+    assert "21 objects, of which sizes and offsets of the 20 largest" in note
+
+
+def test_an_old_checkpoint_in_a_deformable_network_is_refused_with_the_way_out(tmp_path):
+    plain, deformable = (detector_of("centernet_resnet50", "--up_sampling", kind, classes=1)
+                         for kind in ("plain", "deformable"))
+    zoo = {ours: theirs for theirs, ours in zoo_cells(50).items()}
+    parameters = {f"{zoo[name.rpartition('.')[0]]}.{name.rpartition('.')[2]}": parameter
+                  for name, parameter in plain.network().parameters_dict().items()}
+    save_weights(tmp_path / "old.ckpt", parameters, "centernet_resnet50", plain.classes)
+    weights = read_weights(tmp_path / "old.ckpt")
+    load_network(plain.config, weights)
+    with pytest.raises(CheckpointError, match="plain up-sampling: --up_sampling plain"):
+        load_network(deformable.config, weights)

@@ -313,10 +313,11 @@ SETTINGS = {"ema_decay": 0.9, "accumulation_steps": 2, "loss_scale": 8.0, "dynam
 @pytest.mark.parametrize("settings, stop, bad", [
     ({}, 3, ()),
     ({"opt_type": "adam", "lr": 0.01, "weight_decay": 0.1}, 3, ()),
+    ({"opt_type": "adam_l2", "lr": 0.01, "weight_decay": 0.1}, 3, ()),
     (SETTINGS, 3, ()),          # in the middle of an accumulation
     (SETTINGS, 4, (2, 5)),      # after an overflow, with another one to come
     (SETTINGS, 3, (3,)),        # in the middle of an accumulation, whose second half overflows
-], ids=["plain", "adam", "accumulating", "overflow", "accumulating then overflow"])
+], ids=["plain", "adam", "adam_l2", "accumulating", "overflow", "accumulating then overflow"])
 def test_a_step_with_restored_state_goes_on_bit_for_bit(settings, stop, bad):
     whole = step_of(ConvNormDense(), **settings)
     a_run(0, stop, whole, bad)
