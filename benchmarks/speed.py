@@ -70,10 +70,11 @@ def inference_seconds(config, detector, repeats: int) -> list:
 
     images = np.random.default_rng(0).standard_normal((config.train.batch_size, *detector.input_shape))
     run_network = network_runner(detector.inference(detector.network()))
+    geometry = detector.geometry(*detector.input_shape[1:])
 
     def call():
         outputs = run_network(images.astype(np.float32))
-        return [detector.postprocess([output[index] for output in outputs], detector.input_shape[1:])
+        return [detector.postprocess([output[index] for output in outputs], geometry)
                 for index in range(len(images))]
 
     return timed(call, repeats)
