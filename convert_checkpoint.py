@@ -5,12 +5,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from src.checkpoint import save_weights
+from src.checkpoint import Weights, save_weights
 from src.conversion.coco_classes import COCO_CLASSES
 from src.conversion.conditions import as_flag
 from src.conversion.convert import Conversion, choose_naming, convert
 from src.conversion.files import existing_file, read_any_weights
-from src.conversion.naming import SOURCES, zoo_namings
+from src.conversion.naming import SOURCES, resnet_of, zoo_namings
 from src.data.records import foreground
 from src.detectors import DETECTORS, build_detector, load_config
 from src.engine.terminal import quiet_terminal
@@ -21,7 +21,8 @@ from src.model_utils.config import split_flags
 HELP = f"""usage: python convert_checkpoint.py --ckpt_file FILE --model NAME [--source SOURCE] [--output FILE.ckpt]
 
   --ckpt_file  weights of the old model zoo (.ckpt), of PyTorch (.pth, .pt; tensors only) or .safetensors
-  --model      the detector they are for: {', '.join(DETECTORS)}
+  --model      the detector they are for: {', '.join(DETECTORS)};
+               without it Faster R-CNN with the ResNet or Res2Net in the file, as in the old zoo
   --source     {' | '.join(SOURCES)}; found out from the names in the file when left out
   --output     the checkpoint to write; without it <model>.ckpt or <model>_backbone.ckpt in this folder
   --classes    names of the classes of a whole detector, in its order; the 80 of COCO when left out
@@ -42,31 +43,43 @@ def main(argv=None) -> int:
         raise UsageError("no weights given; add --ckpt_file FILE (see --help)")
     if own["source"] not in (None, *SOURCES):
         raise UsageError(f"--source {own['source']}: choose one of {', '.join(SOURCES)}")
-    if not own["model"]:
-        raise UsageError(f"no model given; add --model NAME, one of {', '.join(DETECTORS)}")
-    config = load_config(["--model_name", own["model"], *(f"--{name}={value}" for name, value in flags.items())],
-                         "convert")
     path = existing_file(own["ckpt_file"])
-    with tempfile.TemporaryDirectory() as folder, quiet_terminal(Path(folder) / "log", config.runtime.verbose):
-        output = convert_file(path, config, own["source"], own["output"])
+    if own["model"]:
+        flags["model_name"] = own["model"]
+    verbose = flags.get("verbose", "false").lower() == "true"
+    with tempfile.TemporaryDirectory() as folder, quiet_terminal(Path(folder) / "log", verbose):
+        weights = read_any_weights(path)
+        if "model_name" not in flags and "config_path" not in flags:
+            flags["model_name"] = model_of_body(weights)
+        config = load_config([f"--{name}={value}" for name, value in flags.items()], "convert")
+        output = convert_weights(weights, config, own["source"], own["output"])
     print("written:", output)
     return 0
 
 
-def convert_file(path: Path, config, source: str | None, output: str | None) -> Path:
-    """Convert `path` for the model of `config`, print what became of it, and return the checkpoint written."""
+def model_of_body(weights: Weights) -> str:
+    """The Faster R-CNN with the ResNet or Res2Net that the weights are: what the zoo's converters were for."""
+    kind, depth = resnet_of(weights.arrays)
+    model = f"faster_rcnn_{kind}{depth}"
+    if model not in DETECTORS:
+        raise UsageError(f"{weights.path}: its names do not say which model it is for; add --model NAME, one of "
+                         f"{', '.join(DETECTORS)}")
+    return model
+
+
+def convert_weights(weights: Weights, config, source: str | None, output: str | None) -> Path:
+    """Convert weights for the model of `config`, print what became of them, and return the checkpoint written."""
     from mindspore import Tensor
 
     from src.conversion.bodies import body_namings
 
-    weights = read_any_weights(path)
     model = config.model.model_name
     classes = foreground(config.data.classes) if config.data.classes else COCO_CLASSES
     detector = build_detector(config, classes)
     network = detector.network()
-    naming = choose_naming(weights, zoo_namings(detector) + body_namings(detector, network), source)
-    print(f"{weights.path}: {naming.content} of {naming.source}, {len(weights.arrays)} arrays")
     shapes = {parameter.name: tuple(parameter.shape) for parameter in network.get_parameters()}
+    naming = choose_naming(weights, zoo_namings(detector) + body_namings(detector, network), shapes, source)
+    print(f"{weights.path}: {naming.content} of {naming.source}, {len(weights.arrays)} arrays")
     conversion = convert(weights, naming, shapes)
     print_table(conversion, config.runtime.verbose)
     settings = [f"--{key} {as_flag(value)}" for key, value in naming.conditions.items() if key != "norm_eps"]

@@ -35,6 +35,8 @@ DETECTORS = {
     "centernet_resnet50": Detector("centernet", "centernet/centernet_resnet50.yaml"),
     "centernet_resnet101": Detector("centernet", "centernet/centernet_resnet101.yaml"),
     "faster_rcnn_resnet50": Detector("faster_rcnn", "faster_rcnn/faster_rcnn_resnet50.yaml"),
+    "faster_rcnn_resnet101": Detector("faster_rcnn", "faster_rcnn/faster_rcnn_resnet101.yaml"),
+    "faster_rcnn_resnet152": Detector("faster_rcnn", "faster_rcnn/faster_rcnn_resnet152.yaml"),
     "faster_rcnn_res2net50": Detector("faster_rcnn", "faster_rcnn/faster_rcnn_res2net50.yaml"),
     "faster_rcnn_res2net101": Detector("faster_rcnn", "faster_rcnn/faster_rcnn_res2net101.yaml"),
     "faster_rcnn_res2net152": Detector("faster_rcnn", "faster_rcnn/faster_rcnn_res2net152.yaml"),

@@ -39,12 +39,18 @@ def _part(name: str) -> str:
     return name.split(".")[0]
 
 
-def choose_naming(weights: Weights, namings: Iterable[Naming], source: Optional[str]) -> Naming:
-    """The naming that knows most of the file's names; raises CheckpointError when none knows any."""
+def choose_naming(weights: Weights, namings: Iterable[Naming], parameters: Iterable[str],
+                  source: Optional[str]) -> Naming:
+    """The naming that knows most of the file's names and, of several, misses least of our `parameters`.
+
+    Raises CheckpointError when none knows any.
+    """
     candidates = [naming for naming in namings if source in (None, naming.source)]
-    known = {naming: sum(naming.rename(name) is not None for name in weights.arrays) for naming in candidates}
-    best = max(known, key=known.get, default=None)
-    if best is None or not known[best]:
+    found = {naming: {naming.rename(name) for name in weights.arrays} & set(parameters) for naming in candidates}
+    missing = {naming: sum(naming.is_needed(name) for name in parameters if name not in found[naming])
+               for naming in candidates}
+    best = max(candidates, key=lambda naming: (len(found[naming]), -missing[naming]), default=None)
+    if best is None or not found[best]:
         names = "; ".join(list(weights.arrays)[:3])
         tried = ", ".join(f"{naming.source} ({naming.content})" for naming in candidates) or f"none of {source}"
         raise CheckpointError(f"{weights.path} is no file that this model can be made of: its {len(weights.arrays)} "

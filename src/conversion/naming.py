@@ -1,9 +1,11 @@
 """How files of other programs name the weights of our networks."""
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
-from typing import Callable, Optional
+from typing import Callable, Iterable, Optional
 
+from src.backbones.depths import RESNET_BLOCKS
 from src.checkpoint import is_optimizer_state
 
 SOURCES = ("zoo", "torchvision", "timm", "mmdet")
@@ -26,6 +28,14 @@ class Naming:
     is_needed: Callable[[str], bool]
     prepare: Callable[[dict], dict] = dict
     conditions: dict = field(default_factory=dict, hash=False)
+
+
+def resnet_of(names: Iterable[str]) -> tuple:
+    """(kind, depth) of the ResNet or Res2Net whose parameters have these names, depth None if it is neither."""
+    names = list(names)
+    third_stage = {found.group(1) for found in (re.search(r"layer3\.(\d+)\.", name) for name in names) if found}
+    depth = next((depth for depth, counts in RESNET_BLOCKS.items() if counts[2] == len(third_stage)), None)
+    return "res2net" if any(".convs." in name for name in names) else "resnet", depth
 
 
 def zoo_namings(detector) -> list:

@@ -8,6 +8,8 @@ from src.model_utils.schema import DataSection, EvalSection, ModelSection, Optim
 
 BODIES = {  # model name -> kind and depth of its body
     "faster_rcnn_resnet50": ("resnet", 50),
+    "faster_rcnn_resnet101": ("resnet", 101),
+    "faster_rcnn_resnet152": ("resnet", 152),
     "faster_rcnn_res2net50": ("res2net", 50),
     "faster_rcnn_res2net101": ("res2net", 101),
     "faster_rcnn_res2net152": ("res2net", 152),

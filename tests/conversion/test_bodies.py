@@ -67,7 +67,7 @@ def converted(model: str, module, *flags: str) -> tuple:
     network = detector.network().set_train(False)
     parameters = network.parameters_dict()
     weights = Weights({name: tensor.numpy() for name, tensor in module.state_dict().items()}, Path("body.pth"))
-    naming = choose_naming(weights, zoo_namings(detector) + body_namings(detector, network), None)
+    naming = choose_naming(weights, zoo_namings(detector) + body_namings(detector, network), parameters, None)
     conversion = convert(weights, naming, {name: tuple(value.shape) for name, value in parameters.items()})
     for name, array in conversion.arrays.items():
         parameters[name].set_data(Tensor(array))

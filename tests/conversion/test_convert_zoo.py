@@ -14,9 +14,20 @@ from src.conversion.naming import zoo_namings
 from src.detectors import build_detector, load_config
 from src.errors import CheckpointError
 
-# model -> the golden list of its parameters
-WHOLE_DETECTORS = {name: name for name in ("ssd300", "ssd_mobilenet_v1", "ssd_mobilenet_v1_fpn", "ssd_resnet50_fpn",
-                                           "ssd_vgg16")}
+NO_BODY = ("--feature_extractor_base_param", "none")
+LATER_ZOO = (*NO_BODY, "--without_bg_loss", "true")
+
+# (golden list of parameters, model, settings)
+WHOLE_DETECTORS = [
+    *((name, name, NO_BODY) for name in ("ssd300", "ssd_mobilenet_v1", "ssd_mobilenet_v1_fpn", "ssd_resnet50_fpn",
+                                         "ssd_vgg16")),
+    *((name, name, (*NO_BODY, "--up_sampling", "plain")) for name in ("centernet_resnet50", "centernet_resnet101")),
+    ("faster_rcnn_r50", "faster_rcnn_resnet50", NO_BODY),
+    *((name, name, NO_BODY) for name in ("faster_rcnn_res2net50", "faster_rcnn_res2net101", "faster_rcnn_res2net152")),
+    ("faster_rcnn_master_r50", "faster_rcnn_resnet50", LATER_ZOO),
+    ("faster_rcnn_master_r101", "faster_rcnn_resnet101", LATER_ZOO),
+    ("faster_rcnn_master_r152", "faster_rcnn_resnet152", LATER_ZOO),
+]
 
 
 def model(name: str, *flags: str) -> tuple:
@@ -27,7 +38,7 @@ def model(name: str, *flags: str) -> tuple:
 
 def converted(arrays: dict, detector, shapes: dict, source=None):
     weights = Weights(arrays, Path("zoo.ckpt"))
-    return convert(weights, choose_naming(weights, zoo_namings(detector), source), shapes)
+    return convert(weights, choose_naming(weights, zoo_namings(detector), shapes, source), shapes)
 
 
 def numbered(golden: Golden) -> dict:
@@ -35,9 +46,9 @@ def numbered(golden: Golden) -> dict:
     return {key: np.full(shape, place, np.float32) for place, (key, shape, _) in enumerate(golden.parameters())}
 
 
-@pytest.mark.parametrize("name, golden", WHOLE_DETECTORS.items())
-def test_every_parameter_of_a_golden_list_is_taken(name, golden):
-    detector, shapes = model(name)
+@pytest.mark.parametrize("golden, name, flags", WHOLE_DETECTORS, ids=[case[0] for case in WHOLE_DETECTORS])
+def test_every_parameter_of_a_golden_list_is_taken(golden, name, flags):
+    detector, shapes = model(name, *flags)
     arrays = numbered(Golden(golden))
     state = {"moments." + key: array for key, array in list(arrays.items())[:3]}
     conversion = converted({**arrays, **state, "learning_rate": np.zeros(5)}, detector, shapes)
