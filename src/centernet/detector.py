@@ -126,7 +126,8 @@ class CenterNetDetector:
         geometry = _geometry(window, size, scale)
         if scale != 1:
             image = cv2.resize(image, scaled(*image.shape[:2], scale)[::-1])
-        return normalize(window.cut(image[:, :, ::-1], size), self.mean, self.std), geometry
+        shown = cv2.cvtColor(window.cut(image, size), cv2.COLOR_RGB2BGR)
+        return normalize(shown, self.mean, self.std), geometry
 
     def _window(self, height: int, width: int, scale: float, keep_res: bool) -> tuple:
         """The part of the scaled picture that is seen, and the network input's (height, width)."""
@@ -138,7 +139,7 @@ class CenterNetDetector:
     def sidecar(self) -> dict:
         """What somebody who runs the exported file needs to know about its input."""
         return {"input": {"layout": "NCHW", "channels": "BGR", "height": self.input_shape[1],
-                          "width": self.input_shape[2], "keep_ratio": True, "placement": "centre",
+                          "width": self.input_shape[2], "keep_ratio": True, "placement": "center",
                           "mean": self.mean.tolist(), "std": self.std.tolist()},
                 "detections": f"x1, y1, x2, y2 in cells of {STRIDE} input pixels, score, class index"}
 

@@ -62,7 +62,7 @@ class TrainTransform:
             shifted_window(height, width, self.shift, self.scale, rng)
         if rng.random() < self.flip_prob:
             image, boxes, window = flip(image, boxes, window)
-        image = window.cut(image[:, :, ::-1], self.image_size)
+        image = cv2.cvtColor(window.cut(image, self.image_size), cv2.COLOR_RGB2BGR)
         if self.lighting is not None:
             image = adjust_color(image, *self.lighting, rng)
         factor_x, _, left, _, factor_y, top = window.matrix((self.encoder.height, self.encoder.width)).ravel()
@@ -89,7 +89,7 @@ def flip(image: np.ndarray, boxes: np.ndarray, window: Window) -> tuple:
     """Picture, boxes and window mirrored; pixel centres are whole numbers, so x becomes width - 1 - x."""
     last = image.shape[1] - 1
     boxes = np.stack([last - boxes[:, 2], boxes[:, 1], last - boxes[:, 0], boxes[:, 3]], axis=1)
-    return image[:, ::-1], boxes, Window(np.array([last - window.center[0], window.center[1]]), window.side)
+    return cv2.flip(image, 1), boxes, Window(np.array([last - window.center[0], window.center[1]]), window.side)
 
 
 def adjust_color(image: np.ndarray, eigenvalues: np.ndarray, eigenvectors: np.ndarray, rng) -> np.ndarray:
@@ -97,7 +97,7 @@ def adjust_color(image: np.ndarray, eigenvalues: np.ndarray, eigenvectors: np.nd
 
     Each is linear in the colours of a pixel, so all of them are one matrix (3, 4).
     """
-    mean_gray = float(image.reshape(-1, 3).mean(axis=0) @ GRAY)
+    mean_gray = float(cv2.mean(image)[:3] @ GRAY)
     matrix, shift = np.eye(3), np.zeros(3)
     for change in rng.permutation(["brightness", "contrast", "saturation"]):
         amount = 1 + rng.uniform(-COLOR_CHANGE, COLOR_CHANGE)

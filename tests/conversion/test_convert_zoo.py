@@ -107,3 +107,12 @@ def test_an_imagenet_file_fills_the_body_only(mobilenet_v1):
     assert ("missing", "extras: not in such a file, keeps its initial values", 20) in rows
     assert ("taken", "network.0.0.weight -> backbone.stem.conv.weight", 1) in conversion.rows(each=True)
 
+
+
+def test_a_file_of_centernet_s_training_cell_on_ascend_is_taken_whole():
+    detector, shapes = model("centernet_resnet101", "--up_sampling", "plain")
+    arrays = {f"train_on_step.{key}": array for key, array in numbered(Golden("centernet_resnet101")).items()}
+    state = {"train_on_step.optimizer.moment2.network.wh_fn.2.bias": np.zeros(2), "train_on_step.optimizer.global_step":
+             np.zeros(1), "train_on_step.optimizer.beta1_power": np.zeros(())}
+    conversion = converted({**arrays, **state}, detector, shapes)
+    assert set(conversion.arrays) == set(shapes) and set(conversion.ignored) == set(state)
