@@ -13,10 +13,13 @@ struct Image {
   int orientation = 1;  // EXIF orientation that was applied, 1 = as stored
 };
 
-// The picture in the bytes of a JPEG, PNG or BMP file; what src/data/images.py gives for them. The header is judged
-// before anything is decoded. Throws ImageError for another format, a truncated or broken file, or one of more than
-// max_pixels.
-Image DecodeImage(const std::vector<uint8_t> &data, bool ignore_orientation, int64_t max_pixels = kMaxPixels);
+// Height and width as stored in a JPEG, PNG or BMP file that is whole; nothing is decoded. Throws ImageError for another
+// format, a truncated or broken file, or one of more than max_pixels.
+cv::Size CheckImage(const std::vector<uint8_t> &data, int64_t max_pixels = kMaxPixels);
+
+// The picture in the bytes of a JPEG, PNG or BMP file; what src/data/images.py gives for them. Throws
+// ImageError, as CheckImage does and where decoding fails.
+Image DecodeImage(const std::vector<uint8_t> &data, bool ignore_orientation);
 
 // The bytes of a file. Throws ImageError when it cannot be read.
 std::vector<uint8_t> ReadBytes(const std::string &path);

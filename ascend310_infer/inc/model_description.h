@@ -12,7 +12,7 @@ struct ModelDescription {
   int height = 0;
   int width = 0;
   bool keep_ratio = false;
-  std::string placement = "corner";  // of a picture that keeps its ratio: corner (upper left) or center
+  std::string placement = "corner";  // of a picture that keeps its ratio: corner (upper left) or centre
   bool bgr = false;                  // order of the channels
   std::array<float, 3> mean{};       // in that order, of values 0 to 255
   std::array<float, 3> std{};

@@ -99,7 +99,7 @@ const std::vector<Flag> &Flags() {
        [](Options *o, Text t) { o->session.precision_mode = t; }},
       {"cpu_dvpp", "", "NAME", "CPU: pictures are prepared by OpenCV (default); DVPP: by the Ascend's decoder, with AIPP",
        [](Options *o, Text t) { o->dvpp = OneOf(t, {"CPU", "DVPP"}) == "DVPP"; }},
-      {"aipp_path", "", "FILE", "AIPP configuration, for DVPP", [](Options *o, Text t) { o->session.aipp_path = t; }},
+      {"aipp_path", "", "FILE", "AIPP configuration, for DVPP (one is written for the model, as aipp.cfg in result_path)", [](Options *o, Text t) { o->session.aipp_path = t; }},
       {"threads", "", "NUMBER", "threads of the network on a CPU (all cores)",
        [](Options *o, Text t) { o->session.threads = WholeNumber(t); }},
       {"readers", "", "NUMBER", "threads that read and prepare pictures (all cores)",
@@ -116,7 +116,7 @@ const std::vector<Flag> &Flags() {
        [](Options *o, Text t) { o->description.width = WholeNumber(t); }},
       {"keep_ratio", "KEEP_RATIO", "true|false", "scale pictures without distortion",
        [](Options *o, Text t) { o->description.keep_ratio = TrueOrFalse(t); }},
-      {"placement", "", "NAME", "with keep_ratio: corner or center",
+      {"placement", "", "NAME", "with keep_ratio: corner or centre",
        [](Options *o, Text t) { o->description.placement = t; }},
       {"channels", "", "NAME", "RGB or BGR", [](Options *o, Text t) { o->description.bgr = OneOf(t, {"RGB", "BGR"}) == "BGR"; }},
       {"mean", "", "R,G,B", "subtracted from values of 0 to 255, in the order of the channels",
@@ -181,7 +181,7 @@ void Apply(const std::vector<Setting> &settings, Options *options) {
   }
 }
 
-void CheckFolders(const Options &options) {
+void CheckPlaces(const Options &options) {
   if (!std::filesystem::is_regular_file(options.session.model_path)) {
     throw UsageError(options.session.model_path.empty() ? "no model given; add --mindir_path FILE"
                                                         : options.session.model_path + " does not exist");
@@ -193,8 +193,8 @@ void CheckFolders(const Options &options) {
   if (!std::filesystem::is_directory(folder)) {
     throw UsageError(folder + " is no folder");
   }
-  if (options.dvpp && (options.session.aipp_path.empty() || options.dataset_path.empty())) {
-    throw UsageError("--cpu_dvpp DVPP needs --dataset_path and --aipp_path FILE");
+  if (options.dvpp && (options.dataset_path.empty() || options.description.keep_ratio)) {
+    throw UsageError("--cpu_dvpp DVPP takes pictures from --dataset_path, for models whose input is stretched");
   }
 }
 
@@ -218,7 +218,7 @@ Options ParseFlags(int argc, const char *const *argv) {
     options.description = ReadDescription(options.sidecar_path);
     Apply(settings, &options);  // flags win over the file
   }
-  CheckFolders(options);
+  CheckPlaces(options);
   CheckDescription(options.description);
   return options;
 }

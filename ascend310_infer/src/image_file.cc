@@ -215,7 +215,7 @@ cv::Mat Turned(const cv::Mat &image, int orientation) {
 
 }  // namespace
 
-Image DecodeImage(const std::vector<uint8_t> &data, bool ignore_orientation, int64_t max_pixels) {
+cv::Size CheckImage(const std::vector<uint8_t> &data, int64_t max_pixels) {
   const Bytes file(data);
   const Size size = StoredSize(file);
   if (size.height * size.width > max_pixels) {
@@ -225,17 +225,22 @@ Image DecodeImage(const std::vector<uint8_t> &data, bool ignore_orientation, int
   if (!IsComplete(file)) {
     throw ImageError("the file breaks off before the end of the picture; fetch it again");
   }
+  return {static_cast<int>(size.width), static_cast<int>(size.height)};
+}
+
+Image DecodeImage(const std::vector<uint8_t> &data, bool ignore_orientation) {
+  const cv::Size size = CheckImage(data);
   Image image;
   try {
     image.bgr = cv::imdecode(data, cv::IMREAD_COLOR | cv::IMREAD_IGNORE_ORIENTATION);
   } catch (const cv::Exception &error) {
     throw ImageError("cannot be decoded: " + error.err);
   }
-  if (image.bgr.rows != size.height || image.bgr.cols != size.width) {
+  if (image.bgr.size() != size) {
     throw ImageError("cannot be decoded, the file is broken or of a rare kind; save it again as JPEG");
   }
   if (!ignore_orientation) {
-    image.orientation = ExifOrientation(file);
+    image.orientation = ExifOrientation(Bytes(data));
     image.bgr = Turned(image.bgr, image.orientation);
   }
   return image;

@@ -11,6 +11,7 @@
 #include <map>
 #include <thread>
 
+#include "dvpp.h"
 #include "errors.h"
 #include "flags.h"
 #include "image_file.h"
@@ -90,14 +91,20 @@ std::map<std::string, PictureSize> ReadSizes(const fs::path &path) {
 class Reader {
  public:
   explicit Reader(const Options &options) : options_(options) {
+    if (options.dvpp) {
+      dvpp_ = OpenDvpp(options.description, options.session.device_id);
+    }
     if (!options.input0_path.empty()) {
       sizes_ = ReadSizes(fs::path(options.input0_path).lexically_normal().parent_path() / "sizes.json");
     }
   }
 
   std::vector<fs::path> Files() const {
-    return sizes_.empty() ? ListFiles(options_.dataset_path, {".jpg", ".jpeg", ".png", ".bmp"})
-                          : ListFiles(options_.input0_path, {".bin"});
+    if (!sizes_.empty()) {
+      return ListFiles(options_.input0_path, {".bin"});
+    }
+    return ListFiles(options_.dataset_path, dvpp_ != nullptr ? std::vector<std::string>{".jpg", ".jpeg"}
+                                                             : std::vector<std::string>{".jpg", ".jpeg", ".png", ".bmp"});
   }
 
   Prepared Read(const fs::path &path) const {
@@ -119,7 +126,14 @@ class Reader {
 
  private:
   void ReadPicture(const fs::path &path, Prepared *prepared) const {
-    const Image image = DecodeImage(ReadBytes(path.string()), options_.ignore_orientation);
+    const std::vector<uint8_t> file = ReadBytes(path.string());
+    if (dvpp_ != nullptr) {
+      const cv::Size size = CheckImage(file);
+      prepared->size = {size.height, size.width, 1};
+      prepared->input = dvpp_->Decode(file);
+      return;
+    }
+    const Image image = DecodeImage(file, options_.ignore_orientation);
     prepared->size = {image.bgr.rows, image.bgr.cols, image.orientation};
     const std::vector<float> values = Preprocess(image.bgr, options_.description);
     const char *bytes = reinterpret_cast<const char *>(values.data());
@@ -142,6 +156,7 @@ class Reader {
 
   const Options &options_;
   std::map<std::string, PictureSize> sizes_;
+  std::unique_ptr<Dvpp> dvpp_;
 };
 
 // The files read ahead by some threads, given out in their order.
@@ -210,7 +225,7 @@ void CheckOutputs(const std::vector<Tensor> &outputs, int64_t batch_size) {
 // Runs one batch, filled up with its last picture, and writes the results.
 void RunBatch(InferSession *session, const Options &options, const std::vector<Prepared> &batch, ResultFolder *results,
               Times *times) {
-  Tensor input{"images", "float32", options.description.InputShape(), {}};
+  Tensor input{"images", options.dvpp ? "uint8" : "float32", options.description.InputShape(), {}};
   const size_t row_bytes = batch.front().input.size();
   input.data.resize(row_bytes * static_cast<size_t>(options.description.batch_size));
   for (size_t row = 0; row * row_bytes < input.data.size(); ++row) {
@@ -238,12 +253,29 @@ void PrintTimes(const Times &times, size_t pictures, double total_ms) {
             << "), inference " << times.inference / count << ", write " << times.write / count << std::endl;
 }
 
+// With DVPP the model has to end what the chip's decoder begins.
+SessionOptions WithAipp(const Options &options) {
+  SessionOptions session = options.session;
+  if (options.dvpp && session.aipp_path.empty()) {
+    fs::create_directories(options.result_path);
+    session.aipp_path = (fs::path(options.result_path) / "aipp.cfg").string();
+    const std::string text = AippConfig(options.description);
+    WriteFile(session.aipp_path, text.data(), text.size());
+  }
+  return session;
+}
+
 int Run(const Options &options) {
   const Reader reader(options);
   const std::vector<fs::path> files = reader.Files();
   const std::string engine = options.engine.empty() ? EngineFor(options.session.model_path) : options.engine;
-  const auto session = OpenSession(engine, options.session);
-  CheckInputShape(*session, options.description);
+  if (options.dvpp && engine != "mslite") {
+    throw UsageError("--cpu_dvpp DVPP needs the engine mslite");
+  }
+  const auto session = OpenSession(engine, WithAipp(options));
+  if (!options.dvpp) {  // AIPP changes the input
+    CheckInputShape(*session, options.description);
+  }
   ResultFolder results(options.result_path, fs::path(options.session.model_path).filename().string(), engine);
   if (!options.save_inputs.empty()) {
     fs::create_directories(options.save_inputs);

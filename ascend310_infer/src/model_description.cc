@@ -113,7 +113,7 @@ void CheckDescription(const ModelDescription &description) {
       throw UsageError("std has to hold three numbers above 0; give --std");
     }
   }
-  if (description.placement != "corner" && description.placement != "center") {
-    throw UsageError("placement '" + description.placement + "': choose corner or center");
+  if (description.placement != "corner" && description.placement != "centre") {
+    throw UsageError("placement '" + description.placement + "': choose corner or centre");
   }
 }

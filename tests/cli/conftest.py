@@ -133,8 +133,9 @@ def _build_application(folder: Path, engines: tuple, cmake_flags: str = "") -> A
     (lite / "lib").mkdir()
     subprocess.run(["g++", "-std=c++17", "-shared", "-fPIC", "-I", lite, STAND_IN / "stand_in.cc", "-o",
                     lite / "lib" / "libmindspore-lite.so"], check=True)
+    shutil.copy(lite / "lib" / "libmindspore-lite.so", lite / "lib" / "libminddata-lite.so")
     environment = {**os.environ, "BUILD_DIR": str(folder / "out"), "LITE_HOME": str(folder / "lite"),
-                   "PYTHON": sys.executable, "CMAKE_FLAGS": cmake_flags}
+                   "PYTHON": sys.executable, "CMAKE_FLAGS": f"-DWITH_DVPP=ON {cmake_flags}"}
     done = subprocess.run(["bash", ROOT / "ascend310_infer" / "build.sh", *engines], env=environment,
                           capture_output=True, text=True)
     if "Could not find OPENCV" in done.stderr:

@@ -100,8 +100,8 @@ def test_a_picture_that_keeps_its_ratio_lies_in_the_corner(application, room):
     np.testing.assert_array_equal(found, ((canvas.astype(np.float32) - MEAN) / STD).transpose(2, 0, 1))
 
 
-def test_a_picture_that_keeps_its_ratio_lies_in_the_center(application, room):
-    passed(application(room, **flags(room, save_inputs=room / "inputs", KEEP_RATIO="true", placement="center",
+def test_a_picture_that_keeps_its_ratio_lies_in_the_centre(application, room):
+    passed(application(room, **flags(room, save_inputs=room / "inputs", KEEP_RATIO="true", placement="centre",
                                      channels="BGR", mean="1,2,3", std="4,5,6")))
     found = network_inputs(room / "inputs")["two.dots"]
     image = read_image(room / "pictures" / "two.dots.jpeg")
@@ -220,11 +220,12 @@ def test_hostile_pictures_touch_no_memory_they_should_not(build_application, roo
     ({"std": "1,2,3,4"}, "--std: '1,2,3,4' has more than three numbers"),
     ({"device_id": "-1"}, "--device_id: '-1' is not a whole number"),
     ({"keep_ratio": "maybe"}, "--keep_ratio: 'maybe' is neither true nor false"),
-    ({"keep_ratio": "true", "placement": "left"}, "placement 'left': choose corner or center"),
+    ({"keep_ratio": "true", "placement": "left"}, "placement 'left': choose corner or centre"),
     ({"device_type": "GPU"}, "--device_type: 'GPU': choose one of Ascend"),
     ({"image_heigth": "30"}, "unknown flag '--image_heigth'"),
     ({"IMAGEHEIGHT": "30"}, "the model takes [2, 3, 40, 64], its description or the flags say [2, 3, 30, 64]"),
-    ({"cpu_dvpp": "DVPP"}, "needs --dataset_path and --aipp_path"),
+    ({"cpu_dvpp": "DVPP", "keep_ratio": "true"}, "--cpu_dvpp DVPP takes pictures from --dataset_path, for models"),
+    ({"cpu_dvpp": "DVPP", "image_width": "300"}, "DVPP gives widths that are a multiple of 16"),
 ])
 def test_wrong_use_is_said_in_one_line(application, room, changed, message):
     done = application(room, **flags(room, **changed))
@@ -282,6 +283,23 @@ def test_help_lists_flags_and_engines(application, tmp_path):
 ])
 def test_mindspore_lite_gets_its_device(application, room, changed, words):
     assert words in passed(application(room, **flags(room, **changed))).stderr
+
+
+def test_dvpp_decodes_and_aipp_normalises(application, room):
+    done = passed(application(room, **flags(room, cpu_dvpp="DVPP", device_id=1)))
+    assert "stand-in: DVPP 40 x 64 on device 1" in done.stderr
+    assert f"Ascend 1 preferred_fp32 {room / 'aipp.cfg'}" in done.stderr.replace("./", f"{room}/")
+    about = json.loads((room / "result_Files" / "outputs.json").read_text())
+    assert about["pictures"]["turned"] == {"height": 50, "width": 80, "orientation": 1}
+    assert sorted(about["pictures"]) == ["small", "turned", "two.dots"], "the chip decodes JPEG only"
+    sums = np.fromfile(room / "result_Files" / "small_0.bin", np.float32)
+    assert sums[0] == HEIGHT * WIDTH * 3 // 2 * 7, "every byte of the stand-in's picture is 7"
+    config = dict(line.split(": ") for line in (room / "aipp.cfg").read_text().splitlines() if ": " in line)
+    assert (config["  src_image_size_w"], config["  src_image_size_h"]) == (str(WIDTH), str(HEIGHT))
+    for channel in range(3):
+        mean = float(config[f"  mean_chn_{channel}"]) + float(config[f"  min_chn_{channel}"])
+        assert mean == pytest.approx(MEAN[channel], rel=1e-6) and "." not in config[f"  mean_chn_{channel}"]
+        assert 1 / float(config[f"  var_reci_chn_{channel}"]) == pytest.approx(STD[channel], rel=1e-6)
 
 
 def test_the_device_package_s_files_are_told_apart(application, room):

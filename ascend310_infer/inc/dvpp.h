@@ -1,0 +1,27 @@
+#ifndef ASCEND310_INFER_DVPP_H_
+#define ASCEND310_INFER_DVPP_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "model_description.h"
+
+// The decoder of an Ascend chip: JPEG bytes -> the picture stretched to the network input as YUV420SP, which AIPP, a
+// part of the model from then on, turns into normalised RGB. Its pixels differ a little from OpenCV's.
+class Dvpp {
+ public:
+  virtual ~Dvpp() = default;
+
+  // Height * width * 3 / 2 bytes. May be called from several threads. Throws ImageError.
+  virtual std::vector<char> Decode(const std::vector<uint8_t> &jpeg) = 0;
+};
+
+// Throws UsageError where this program was built without it, or the chip cannot give such an input.
+std::unique_ptr<Dvpp> OpenDvpp(const ModelDescription &description, int device_id);
+
+// The text of an AIPP configuration that does for a model what Preprocess does after resizing.
+std::string AippConfig(const ModelDescription &description);
+
+#endif  // ASCEND310_INFER_DVPP_H_
