@@ -206,3 +206,34 @@ detach() {
   echo "started as process $!; its output goes to $1"
   exit 0
 }
+
+# infer FLAG...: what the application of ascend310_infer is called with besides the model, MINDIR_PATH. Builds it
+# (build.log), runs it (infer.log) and has postprocess.py measure its results (acc.log), in the current folder.
+# INFER_MAIN names an application that is built already.
+infer() {
+  local main=${INFER_MAIN:-$project/ascend310_infer/out/main} folder=$PWD
+  detach "$folder/acc.log"
+  if [ -z "${INFER_MAIN:-}" ]; then
+    step "$folder/build.log" env PYTHON="${PYTHON:-python}" bash "$project/ascend310_infer/build.sh"
+  fi
+  step "$folder/infer.log" "$main" "--mindir_path=${given[MINDIR_PATH]}" "--result_path=$folder" "$@"
+  step "$folder/acc.log" python "$project/postprocess.py" "--model_path=${given[MINDIR_PATH]}" \
+    "--result_path=$folder/result_Files" "${flags[@]}" "${own_flags[@]}"
+  exit 0
+}
+
+# step LOG COMMAND...: run the command, its output into LOG, too; end with its exit code when it fails
+step() {
+  local log=$1 code=0
+  shift
+  "$@" < /dev/null 2>&1 | tee -i "$log" || code=${PIPESTATUS[0]}
+  if [ "$code" -ne 0 ]; then
+    echo "error: $(basename "$1") ended with exit code $code; see $log" >&2
+    exit "$code"
+  fi
+}
+
+# pictures_of_coco NAME: postprocess.py finds the annotations from the folder of the pictures, <coco_root>/val2017
+pictures_of_coco() {
+  flags+=("--coco_root=$(dirname "${given[$1]}")" "--val_data_type=$(basename "${given[$1]}")")
+}

@@ -47,3 +47,17 @@ convert_dataset() {
   flags+=(--only_create_dataset=true)
   standalone train.py CPU create_dataset create_dataset.log
 }
+
+infer_310() {
+  arguments "MINDIR_PATH DATASET_PATH PREPROCESS_IMAGES [DEVICE_ID]" "$@"
+  existing MINDIR_PATH DATASET_PATH
+  flags=("--coco_root=${given[DATASET_PATH]}")  # the model's own settings lie beside it
+  detach "$PWD/acc.log"
+  case ${given[PREPROCESS_IMAGES]} in
+    y) step "$PWD/preprocess.log" python "$project/preprocess.py" "--model_path=${given[MINDIR_PATH]}" \
+         "--result_path=$PWD/preprocess_Result" "${flags[@]}" "${own_flags[@]}" ;;
+    n) [ -d preprocess_Result/input0 ] || wrong "PREPROCESS_IMAGES is n, but there are no inputs in preprocess_Result" ;;
+    *) wrong "PREPROCESS_IMAGES is '${given[PREPROCESS_IMAGES]}', not y or n" ;;
+  esac
+  infer "--input0_path=$PWD/preprocess_Result/input0" "--device_id=${given[DEVICE_ID]:-0}"
+}

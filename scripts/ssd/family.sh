@@ -53,3 +53,24 @@ export_model() {
   pass config_path=CONFIG_FILE_PATH FILE_FORMAT
   standalone export.py "" export log.txt
 }
+
+# The third argument tells the two forms apart that the zoo had: DVPP or CPU and then the device, or the device and then
+# the configuration.
+infer_310() {
+  local form="MINDIR_PATH DATA_PATH DVPP [DEVICE_ID]"
+  [[ ! ${3:-} =~ ^[0-9]+$ ]] || form="MINDIR_PATH DATA_PATH DEVICE_ID [CONFIG_PATH]"
+  arguments "$form" "$@"
+  infer_ssd
+}
+
+infer_cpp() {
+  arguments "MINDIR_PATH DATA_PATH DVPP CONFIG_PATH DEVICE_TYPE [DEVICE_ID]" "$@"
+  infer_ssd "--device_type=${given[DEVICE_TYPE]}"
+}
+
+infer_ssd() {
+  existing MINDIR_PATH DATA_PATH CONFIG_PATH
+  pass CONFIG_PATH
+  pictures_of_coco DATA_PATH
+  infer "--dataset_path=${given[DATA_PATH]}" "--cpu_dvpp=${given[DVPP]:-CPU}" "--device_id=${given[DEVICE_ID]:-0}" "$@"
+}

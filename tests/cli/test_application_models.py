@@ -2,12 +2,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+ROOT = Path(__file__).resolve().parents[2]
 NEAR = 0.01  # pixels
 MODELS = [("ssd300", "--img_shape=96,96")]
 ENGINES = {"openvino": "onnx", "mindspore": "mindir"}
@@ -51,3 +55,19 @@ def test_the_application_detects_what_eval_detects(cli, drawn, exported_recipe, 
     assert float(summary(measured)) == pytest.approx(float(summary(evaluated)), abs=1e-4)
     check_equal_detections(by_picture(tmp_path / "eval" / "predictions.json"),
                            by_picture(tmp_path / "postprocess" / "predictions.json"))
+
+
+def test_the_zoo_s_script_builds_on_it(drawn, exported_recipe, application, tmp_path):
+    path = exported_recipe("ssd300", "mindir", "--img_shape=96,96")
+    main = tmp_path / "main"  # of itself it would take mslite, which is a stand-in here
+    main.write_text(f"#!/bin/sh\nexec {application.path} --engine=mindspore \"$@\"\n")
+    main.chmod(0o755)
+    environment = {**os.environ, "INFER_MAIN": str(main),
+                   "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    script = ["bash", ROOT / "scripts" / "ssd" / "run_infer_310.sh", path, drawn.folder / "shapes" / "val2017", "CPU"]
+    done = subprocess.run([*script, "--min_score=0.01", "--report=false"], cwd=tmp_path, env=environment,
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "4 pictures in" in (tmp_path / "infer.log").read_text()
+    assert re.search(r"^mAP: \d", (tmp_path / "acc.log").read_text(), re.MULTILINE)
+    assert len(list((tmp_path / "result_Files").iterdir())) == 2 * 4 + 1
