@@ -40,6 +40,7 @@ DETECTORS = {
     "faster_rcnn_res2net50": Detector("faster_rcnn", "faster_rcnn/faster_rcnn_res2net50.yaml"),
     "faster_rcnn_res2net101": Detector("faster_rcnn", "faster_rcnn/faster_rcnn_res2net101.yaml"),
     "faster_rcnn_res2net152": Detector("faster_rcnn", "faster_rcnn/faster_rcnn_res2net152.yaml"),
+    "mask_rcnn_resnet50": Detector("mask_rcnn", "mask_rcnn/mask_rcnn_resnet50.yaml"),
 }
 
 # family -> beginning of its class names: SSDConfig in src/ssd/config.py, SSDDetector in src/ssd/detector.py
@@ -47,6 +48,7 @@ FAMILIES = {
     "ssd": "SSD",
     "centernet": "CenterNet",
     "faster_rcnn": "FasterRCNN",
+    "mask_rcnn": "MaskRCNN",
 }
 
 

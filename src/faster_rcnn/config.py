@@ -83,6 +83,11 @@ class FasterRCNNModel(ModelSection):
         return values
 
     @property
+    def body(self) -> tuple:
+        """Kind and depth."""
+        return BODIES[self.model_name]
+
+    @property
     def image_size(self) -> tuple:
         """Of the network input: height, width."""
         return (self.img_height, self.img_width)

@@ -12,8 +12,12 @@ def decode(boxes: np.ndarray, labels: np.ndarray, valid: np.ndarray, placement: 
 
     What of a box lies in the padding of the canvas is cut off; boxes that lie there entirely are dropped.
     """
-    boxes, labels = boxes[valid[:, 0]], labels[valid[:, 0], 0]
+    return decode_rows(boxes, labels, valid, placement)[0]
+
+
+def decode_rows(boxes: np.ndarray, labels: np.ndarray, valid: np.ndarray, placement: Placement) -> tuple:
+    """(what `decode` returns, the rows of the outputs that these are)."""
     corners = placement.to_picture(boxes[:, :4])
-    seen = (corners[:, 2:] > corners[:, :2]).all(axis=1)
-    return Detections(boxes=corners[seen], scores=boxes[seen, 4].astype(np.float32),
-                      labels=labels[seen].astype(np.int32))
+    rows = np.flatnonzero(valid[:, 0] & (corners[:, 2:] > corners[:, :2]).all(axis=1))
+    return Detections(boxes=corners[rows], scores=boxes[rows, 4].astype(np.float32),
+                      labels=labels[rows, 0].astype(np.int32)), rows

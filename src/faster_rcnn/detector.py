@@ -29,6 +29,8 @@ class FasterRCNNDetector:
     output_names = ("boxes", "labels", "masks")
     mean, std = MEAN, STD
     not_from_imagenet = NOT_FROM_IMAGENET
+    filter_words = FILTER_WORDS
+    transform_class = TrainTransform
 
     def __init__(self, config, classes: Sequence[str]):
         self.config = config
@@ -45,9 +47,9 @@ class FasterRCNNDetector:
         sampler = AnchorSampler(self.anchors, model.image_size, positive_iou=model.pos_iou_thr,
                                 negative_iou=model.neg_iou_thr, min_positive_iou=model.min_pos_iou,
                                 samples=model.num_expected_neg, positives=model.num_expected_pos)
-        return TrainTransform(model.image_size, sampler, max_objects=model.num_gts,
-                              priorities=model.num_gts + model.rpn_proposal_max_num, flip_prob=data.flip_ratio,
-                              expand_prob=data.expand_ratio, keep_ratio=data.keep_ratio)
+        return self.transform_class(model.image_size, sampler, max_objects=model.num_gts,
+                                    priorities=model.num_gts + model.rpn_proposal_max_num, flip_prob=data.flip_ratio,
+                                    expand_prob=data.expand_ratio, keep_ratio=data.keep_ratio)
 
     def network(self):
         from src.faster_rcnn.network import build_faster_rcnn
@@ -65,9 +67,12 @@ class FasterRCNNDetector:
         """The Cell that is evaluated and exported: (B, 3, H, W) -> the tensors of output_names."""
         from src.faster_rcnn.network import FasterRCNNInference
 
+        return FasterRCNNInference(network, self.proposals(), self.detections())
+
+    def proposals(self):
+        """The Cell that picks the RoIs of inference."""
         model = self.config.model
-        proposals = self._proposals(model.rpn_nms_pre, model.rpn_max_num, model.rpn_nms_thr)
-        return FasterRCNNInference(network, proposals, self.detections())
+        return self._proposals(model.rpn_nms_pre, model.rpn_max_num, model.rpn_nms_thr)
 
     def detections(self):
         """The Cell that picks detections among the RoIs."""
@@ -81,6 +86,11 @@ class FasterRCNNDetector:
     def loss(self, network):
         """The Cell that is trained: (images, *batch_columns[1:]) -> losses named by its `parts`."""
         from src.faster_rcnn.loss import FasterRCNNLoss
+
+        return FasterRCNNLoss(network, *self.loss_settings())
+
+    def loss_settings(self) -> tuple:
+        """What FasterRCNNLoss takes besides the network."""
         from src.faster_rcnn.sampling import ProposalSampler
 
         model = self.config.model
@@ -89,8 +99,7 @@ class FasterRCNNDetector:
                                   samples=model.num_expected_neg_stage2, positives=model.num_expected_pos_stage2)
         weights = (model.rpn_loss_cls_weight, model.rpn_loss_reg_weight, model.rcnn_loss_cls_weight,
                    model.rcnn_loss_reg_weight)
-        return FasterRCNNLoss(network, proposals, sampler, np.concatenate(self.anchors), model.rpn_target_stds,
-                              model.rcnn_target_stds, weights)
+        return proposals, sampler, np.concatenate(self.anchors), model.rpn_target_stds, model.rcnn_target_stds, weights
 
     def _proposals(self, before_nms: int, count: int, nms_threshold: float):
         from src.faster_rcnn.proposals import Proposals
@@ -101,16 +110,16 @@ class FasterRCNNDetector:
 
     def filtered_parameters(self) -> tuple:
         """Beginnings of the parameters that transfer training leaves out, from checkpoint_filter_list."""
-        return tuple(FILTER_WORDS.get(name) or self.from_zoo(name) or name
+        return tuple(self.filter_words.get(name) or self.from_zoo(name) or name
                      for name in self.config.model.checkpoint_filter_list)
 
     @cached_property
     def _zoo_cells(self) -> dict:
-        return zoo_cells(self.config.model.model_name)
+        return zoo_cells(self.config.model.body)
 
     @cached_property
     def _imagenet_cells(self) -> dict:
-        return imagenet_cells(self.config.model.model_name)
+        return imagenet_cells(self.config.model.body)
 
     def from_zoo(self, name: str) -> str | None:
         """Our name of a parameter in a checkpoint of the old zoo; None for what is not a parameter of the network."""

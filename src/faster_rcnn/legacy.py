@@ -5,7 +5,6 @@ The tables hold the names of cells; the last word of a parameter's name (weight,
 from __future__ import annotations
 
 from src.backbones.zoo_names import res2net_cells, resnet_cells
-from src.faster_rcnn.config import BODIES
 
 NOT_FROM_IMAGENET = ("fc.", "end_point.", "head.")  # classifiers of ImageNet checkpoints
 FILTER_WORDS = {"rcnn.cls_scores": "box_head.logits", "rcnn.reg_scores": "box_head.deltas"}
@@ -13,25 +12,25 @@ EXPORT_PREFIX = "network."  # in front of every name in files that the zoo's exp
 PYRAMID_LEVELS = 4
 
 
-def zoo_cells(model_name: str) -> dict:
-    """Names of all cells with parameters in a checkpoint of the zoo."""
-    cells = {"rcnn.shared_fc_0": "box_head.hidden.0", "rcnn.shared_fc_1": "box_head.hidden.1",
-             "rcnn.cls_scores": "box_head.logits", "rcnn.reg_scores": "box_head.deltas"}
+def zoo_cells(body: tuple, box_head: str = "rcnn") -> dict:
+    """Names of all cells with parameters in a checkpoint of the zoo. body: kind and depth."""
+    cells = {f"{box_head}.shared_fc_0": "box_head.hidden.0", f"{box_head}.shared_fc_1": "box_head.hidden.1",
+             f"{box_head}.cls_scores": "box_head.logits", f"{box_head}.reg_scores": "box_head.deltas"}
     for theirs, ours in (("rpn_conv", "conv"), ("rpn_cls", "objectness"), ("rpn_reg", "deltas")):
         cells[f"rpn_with_loss.rpn_convs_list.0.{theirs}"] = f"rpn.{ours}"
     for neck in ("fpn_ncek", "fpn_neck"):  # r1.2 and later revisions
         for level in range(PYRAMID_LEVELS):
             cells[f"{neck}.lateral_convs_list.{level}"] = f"fpn.laterals.{level}"
             cells[f"{neck}.fpn_convs_list.{level}"] = f"fpn.outputs.{level}"
-    cells.update(_body(model_name, "backbone.", shortcut=("conv_down_sample", "bn_down_sample")))
+    cells.update(_body(body, "backbone.", shortcut=("conv_down_sample", "bn_down_sample")))
     return {**cells, **{EXPORT_PREFIX + theirs: ours for theirs, ours in cells.items()}}
 
 
-def imagenet_cells(model_name: str) -> dict:
+def imagenet_cells(body: tuple) -> dict:
     """Names of all cells in an ImageNet checkpoint of the body, as it is or through the zoo's convert_checkpoint.py."""
-    return {**_body(model_name, ""), **_body(model_name, "backbone.", shortcut=("conv_down_sample", "bn_down_sample"))}
+    return {**_body(body, ""), **_body(body, "backbone.", shortcut=("conv_down_sample", "bn_down_sample"))}
 
 
-def _body(model_name: str, zoo: str, **shortcut) -> dict:
-    kind, depth = BODIES[model_name]
+def _body(body: tuple, zoo: str, **shortcut) -> dict:
+    kind, depth = body
     return (resnet_cells if kind == "resnet" else res2net_cells)(depth, zoo, **shortcut)

@@ -10,12 +10,13 @@ from src.backbones.layers import use_statistics
 from src.backbones.res2net import res2net
 from src.backbones.resnet import ResNet
 from src.faster_rcnn.box_head import BoxDetections, BoxHead
-from src.faster_rcnn.config import BODIES, STRIDES
+from src.faster_rcnn.config import STRIDES
 from src.faster_rcnn.proposals import Proposals
 from src.faster_rcnn.rpn import RPNHead
 from src.ops.resize import resize_nearest
 from src.ops.roi_align import PyramidRoIAlign
 
+ROI_STRIDES = STRIDES[:4]  # the levels that RoIs are looked up in
 STEM_LAYERS_IN_BATCH_MODE = 2  # of the zoo's Res2Net
 NORM = {"eps": 1e-5, "momentum": 0.9}
 
@@ -79,9 +80,14 @@ class FasterRCNNInference(nn.Cell):
         return boxes, labels, valid, origin, levels
 
 
-def build_faster_rcnn(model, num_classes: int, *, frozen_body: bool, roi_end_offset: int = 1,
-                      upsample=resize_nearest) -> FasterRCNN:
-    """The network that the `model` section describes, with its initial weights.
+def build_faster_rcnn(model, num_classes: int, *, frozen_body: bool) -> FasterRCNN:
+    """The network that the `model` section describes, with its initial weights; see `build_stages`."""
+    return FasterRCNN(*build_stages(model, num_classes, frozen_body=frozen_body))
+
+
+def build_stages(model, num_classes: int, *, frozen_body: bool, roi_end_offset: int = 1,
+                 upsample=resize_nearest) -> tuple:
+    """The cells that FasterRCNN consists of, with their initial weights.
 
     frozen_body: stem and first stage are not trained, and all batch norms keep their statistics, as it suits a body
     that comes from ImageNet and batches of one or two pictures.
@@ -97,16 +103,15 @@ def build_faster_rcnn(model, num_classes: int, *, frozen_body: bool, roi_end_off
     fpn = FPN(backbone.channels, channels, lambda: _xavier(nn.Conv2d(channels, channels, 3, has_bias=True)), upsample)
     for lateral in fpn.laterals:
         _xavier(lateral)
-    return FasterRCNN(backbone, fpn, RPNHead(channels, model.anchors_per_cell),
-                      PyramidRoIAlign(model.roi_size, STRIDES[:len(backbone.channels)], model.roi_align_finest_scale,
-                                      roi_end_offset),
-                      BoxHead(channels * model.roi_size ** 2, model.rcnn_fc_out_channels, num_classes,
-                              num_classes if model.without_bg_loss else num_classes + 1))
+    roi_align = PyramidRoIAlign(model.roi_size, ROI_STRIDES, model.roi_align_finest_scale, roi_end_offset)
+    box_head = BoxHead(channels * model.roi_size ** 2, model.rcnn_fc_out_channels, num_classes,
+                       num_classes if model.without_bg_loss else num_classes + 1)
+    return backbone, fpn, RPNHead(channels, model.anchors_per_cell), roi_align, box_head
 
 
 def build_body(model) -> ResNet:
     """The ResNet or Res2Net of the model, as it is before anything is learned."""
-    kind, depth = BODIES[model.model_name]
+    kind, depth = model.body
     if kind == "resnet":
         body = ResNet(depth, symmetric=True, symmetric_pool=model.as_pytorch, **NORM)
     else:

@@ -69,8 +69,12 @@ class TrainTransform:
         self.keep_ratio = keep_ratio
 
     def __call__(self, image: np.ndarray, target: dict, rng: np.random.Generator) -> dict:
+        return self.prepare(image, target, rng)[0]
+
+    def prepare(self, image: np.ndarray, target: dict, rng: np.random.Generator) -> tuple:
+        """(what a call returns, the Placement of the picture, which of its objects the rows of "boxes" are)."""
         image, placement = self.place(image, rng)
-        real = ~target["crowd"]
+        real = np.flatnonzero(~target["crowd"])
         boxes, labels = placement.to_canvas(target["boxes"][real]), target["labels"][real] + 1
         kept = np.arange(len(boxes))
         if len(boxes) > self.max_objects:
@@ -78,8 +82,9 @@ class TrainTransform:
         padded_boxes = np.zeros((self.max_objects, 4), np.float32)
         padded_labels = np.zeros(self.max_objects, np.int32)
         padded_boxes[:len(kept)], padded_labels[:len(kept)] = boxes[kept], labels[kept]
-        return {"image": image, **self.anchors(boxes, rng), "boxes": padded_boxes, "labels": padded_labels,
-                "priority": rng.random(self.priorities, np.float32)}
+        arrays = {"image": image, **self.anchors(boxes, rng), "boxes": padded_boxes, "labels": padded_labels,
+                  "priority": rng.random(self.priorities, np.float32)}
+        return arrays, placement, real[kept]
 
     def place(self, image: np.ndarray, rng: np.random.Generator) -> tuple:
         """(canvas (H, W, 3) uint8, its Placement)."""

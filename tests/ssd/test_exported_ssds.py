@@ -64,7 +64,7 @@ def test_a_checkpoint_and_its_exports_have_one_ap(detector, tmp_path):
     for path, predictor in zip(files, predictors):
         predictions = tmp_path / f"{path.suffix[1:]}.json"
         image_ids = predict_dataset(predictor, annotations, predictions, progress=False)
-        results.append(measure(annotations, predictions, image_ids, "pycocotools"))
+        results += measure(annotations, predictions, image_ids, "pycocotools")
 
     # then
     aps = [result.summary["AP"] for result in results]

@@ -1,0 +1,39 @@
+"""Mask R-CNN and targets -> named loss parts (section 3: L = L_cls + L_box + L_mask)."""
+from __future__ import annotations
+
+from mindspore import Tensor, ops
+
+from src.faster_rcnn.loss import FasterRCNNLoss
+from src.mask_rcnn.targets import mask_targets
+from src.ops.losses import sigmoid_cross_entropy
+
+
+class MaskRCNNLoss(FasterRCNNLoss):
+    """The losses of Faster R-CNN and that of the masks of its positive RoIs.
+
+    positives: largest number of positive RoIs, which the sampler puts first. mask_weight: factor of the mask loss. The
+    others: as of FasterRCNNLoss, whose inputs come first; bitmaps (B, G, H, W / 8) uint8 as of `mask_targets`.
+    """
+
+    parts = (*FasterRCNNLoss.parts, "rcnn_mask_fb_loss")
+
+    def __init__(self, *settings, positives: int, mask_weight: float = 1.0):
+        super().__init__(*settings)
+        self.positives = positives
+        self.mask_weight = float(mask_weight)
+
+    def construct(self, images, anchor_index, anchor_labels, anchor_boxes, boxes, labels, priority, bitmaps):
+        (total, rpn, box, *parts), levels, (rois, roi_labels, _, objects) = self.with_samples(
+            images, anchor_index, anchor_labels, anchor_boxes, boxes, labels, priority)
+        first = self.positives
+        mask = self.mask_weight * self.mask_loss(levels, rois[:, :first], roi_labels[:, :first], objects[:, :first],
+                                                 bitmaps)
+        return (total + mask, rpn, box + mask, *parts, mask)
+
+    def mask_loss(self, levels: tuple, rois: Tensor, labels: Tensor, objects: Tensor, bitmaps: Tensor) -> Tensor:
+        """Cross entropy on the mask of the RoI's class, the mean over its cells, then over the positive RoIs."""
+        logits = self.network.masks(levels, rois, labels)
+        targets = mask_targets(bitmaps, rois, objects, logits.shape[-1])
+        losses = sigmoid_cross_entropy(logits, targets).mean((2, 3))
+        positive = (labels > 0).astype(losses.dtype)
+        return (losses * positive).sum() / ops.maximum(positive.sum(), 1.0)

@@ -1,0 +1,54 @@
+"""Mask R-CNN (He et al. 2017, https://arxiv.org/abs/1703.06870): Faster R-CNN with a third head, which says for every
+detection which of its pixels belong to the object."""
+from __future__ import annotations
+
+import mindspore as ms
+from mindspore import Tensor, nn, ops
+
+from src.faster_rcnn.network import ROI_STRIDES, FasterRCNN, FasterRCNNInference, build_stages
+from src.mask_rcnn.mask_head import MaskHead
+from src.ops.resize import resize_bilinear
+from src.ops.roi_align import PyramidRoIAlign
+
+# Where the zoo's Mask R-CNN differs from its Faster R-CNN.
+STAGES = {"roi_end_offset": 0, "upsample": resize_bilinear}
+
+
+class MaskRCNN(FasterRCNN):
+    """Faster R-CNN, and features of larger RoIs for the mask head."""
+
+    def __init__(self, *stages: nn.Cell, mask_roi_align: nn.Cell, mask_head: nn.Cell):
+        super().__init__(*stages)
+        self.mask_roi_align = mask_roi_align
+        self.mask_head = mask_head
+
+    def masks(self, levels: tuple, rois: Tensor, labels: Tensor) -> Tensor:
+        """Levels, RoIs (B, N, 4) and their labels (B, N), class + 1 -> logits of that class's mask (B, N, s, s)."""
+        logits = self.mask_head(self.mask_roi_align(levels, rois))
+        count, classes, height, width = logits.shape
+        own = ops.arange(count).astype(ms.int32) * classes + labels.reshape(-1)
+        return ops.gather(logits.reshape(-1, height, width), own, 0).reshape(*labels.shape, height, width)
+
+
+class MaskRCNNInference(FasterRCNNInference):
+    """What is evaluated and exported.
+
+    The mask head sees the boxes of the detections only, as in section 3.1 of the paper; the zoo runs it on all
+    proposals, at the box of each one's most likely class.
+    construct: images (B, 3, H, W) -> boxes, labels and valid as of FasterRCNNInference, and masks (B, K, s, s) in
+    0..1, each stretched over its box.
+    """
+
+    def construct(self, images):
+        boxes, labels, valid, _, levels = self.detect(images)
+        return boxes, labels, valid, ops.sigmoid(self.network.masks(levels, boxes[:, :, :4], labels[:, :, 0] + 1))
+
+
+def build_mask_rcnn(model, num_classes: int, *, frozen_body: bool) -> MaskRCNN:
+    """The network that the `model` section describes, with its initial weights. frozen_body: as of `build_stages`."""
+    channels = model.fpn_out_channels
+    return MaskRCNN(
+        *build_stages(model, num_classes, frozen_body=frozen_body, **STAGES),
+        mask_roi_align=PyramidRoIAlign(model.mask_roi_size, ROI_STRIDES, model.roi_align_finest_scale,
+                                       STAGES["roi_end_offset"]),
+        mask_head=MaskHead(channels, model.rcnn_mask_out_channels, num_classes + 1))
