@@ -38,6 +38,7 @@ def open_data(config, classes, folder: Path):
     """The audited split that the configuration names; what the audit found is written to `folder` and printed."""
     annotations, findings = audited_split(config, config.eval.eval_split, classes)
     findings.write(folder)
+    print(f"ground truth: {annotations.source}, {findings.after.images} pictures, {findings.after.boxes} boxes")
     if findings.findings:
         print(findings.table())
     return annotations
