@@ -43,8 +43,9 @@ def call(name: str, cwd: Path, **flags) -> subprocess.CompletedProcess:
 
 
 EPOCHS = 40  # of two steps: enough for scores that tell good boxes from bad ones
-LEARN_BY_HEART = {"batch_size": 4, "epoch_size": EPOCHS, "opt_type": "adam", "lr": 0.003, "weight_decay": 0,
-                  "ema_decay": 0, "color_jitter": "0,0,0", "crop_tries": 0, "zoom_out": 1, "flip_prob": 0}
+LEARN_BY_HEART = {"min_scale": 0.35, "batch_size": 4, "epoch_size": EPOCHS, "opt_type": "adam", "lr": 0.003,
+                  "weight_decay": 0, "ema_decay": 0, "color_jitter": "0,0,0", "crop_tries": 0, "zoom_out": 1,
+                  "flip_prob": 0}
 
 
 @pytest.fixture(scope="session")
