@@ -108,7 +108,6 @@ def test_an_imagenet_file_fills_the_body_only(mobilenet_v1):
     assert ("taken", "network.0.0.weight -> backbone.stem.conv.weight", 1) in conversion.rows(each=True)
 
 
-
 def test_a_file_of_centernet_s_training_cell_on_ascend_is_taken_whole():
     detector, shapes = model("centernet_resnet101", "--up_sampling", "plain")
     arrays = {f"train_on_step.{key}": array for key, array in numbered(Golden("centernet_resnet101")).items()}
