@@ -19,12 +19,18 @@ from src.errors import ExportError, UsageError
 from src.evaluation.model_file import check_model_path, load_network, read_sidecar
 from src.evaluation.predictor import mindir_runner, network_runner, onnx_runner
 from src.model_utils.device_adapter import set_device
+from src.model_utils.moxing_adapter import staged
 
 TOLERANCE = 1e-4  # largest difference of an output, relative to 1 or to its largest value
 
 
 def main(argv=None) -> int:
-    config = load_config(sys.argv[1:] if argv is None else argv, "export")
+    with staged(load_config(sys.argv[1:] if argv is None else argv, "export")) as config:
+        work(config)
+    return 0
+
+
+def work(config) -> None:
     path = check_model_path(config.eval.checkpoint_file_path)
     if path.suffix.lower() != ".ckpt":
         raise UsageError(f"{path} is exported already; give a .ckpt")
@@ -36,7 +42,6 @@ def main(argv=None) -> int:
     with quiet_terminal(folder / "mindspore.log", config.runtime.verbose):
         set_device(config.runtime)
         print("exported:", export(config, path, folder))
-    return 0
 
 
 def export(config, checkpoint: Path, folder: Path) -> Path:

@@ -19,10 +19,16 @@ from src.errors import UsageError
 from src.evaluation.evaluate import audited_split
 from src.files import write_file
 from src.model_utils.device_adapter import init_distributed, set_device
+from src.model_utils.moxing_adapter import staged
 
 
 def main(argv=None) -> int:
-    config = load_config(sys.argv[1:] if argv is None else argv, "train")
+    with staged(load_config(sys.argv[1:] if argv is None else argv, "train")) as config:
+        work(config)
+    return 0
+
+
+def work(config) -> None:
     require_backbone_file(config)
     annotations = load_annotations(config)
     if config.train.run_eval:
@@ -34,7 +40,6 @@ def main(argv=None) -> int:
         files = training_files(config, annotations, folder, process)
         if not config.data.only_create_dataset:
             train(config, folder, process, files)
-    return 0
 
 
 def load_annotations(config):
@@ -78,12 +83,14 @@ def training_files(config, annotations, folder: Path, process):
         report.write(folder)
         return checked if data.keep_empty_images else without_empty(checked)
 
+    # On ModelArts every host has a disk of its own, so that one process of each has to write.
+    rank = process.device_id if config.modelarts.enable_modelarts else process.rank
     return prepare_mindrecord(
         annotations, data.mindrecord_dir, detector.mindrecord_prefix, audit=audited, shards=data.mindrecord_shards,
         with_masks=detector.with_masks,
         settings={"audit_policy": data.audit_policy, "max_image_pixels": data.max_image_pixels,
                   "keep_empty_images": data.keep_empty_images},
-        force=data.rebuild_mindrecord, rank=process.rank, rank_size=process.size)
+        force=data.rebuild_mindrecord, rank=rank, rank_size=process.size)
 
 
 def without_empty(annotations):

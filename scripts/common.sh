@@ -111,7 +111,8 @@ by_launcher() {
     start "$folder" "$log" mpirun --allow-run-as-root -n "$devices" python "$project/train.py" \
       "${flags[@]}" "${own_flags[@]}"
   else
-    start "$folder" "$log" msrun "--worker_num=$devices" "--local_worker_num=$devices" --join=True \
+    # Below errors, MindSpore's messages of all ranks would bury the progress of rank 0.
+    GLOG_v=${GLOG_v:-3} start "$folder" "$log" msrun "--worker_num=$devices" "--local_worker_num=$devices" --join=True \
       "--master_port=${MASTER_PORT:-8118}" "--log_dir=$folder" --tail_worker_log=0 "$project/train.py" \
       "${flags[@]}" "${own_flags[@]}"
     launcher_is_msrun=true
@@ -172,6 +173,10 @@ supervise() {
       if [ "$code" -ne 0 ]; then
         stop_all
         echo "error: a process ended with exit code $code, and the job with it; its last lines are in $logs" >&2
+        if [ "$launcher_is_msrun" = true ]; then
+          # The first to end, by the words of msrun; the others were killed for it.
+          grep -o "Worker process [0-9]* exit with exception. Error code: [-0-9]*" "$logs" >&2 || true
+        fi
         exit "$code"
       fi
     done

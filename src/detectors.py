@@ -10,6 +10,7 @@ from src.errors import ConfigError, UsageError
 from src.model_utils import config as settings
 from src.model_utils.help import help_text
 from src.model_utils.legacy_keys import ALIASES
+from src.model_utils.moxing_adapter import local_file
 
 CONFIG_ROOT = Path(__file__).resolve().parents[1] / "config"
 
@@ -81,7 +82,7 @@ def detector(name: str) -> Detector:
 
 
 def load_config(argv, command: str) -> settings.Config:
-    """Configuration from the command line of `command` ("train", "eval", "export", "predict", "audit").
+    """Configuration from the command line of `command` ("train", "eval", "export", "predict", "audit", ...).
 
     `--config_path` names the YAML file; without it `--model_name` picks the one that belongs to the model, and for
     eval, export and predict the settings that lie beside the model file will do.
@@ -93,7 +94,7 @@ def load_config(argv, command: str) -> settings.Config:
              settings.split_flags(argument for argument in arguments if argument not in ("-h", "--help"))}
     path_flag, name_flag = flags.pop("config_path", None), flags.get("model_name")
     if path_flag:
-        path = Path(path_flag.value)
+        path = local_file(path_flag.value)
     elif name_flag:
         path = detector(name_flag.value).config_path
     else:
@@ -108,8 +109,6 @@ def load_config(argv, command: str) -> settings.Config:
     config = settings.build(config_class(detector(name).family), file_settings, list(flags.values()))
     if wants_help:
         _print_help(command, config)
-    if config.modelarts.enable_modelarts:
-        raise UsageError("enable_modelarts is not available yet; copy the data to the host and leave it out")
     return config
 
 

@@ -41,6 +41,10 @@ class TrainingError(ProjectError):
     """Training cannot go on (non-finite losses, a dead peer, a full disk)."""
 
 
+class StorageError(ProjectError):
+    """Object storage that cannot be read or written."""
+
+
 class ExportError(ProjectError):
     """An export that is impossible here or is not equal to the network."""
 

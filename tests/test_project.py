@@ -31,7 +31,8 @@ FOR_EVERYBODY = {"errors", "files", "model_utils"}
 # Of the families only these: the first is the second and a head more.
 BUILDS_ON = {("mask_rcnn", "faster_rcnn")}
 # Programs of their own (`python -m ...`), which need the table of detectors when they run, not when they are imported.
-LOOK_UP_WHEN_THEY_RUN = {("src/data/audit.py", "detectors"), ("src/model_utils/document.py", "detectors")}
+LOOK_UP_WHEN_THEY_RUN = {("src/data/audit.py", "detectors"), ("src/data/download.py", "detectors"),
+                         ("src/model_utils/document.py", "detectors")}
 
 FORBIDDEN_CALLS = {"eval", "exec", "os.system", "os.popen", "yaml.load", "yaml.full_load", "yaml.unsafe_load"}
 FORBIDDEN_IMPORTS = {"pickle", "cPickle", "dill", "marshal", "shelve"}

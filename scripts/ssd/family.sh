@@ -74,3 +74,12 @@ infer_ssd() {
   pictures_of_coco DATA_PATH
   infer "--dataset_path=${given[DATA_PATH]}" "--cpu_dvpp=${given[DVPP]:-CPU}" "--device_id=${given[DEVICE_ID]:-0}" "$@"
 }
+
+download() {
+  arguments "DATASET CONFIG_PATH" "$@"
+  existing CONFIG_PATH
+  [ "${given[DATASET]}" = coco ] || wrong "DATASET is '${given[DATASET]}', but only coco can be downloaded"
+  pass CONFIG_PATH
+  export PYTHONPATH=$project${PYTHONPATH:+:$PYTHONPATH}
+  exec python -m src.data.download "${flags[@]}" "${own_flags[@]}"
+}

@@ -38,9 +38,8 @@ def build_trainer(config, detector, folder: Path, process, files, validation):
     network = detector.network()
     if config.model.use_float16 and config.runtime.device_target != "CPU":
         network.to_float(ms.float16)
-    checkpoints = CheckpointFolder(folder / f"ckpt_{process.rank}", detector.checkpoint_prefix,
-                                   settings.keep_checkpoint_max)
-    saved = checkpoints.latest() if config.runtime.resume and (folder / "ckpt_0").exists() else None
+    checkpoints = CheckpointFolder(folder / "ckpt_0", detector.checkpoint_prefix, settings.keep_checkpoint_max)
+    saved = checkpoints.latest() if config.runtime.resume and checkpoints.folder.exists() else None
     start = Position(epoch=settings.pre_trained_epoch_size,
                      step=settings.pre_trained_epoch_size * loader.steps_per_epoch)
     if saved:
@@ -56,11 +55,11 @@ def build_trainer(config, detector, folder: Path, process, files, validation):
                            settings.batch_size * process.size * settings.accumulation_steps)
     step = build_step(config, detector.loss(network), detector, rates, process)
     step.optimizer.global_step.set_data(ms.Tensor([start.step // settings.accumulation_steps], ms.int32))
-    evaluate = None if validation is None else evaluator(config, detector, network, validation, folder)
+    evaluate = None if validation is None else evaluator(config, detector, network, validation, folder, process)
     with contextlib.closing(loader), TrainLog(folder, process.rank, total_steps(settings, loader),
                                               saved[2]["step"] if saved else start.step) as log:
         trainer = Trainer(step, loader, detector.batch_columns, rates, settings, log, checkpoints,
-                          config.model.model_name, detector.classes, process.rank, evaluate, start)
+                          config.model.model_name, detector.classes, process, evaluate, start)
         if saved:
             trainer.resume(*saved[1:])
         if process.rank == 0:
@@ -109,13 +108,13 @@ def profiled(folder: Path):
         yield
 
 
-def evaluator(config, detector, network: nn.Cell, validation, folder: Path):
+def evaluator(config, detector, network: nn.Cell, validation, folder: Path, process):
     """A function that measures the network on the validation set."""
     predictor = Predictor(detector, network_runner(detector.inference(network)), config.eval.eval_batch_size)
 
     def evaluate() -> dict:
         predictions = folder / "validation_predictions.json"
-        image_ids = predict_dataset(predictor, validation, predictions, progress=False)
+        image_ids = predict_dataset(predictor, validation, predictions, process=process, progress=False)
         return summary_of(measure(validation, predictions, image_ids, config.eval.metric_backend, detector.with_masks))
 
     return evaluate

@@ -12,9 +12,12 @@ from pathlib import Path
 
 from src.errors import UsageError
 from src.files import write_file
+from src.model_utils.local_adapter import get_device_num
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 RUN_NAME = "[0-9]*-[0-9]*"  # of the folders that train.py names by the time; other commands put their name before it
+ONE_FOLDER = ("the processes of a distributed job write into one folder, and each would name it by another second; "
+              "choose it with --{}")
 PACKAGES = ("mindspore", "numpy", "opencv-python-headless", "pycocotools", "onnxruntime")
 
 
@@ -27,6 +30,8 @@ def run_folder(config, resume: bool) -> Path:
         folder = Path(config.runtime.output_path)
         if resume and not folder.is_dir():
             raise UsageError(f"output_path {folder} does not exist, so there is nothing to resume")
+    elif get_device_num() > 1:
+        raise UsageError(ONE_FOLDER.format("output_path"))
     else:
         runs = Path("runs") / config.model.model_name
         if resume:
@@ -46,6 +51,8 @@ def results_folder(config, model_path: Path, command: str) -> Path:
         folder = Path(config.eval.result_path)
     elif (run_of_model / "config.yaml").is_file():
         folder = run_of_model / command
+    elif get_device_num() > 1:
+        raise UsageError(ONE_FOLDER.format("result_path"))
     else:
         folder = Path("runs") / config.model.model_name / f"{command}-{datetime.now().strftime('%Y%m%d-%H%M%S')}"
     return made(folder, "result_path")

@@ -149,19 +149,22 @@ class TrainStep(nn.Cell):
         _for_each(ops.assign, self.weights, self.kept_weights)
         return self.scale + 0
 
+    def _losses_and_gradients(self, images, *targets):
+        # Reduced in every batch, also of an accumulation: the sums of rank 0, which are saved, are then those of all.
+        (_, losses), gradients = self.value_and_grad(images, *targets)
+        return losses, gradients if self.reducer is None else self.reducer(gradients)
+
     @ms.jit
     def _accumulate(self, images, *targets):
-        (_, losses), gradients = self.value_and_grad(images, *targets)
+        losses, gradients = self._losses_and_gradients(images, *targets)
         _for_each(ops.assign_add, self.sums, gradients)
         return losses, ops.zeros_like(self.scale), self.skipped_in_row + 0
 
     @ms.jit
     def _update(self, images, *targets):
-        (_, losses), gradients = self.value_and_grad(images, *targets)
+        losses, gradients = self._losses_and_gradients(images, *targets)
         if self.accumulation_steps > 1:
             gradients = _for_each(_add, self.sums, gradients)
-        if self.reducer is not None:
-            gradients = self.reducer(gradients)
         # The norm is finite exactly when every gradient is: one pass serves check, clipping and the log.
         grad_norm = ops.sqrt(ops.addn(_for_each(_square_sum, gradients)))
         unscale = 1.0 / (self.scale * self.accumulation_steps)

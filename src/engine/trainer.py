@@ -12,6 +12,7 @@ import numpy as np
 from src.checkpoint import CheckpointFolder, save_weights
 from src.engine.logs import TrainLog
 from src.errors import CheckpointError, TrainingError
+from src.model_utils.device_adapter import ALONE, Process
 
 BEST = "best_map.ckpt"
 
@@ -33,7 +34,8 @@ class Trainer:
 
     train_step: TrainStep. loader: TrainLoader. columns: arrays of a batch in the order of train_step's arguments.
     learning_rates: one per step, for the log. settings: the configuration's train section.
-    evaluate: () -> summary with "AP" and "AP50", None = no evaluation while training. Rank 0 saves.
+    evaluate: () -> summary with "AP" and "AP50", None = no evaluation while training. process: place among the ranks;
+    rank 0 saves, and a signal that one of them gets stops all after the same step.
     """
 
     train_step: object
@@ -45,7 +47,7 @@ class Trainer:
     checkpoints: CheckpointFolder
     model_name: str
     classes: tuple
-    rank: int = 0
+    process: Process = ALONE
     evaluate: Optional[Callable] = None
     position: Position = field(default_factory=Position)
     saved_step: int = -1
@@ -63,7 +65,7 @@ class Trainer:
     def save(self) -> None:
         """Write weights and state of this position."""
         self.saved_step = self.position.step
-        if self.rank == 0:
+        if self.process.rank == 0:
             self.checkpoints.save(self.train_step.deployed_weights(), self.train_step.state(), asdict(self.position),
                                   self.model_name, self.classes)
 
@@ -90,8 +92,9 @@ class Trainer:
                 data_seconds = time.perf_counter() - asked
                 waited += data_seconds
                 self._step(batch, data_seconds)
-                if signals.caught is not None:
+                if self.process.any(signals.caught is not None):
                     self.save()
+                    self.process.any()  # launchers kill the others as soon as one leaves: rank 0 has to be done
                     signals.deliver()
         if position.step_in_epoch == self.loader.steps_per_epoch:
             seconds = time.perf_counter() - started
@@ -148,7 +151,7 @@ class Trainer:
         self.log.evaluation(position.step, position.epoch, summary)
         if summary["AP"] > position.best_ap:
             position.best_ap, position.evaluations_without_progress = float(summary["AP"]), 0
-            if self.settings.save_best_ckpt and self.rank == 0:
+            if self.settings.save_best_ckpt and self.process.rank == 0:
                 save_weights(self.checkpoints.folder / BEST, self.train_step.deployed_weights(), self.model_name,
                              self.classes)
         else:
@@ -177,9 +180,9 @@ class _DeferredSignals:
             signal.signal(number, handler)
 
     def deliver(self) -> None:
-        """Hand the signal to whoever would have got it."""
+        """Hand the signal, or the SIGTERM that stopped another rank, to whoever would have got it."""
         self.__exit__()
-        signal.raise_signal(self.caught)
+        signal.raise_signal(self.caught or signal.SIGTERM)
 
     def _catch(self, number, _frame):
         if self.caught is not None:

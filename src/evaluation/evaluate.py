@@ -14,10 +14,11 @@ from src.data.drawing import draw_boxes
 from src.data.images import encode_jpeg, read_image
 from src.detectors import detector_class
 from src.evaluation.coco import diagnose, evaluate_coco
-from src.evaluation.predictions import PredictionWriter, read_predictions
+from src.evaluation.predictions import PredictionWriter, merge_predictions, read_predictions
 from src.evaluation.report import write_report
 from src.evaluation.voc import evaluate_voc
 from src.files import write_file
+from src.model_utils.device_adapter import ALONE, Process
 
 RULE = "=" * 40
 TITLES = {"bbox": "Boxes", "segm": "Masks"}
@@ -44,20 +45,35 @@ def open_data(config, classes, folder: Path):
     return annotations
 
 
-def predict_dataset(predictor, annotations, path: Path, *, workers: int | None = None, progress: bool = True) -> list:
-    """Write the detections of every picture to `path` (predictions.json, COCO's result form); returns the image ids."""
+def predict_dataset(predictor, annotations, path: Path, *, workers: int | None = None, progress: bool = True,
+                    process: Process = ALONE) -> list:
+    """Write the detections of every picture to `path` (predictions.json, COCO's result form); returns the image ids.
+
+    Several processes predict every size-th picture each; when they return, `path` holds what all have found.
+    """
+    parts = [path] if process.size == 1 else [path.with_name(f"{path.stem}_{rank}{path.suffix}")
+                                              for rank in range(process.size)]
+    _predict(predictor, annotations.records[process.rank::process.size], annotations.category_ids,
+             parts[process.rank], workers, progress and process.rank == 0)
+    process.any()  # all parts are there
+    if process.size > 1 and process.rank == 0:
+        merge_predictions(parts, path)
+    process.any()  # the whole is there
+    return sorted(record.image_id for record in annotations.records)
+
+
+def _predict(predictor, records, category_ids, path: Path, workers: int | None, progress: bool) -> None:
     workers = workers or os.cpu_count() or 1
 
     def read(record):
         return read_image(record.image_path, (record.height, record.width), max_pixels=None)
 
-    items = ((record.image_id, record) for record in annotations.records)
-    with PredictionWriter(path, annotations.category_ids) as writer:
+    items = ((record.image_id, record) for record in records)
+    with PredictionWriter(path, category_ids) as writer:
         stream = predictor.stream(items, read, workers)
-        for image_id, detections in tqdm(stream, total=len(annotations.records), unit="image", disable=not progress,
+        for image_id, detections in tqdm(stream, total=len(records), unit="image", disable=not progress,
                                          file=sys.stderr, mininterval=1 if sys.stderr.isatty() else 30):
             writer.add(image_id, detections)
-        return sorted(writer.image_ids)
 
 
 def measure(annotations, path: Path, image_ids: list, backend: str = "auto", with_masks: bool = False) -> list:

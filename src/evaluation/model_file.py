@@ -35,8 +35,8 @@ def check_exported(path: str | None) -> Path:
 
 
 def choose_device(config, path: Path) -> None:
-    """MindSpore's device, unless the model is an ONNX file, which runs without MindSpore."""
-    if path.suffix.lower() != ".onnx":
+    """MindSpore's device, unless one process runs an ONNX file, which it does without MindSpore."""
+    if path.suffix.lower() != ".onnx" or config.runtime.run_distribute:
         set_device(config.runtime)
 
 

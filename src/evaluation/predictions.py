@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from src.errors import ProjectError, UsageError
+from src.files import write_file
 
 # Coordinates, ids and scores beyond this are not measurements; the bound also refuses NaN and infinity.
 LARGEST_NUMBER = 1e12
@@ -97,6 +98,27 @@ def json_rle(mask):
     """Compressed COCO run lengths in types that json knows; pycocotools gives bytes."""
     counts = mask["counts"].decode("ascii") if isinstance(mask["counts"], bytes) else mask["counts"]
     return {"size": [int(side) for side in mask["size"]], "counts": counts}
+
+
+def merge_predictions(parts, path):
+    """Make one file of what PredictionWriters wrote about different pictures, and remove their files."""
+    def rows():
+        for part in parts:
+            with part.open("rb") as file:
+                yield from (line.rstrip(b",\n") for line in file if line.startswith(b"{"))
+
+    def write(file):
+        file.write(b"[")
+        for number, row in enumerate(rows()):
+            file.write((b",\n" if number else b"\n") + row)
+        file.write(b"\n]\n")
+
+    try:
+        write_file(path, write)
+        for part in parts:
+            part.unlink()
+    except OSError as error:
+        raise ProjectError(f"{path}: cannot be put together ({error}); make room and run again") from None
 
 
 def read_predictions(path):

@@ -7,7 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from src.errors import UsageError
-from src.model_utils.local_adapter import get_device_id, get_device_num, get_rank_id, is_scheduler, names_device
+from src.model_utils.local_adapter import (
+    get_device_id,
+    get_device_num,
+    get_rank_id,
+    is_launched,
+    is_scheduler,
+    names_device,
+)
 
 _device = None
 
@@ -19,6 +26,17 @@ class Process:
     rank: int
     size: int
     device_id: int
+
+    def any(self, wish: bool = False) -> bool:
+        """Whether any process of the job wishes it. All have to ask, and none goes on before all have asked."""
+        if self.size == 1:
+            return wish
+        import mindspore as ms
+
+        return bool(ms.ops.AllReduce()(ms.Tensor([float(wish)], ms.float32)).asnumpy()[0] > 0)
+
+
+ALONE = Process(0, 1, 0)
 
 
 def this_process(runtime, environ: Mapping = os.environ) -> Process:
@@ -86,15 +104,17 @@ def slow_cpu_warning(version: str) -> str:
 def init_distributed(runtime) -> Process:
     """Join the other processes when run_distribute is set; call after `set_device`. Returns the place in the job.
 
-    In msrun's scheduler process this call serves the others and ends the process.
+    In msrun's scheduler process this call serves the others and ends the process. A single process without a launcher
+    has nobody to join: evaluations read run_distribute from the settings of the run, too.
     """
-    if not runtime.run_distribute:
-        return this_process(runtime)
+    process = this_process(runtime)
+    if not runtime.run_distribute or process.size == 1 and not is_launched():
+        return process
     import mindspore as ms
     from mindspore import communication
 
     communication.init()
-    process = Process(communication.get_rank(), communication.get_group_size(), this_process(runtime).device_id)
+    process = Process(communication.get_rank(), communication.get_group_size(), process.device_id)
     ms.set_auto_parallel_context(parallel_mode=ms.ParallelMode.DATA_PARALLEL, gradients_mean=True,
                                  device_num=process.size)
     if runtime.device_target == "Ascend" and runtime.all_reduce_fusion_config:

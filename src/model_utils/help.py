@@ -6,7 +6,7 @@ from typing import Optional
 from src.model_utils.config import Config, fields
 from src.model_utils.schema import type_name
 
-PROGRAMS = {"audit": "-m src.data.audit"}
+PROGRAMS = {"audit": "-m src.data.audit", "download": "-m src.data.download"}
 INTRODUCTION = """usage: python {program} --config_path FILE [--key value ...]
        python {program} --model_name NAME [--key value ...]
 

@@ -11,6 +11,8 @@ ALIASES = {
     "load_checkpoint_path": "checkpoint_file_path",
     "export_load_ckpt": "checkpoint_file_path",
     "model_path": "checkpoint_file_path",
+    "checkpoint": "checkpoint_file_path",
+    "dataset_path": "data_path",
     "image_path": "img_path",
     "predict_dir": "img_path",
     "instance_set": "instances_set",

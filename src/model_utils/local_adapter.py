@@ -33,6 +33,11 @@ def is_scheduler(environ: Mapping = os.environ) -> bool:
     return environ.get("MS_ROLE") == "MS_SCHED"
 
 
+def is_launched(environ: Mapping = os.environ) -> bool:
+    """Whether a launcher has started this process as one of a job."""
+    return any(environ.get(name) for name in ("MS_ROLE", "OMPI_COMM_WORLD_SIZE", "RANK_SIZE"))
+
+
 def names_device(environ: Mapping = os.environ) -> bool:
     """Whether the environment says which device to take."""
     return any(environ.get(name) for name in ("OMPI_COMM_WORLD_LOCAL_RANK", "DEVICE_ID"))

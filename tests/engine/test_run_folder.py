@@ -115,3 +115,13 @@ def test_the_revision_is_that_of_the_project_or_none(monkeypatch, tmp_path):
 def test_without_git_there_is_no_revision(monkeypatch):
     monkeypatch.setenv("PATH", "")
     assert git_revision() is None
+
+
+@pytest.mark.parametrize("variable", ["MS_WORKER_NUM", "OMPI_COMM_WORLD_SIZE", "RANK_SIZE"])
+def test_several_processes_need_one_folder(tmp_path, monkeypatch, variable):
+    monkeypatch.setenv(variable, "2")
+    with pytest.raises(UsageError, match="choose it with --output_path"):
+        run_folder(config(), resume=False)
+    with pytest.raises(UsageError, match="choose it with --result_path"):
+        results_folder(config(), tmp_path / "a.ckpt", "eval")
+    assert run_folder(config(output_path="one"), resume=False).is_dir()

@@ -14,6 +14,7 @@ from src.engine.logs import TrainLog, read_metrics
 from src.engine.trainer import Position, Trainer
 from src.entry import Terminated
 from src.errors import CheckpointError, TrainingError
+from src.model_utils.device_adapter import Process
 
 STEPS_PER_EPOCH = 4
 
@@ -115,7 +116,8 @@ def run(tmp_path, monkeypatch):
 
             log = logs.enter_context(TrainLog(tmp_path, rank, total_steps=12, done_steps=start.step))
             trainer = Trainer(step, Loader(), ("image",), np.linspace(1, 0.1, 12), settings(**changed), log,
-                              Checkpoints(tmp_path), "tiny", ("a", "b"), rank, evaluate if aps else None, start)
+                              Checkpoints(tmp_path), "tiny", ("a", "b"), Process(rank, 1, 0),
+                              evaluate if aps else None, start)
             trainer.best = []
             monkeypatch.setattr(module, "save_weights",
                                 lambda path, *_: trainer.best.append((path.name, trainer.position.epoch)))

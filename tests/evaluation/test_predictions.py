@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.errors import ProjectError, UsageError
-from src.evaluation.predictions import PredictionWriter, check_predictions, read_predictions
+from src.evaluation.predictions import PredictionWriter, check_predictions, merge_predictions, read_predictions
 from src.ops.detections import Detections
 
 ROW = {"image_id": 1, "category_id": 3, "bbox": [1.0, 2.0, 3.0, 4.0], "score": 0.5}
@@ -35,6 +35,18 @@ def test_an_image_set_without_any_detection_is_a_valid_file(tmp_path):
     with PredictionWriter(tmp_path / "out" / "predictions.json", (1,)) as writer:
         writer.add(1, detections([], [], []))
     assert read_predictions(tmp_path / "out" / "predictions.json") == []
+
+
+def test_the_files_of_several_ranks_become_one(tmp_path):
+    parts = [tmp_path / f"part_{rank}.json" for rank in range(3)]
+    for rank, found in enumerate(([(7, 0.5), (9, 0.25)], [], [(8, 0.75)])):
+        with PredictionWriter(parts[rank], (3,)) as writer:
+            for image_id, score in found:
+                writer.add(image_id, detections([[0, 0, 1, 1]], [score], [0]))
+    merge_predictions(parts, tmp_path / "all.json")
+    assert [(row["image_id"], row["score"]) for row in read_predictions(tmp_path / "all.json")] == [
+        (7, 0.5), (9, 0.25), (8, 0.75)]
+    assert [file.name for file in tmp_path.iterdir()] == ["all.json"]
 
 
 @given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=20))

@@ -6,7 +6,14 @@ import pytest
 
 from src.errors import UsageError
 from src.model_utils.device_adapter import Process, slow_cpu_warning, this_process
-from src.model_utils.local_adapter import get_device_id, get_device_num, get_job_id, get_rank_id, is_scheduler
+from src.model_utils.local_adapter import (
+    get_device_id,
+    get_device_num,
+    get_job_id,
+    get_rank_id,
+    is_launched,
+    is_scheduler,
+)
 from src.model_utils.schema import RuntimeSection
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,6 +36,12 @@ def test_launchers_say_rank_size_and_device(environ, rank, size, device):
 def test_the_scheduler_and_the_job_are_known():
     assert is_scheduler({"MS_ROLE": "MS_SCHED"}) and not is_scheduler(MSRUN)
     assert get_job_id({}) == "Local Job" and get_job_id({"JOB_ID": "17"}) == "17"
+
+
+@pytest.mark.parametrize("environ, launched", [({}, False), ({"RANK_ID": "1", "DEVICE_ID": "1"}, False), (MSRUN, True),
+                                               (MPIRUN, True), (RANK_TABLE, True), ({"MS_ROLE": "MS_SCHED"}, True)])
+def test_a_launcher_is_known_by_its_variables(environ, launched):
+    assert is_launched(environ) is launched
 
 
 def test_without_a_launcher_the_configuration_counts():
@@ -59,12 +72,13 @@ def test_slow_cpu_versions_are_named_with_the_reason(version, slow):
 
 
 def test_the_device_is_chosen_once_per_process():
+    """And a single process that nobody launched joins nobody, whatever run_distribute says."""
     pytest.importorskip("mindspore")
     program = """
 from src.errors import UsageError
 from src.model_utils.device_adapter import init_distributed, set_device
 from src.model_utils.schema import RuntimeSection
-runtime = RuntimeSection(device_target="CPU", runtime_num_threads=1)
+runtime = RuntimeSection(device_target="CPU", runtime_num_threads=1, run_distribute=True)
 try:
     set_device(RuntimeSection(device_target="GPU"))
 except UsageError as error:

@@ -1,0 +1,140 @@
+"""Training and evaluation in two processes on the CPU, started by the launcher, against one process."""
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from src.data.shapes import draw_shapes
+from src.engine.logs import read_metrics
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = ROOT / "config" / "ssd" / "ssd300_mobilenet_v2_small.yaml"
+STEPS = 8
+
+
+def launch(cwd: Path, program: str, *flags: str) -> subprocess.Popen:
+    """Two processes of train.py by the launcher, with its results in LOG, or of eval.py by msrun."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+                   "MASTER_PORT": str(port), "GLOG_v": "3"}
+    if program == "train":
+        command = ["bash", str(ROOT / "scripts/ssd/run_distribute_train_cpu.sh"), "2", str(STEPS), "0.0001", "coco",
+                   str(CONFIG), *flags]
+    else:
+        command = ["msrun", "--worker_num=2", "--local_worker_num=2", "--join=True", f"--master_port={port}",
+                   "--log_dir=logs", str(ROOT / "eval.py"), "--run_distribute", *flags]
+    return subprocess.Popen(command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                            text=True)
+
+
+def wait_for_step(metrics: Path, step: int, process: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 300
+    while not (metrics.exists() and any(line["step"] >= step for line in read_metrics(metrics))):
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate(timeout=60)[0]
+        time.sleep(0.05)
+
+
+def workers(launcher: int) -> list:
+    """Process ids of the two ranks below the launcher, by rank."""
+    found = {}
+    for status in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            environment = dict(line.split("=", 1) for line in status.read_text().split("\0") if "=" in line)
+            parents, pid = [], int(status.parent.name)
+            while pid > 1:
+                pid = int(re.search(r"PPid:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1])
+                parents.append(pid)
+        except (OSError, UnicodeDecodeError, TypeError):
+            continue
+        if launcher in parents and environment.get("MS_ROLE") == "MS_WORKER" and \
+                "train.py" in status.with_name("cmdline").read_text() and len(parents) > parents.index(launcher):
+            found[int(environment["RANK_ID"])] = int(status.parent.name)
+    return [found[rank] for rank in sorted(found)]
+
+
+def losses(metrics: Path) -> list:
+    return [(line["step"], line["loss"]) for line in read_metrics(metrics) if "lr" in line]
+
+
+@pytest.fixture(scope="module")
+def runs(cli, tmp_path_factory):
+    """One process with batch 8; two with batch 4, of which rank 1 is killed once, before the run is resumed.
+
+    The four pictures fill a batch of 8 twice, so that each rank sees all four: its batch-norm statistics are those of
+    the whole batch, and the loss of both ranks is that of the one process. With few pictures the gradients are
+    thousands long and batch norm amplifies every rounding; short steps keep the courses comparable.
+    """
+    cwd = tmp_path_factory.mktemp("two")
+    draw_shapes(cwd / "shapes", train=4, val=5)
+    flags = {"coco_root": "shapes", "mindrecord_dir": "records", "mindrecord_shards": 1, "img_shape": "96,96",
+             "python_multiprocessing": False, "num_parallel_workers": 1, "run_eval": False, "lr_init": 0.00001,
+             "grad_clip_norm": 1, "save_checkpoint_epochs": 1, "ema_decay": 0}
+    one = cli.call("train", cwd, config_path=CONFIG, batch_size=8, epoch_size=STEPS, lr=0.0001, output_path="one",
+                   **flags)
+    own = [f"--{key}={value}" for key, value in {**flags, "batch_size": 4}.items()]
+    process = launch(cwd, "train", *own)
+    wait_for_step(cwd / "LOG" / "metrics.jsonl", 3, process)
+    os.kill(workers(process.pid)[1], signal.SIGKILL)
+    killed = time.monotonic()
+    printed, _ = process.communicate(timeout=300)
+    seen = SimpleNamespace(code=process.returncode, seconds=time.monotonic() - killed, printed=printed,
+                           steps=len(losses(cwd / "LOG" / "metrics.jsonl")))
+    process = launch(cwd, "train", *own, "--resume")
+    printed, _ = process.communicate(timeout=500)
+    return SimpleNamespace(cwd=cwd, one=one, killed=seen, resumed=(process.returncode, printed))
+
+
+def test_a_killed_rank_ends_the_job_with_a_message_within_a_minute(runs):
+    killed = runs.killed
+    assert killed.code != 0 and killed.seconds < 60
+    assert 3 <= killed.steps < STEPS
+    assert "error: a process ended with exit code" in killed.printed and "LOG/log.txt" in killed.printed
+    assert re.search(r"Worker process \d+ exit with exception. Error code: -9", killed.printed)
+
+
+def test_the_loss_curve_of_two_ranks_is_that_of_one_process(runs):
+    assert runs.one.returncode == 0, runs.one.stderr
+    assert runs.resumed[0] == 0, runs.resumed[1]
+    one = losses(runs.cwd / "one" / "metrics.jsonl")
+    assert [step for step, _ in one] == list(range(1, STEPS + 1))
+    for name in ("metrics.jsonl", "metrics_1.jsonl"):
+        two = losses(runs.cwd / "LOG" / name)
+        assert [step for step, _ in two] == list(range(1, STEPS + 1)), "resumed where the last checkpoint was"
+        np.testing.assert_allclose([loss for _, loss in two], [loss for _, loss in one], rtol=2e-3)
+
+
+def test_rank_0_alone_writes_checkpoints_and_data(runs):
+    folder = runs.cwd / "LOG"
+    assert [path.name for path in folder.glob("ckpt_*")] == ["ckpt_0"]
+    assert (folder / "ckpt_0" / f"ssd-{STEPS}_{STEPS}.ckpt").exists()
+    assert (folder / "loss_1.log").exists() and (folder / "worker_1.log").exists()
+
+
+def test_an_evaluation_split_over_two_ranks_gives_the_same_ap(cli, runs):
+    checkpoint = runs.cwd / "LOG" / "ckpt_0" / f"ssd-{STEPS}_{STEPS}.ckpt"
+    flags = {"model_path": checkpoint, "min_score": 0.01}
+    alone = cli.call("eval", runs.cwd, **flags, result_path="eval_one")
+    process = launch(runs.cwd, "eval", "--result_path=eval_two", *(f"--{key}={value}" for key, value in flags.items()))
+    printed, _ = process.communicate(timeout=300)
+
+    assert (alone.returncode, process.returncode) == (0, 0), alone.stderr + printed
+    one, two = (json.loads((runs.cwd / folder / "predictions.json").read_text()) for folder in ("eval_one", "eval_two"))
+    assert len(one) > 20 and len({row["image_id"] for row in one}) == 5, "an odd number of pictures"
+    key = json.dumps
+    assert sorted(two, key=key) == sorted(one, key=key)
+    ap = re.search(r"mAP: \S+", alone.stdout)[0]
+    assert printed.count("mAP: ") == 1 and ap in printed, "rank 0 alone measures"
+    assert not list((runs.cwd / "eval_two").glob("predictions_*.json"))

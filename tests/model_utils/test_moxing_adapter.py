@@ -1,0 +1,303 @@
+"""What ModelArts users set: data and checkpoints come from object storage, results go there, also after a failure."""
+from __future__ import annotations
+
+import json
+import multiprocessing
+import sys
+import time
+import types
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from src.errors import DatasetError, StorageError, UsageError
+from src.model_utils import moxing_adapter
+from src.model_utils.config import Config
+from src.model_utils.moxing_adapter import copy, local_file, staged
+
+
+def config(**changed) -> Config:
+    return Config(model={"model_name": "tiny"}).replace(enable_modelarts=True, **changed)
+
+
+@pytest.fixture(autouse=True)
+def on_a_host_of_its_own(tmp_path, monkeypatch):
+    """Every test has its own place for the lock, and retries without pauses."""
+    (tmp_path / "lock").mkdir()
+    monkeypatch.setattr(moxing_adapter.tempfile, "tempdir", str(tmp_path / "lock"))
+    monkeypatch.setattr(moxing_adapter, "FIRST_PAUSE", 0.0)
+
+
+@pytest.fixture()
+def moxing(tmp_path, monkeypatch):
+    """A moxing whose addresses s3://bucket/... are folders below `bucket`; the first `failures` copies fail."""
+    module = types.ModuleType("moxing")
+    module.bucket, module.failures, module.copies = tmp_path / "bucket", 0, []
+    module.__spec__ = types.SimpleNamespace(name="moxing")
+
+    def copy_parallel(source, target):
+        import shutil
+
+        module.copies.append((source, target))
+        if module.failures:
+            module.failures -= 1
+            raise OSError("connection reset by peer")
+        source, target = (Path(str(place).replace("s3://bucket", str(module.bucket))) for place in (source, target))
+        if source.is_file():
+            target.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, target)
+        else:
+            shutil.copytree(source, target, dirs_exist_ok=True)
+
+    module.file = types.SimpleNamespace(copy_parallel=copy_parallel)
+    monkeypatch.setitem(sys.modules, "moxing", module)
+    return module
+
+
+def put(path: Path, text: str = "") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_without_modelarts_nothing_happens(moxing):
+    plain = Config(model={"model_name": "tiny"}).replace(data_url="s3://bucket/data")
+    with staged(plain) as same:
+        assert same is plain
+    assert moxing.copies == []
+
+
+def test_data_and_checkpoint_come_before_the_work_and_results_go_after_it(moxing, tmp_path):
+    put(moxing.bucket / "data" / "coco" / "train2017" / "1.jpg", "picture")
+    put(moxing.bucket / "trained" / "model.ckpt", "weights")
+    settings = config(data_url="s3://bucket/data", data_path=str(tmp_path / "data"),
+                      checkpoint_url="s3://bucket/trained", load_path=str(tmp_path / "load"),
+                      train_url="s3://bucket/out", output_path=str(tmp_path / "out"), coco_root="coco",
+                      mindrecord_dir="/elsewhere/records", pre_trained="model.ckpt")
+    with staged(settings) as local:
+        assert (Path(local.data.coco_root) / "train2017" / "1.jpg").read_text() == "picture"
+        assert local.data.mindrecord_dir == "/elsewhere/records"
+        assert Path(local.train.pre_trained).read_text() == "weights"
+        assert local.eval.result_path == local.runtime.output_path == str(tmp_path / "out")
+        put(tmp_path / "out" / "ckpt_0" / "a.ckpt", "trained")
+    assert (moxing.bucket / "out" / "ckpt_0" / "a.ckpt").read_text() == "trained"
+
+
+def test_the_platforms_folder_is_the_default_of_the_results():
+    assert moxing_adapter._local_paths(config())["output_path"] == "/cache/train"
+
+
+def test_results_of_a_work_that_failed_are_copied_too_and_its_error_is_the_one_told(moxing, tmp_path, capsys):
+    settings = config(train_url="s3://bucket/out", output_path=str(tmp_path / "out"))
+    for failures in (0, 99):
+        moxing.failures = failures
+        with pytest.raises(ZeroDivisionError), staged(settings):
+            put(tmp_path / "out" / "ckpt_0" / "a.ckpt", "trained")
+            raise ZeroDivisionError
+        assert (moxing.bucket / "out" / "ckpt_0" / "a.ckpt").exists()
+    assert "could not be copied to s3://bucket/out in 4 attempts" in capsys.readouterr().err
+
+
+def test_a_lost_connection_is_retried_then_reported(moxing, tmp_path):
+    put(moxing.bucket / "data" / "a", "1")
+    moxing.failures = 3
+    copy("s3://bucket/data", tmp_path / "there")
+    assert (tmp_path / "there" / "a").read_text() == "1"
+
+    moxing.failures = 4
+    with pytest.raises(StorageError, match=r"s3://bucket/data could not be copied to .* in 4 attempts, OSError: conn"):
+        copy("s3://bucket/data", tmp_path / "there")
+
+
+def archive(path: Path, **members: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w") as file:
+        for name, text in members.items():
+            file.writestr(name.replace("_", "/"), text)
+    return path
+
+
+def test_the_named_archive_is_unpacked_once(moxing, tmp_path):
+    packed = archive(moxing.bucket / "cocodataset.zip", cocodataset_val2017_1="picture")
+    settings = config(data_url="s3://bucket", data_path=str(tmp_path / "data"), train_url="s3://bucket/out",
+                      output_path=str(tmp_path / "out"), need_modelarts_dataset_unzip=True,
+                      modelarts_dataset_unzip_name="cocodataset", coco_root="cocodataset")
+    with staged(settings) as local:
+        assert (Path(local.data.coco_root) / "val2017" / "1").read_text() == "picture"
+    packed.write_text("no archive any more, and not looked at again")
+    (tmp_path / "lock" / "copy_sync.done").unlink()
+    with staged(settings):
+        pass
+
+
+@pytest.mark.parametrize("name, words", [("../outside", "would be written outside"), ("/etc/x", "outside"),
+                                         ("a/../../x", "outside"), ("C:\\x", "outside")])
+def test_members_that_leave_the_folder_are_refused(tmp_path, name, words):
+    with zipfile.ZipFile(put(tmp_path / "data" / "set.zip"), "w") as file:
+        file.writestr("harmless", "1")
+        file.writestr(name, "2")
+    settings = config(need_modelarts_dataset_unzip=True, modelarts_dataset_unzip_name="set",
+                      data_path=str(tmp_path / "data"))
+    with pytest.raises(DatasetError, match=words), staged(settings):
+        pass
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["set.zip"]
+
+
+def test_links_damaged_and_missing_archives_are_named(tmp_path):
+    settings = config(need_modelarts_dataset_unzip=True, modelarts_dataset_unzip_name="set",
+                      data_path=str(tmp_path))
+    with pytest.raises(DatasetError, match="set.zip does not exist"):
+        moxing_adapter.fetch(settings.modelarts)
+    put(tmp_path / "set.zip", "text")
+    with pytest.raises(DatasetError, match="cannot be unpacked"):
+        moxing_adapter.fetch(settings.modelarts)
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as file:
+        link = zipfile.ZipInfo("link")
+        link.external_attr = 0o120777 << 16
+        file.writestr(link, "/etc/passwd")
+    with pytest.raises(DatasetError, match="'link' is a link"):
+        moxing_adapter.fetch(settings.modelarts)
+    with pytest.raises(UsageError, match="modelarts_dataset_unzip_name does not say"):
+        moxing_adapter.fetch(config(need_modelarts_dataset_unzip=True).modelarts)
+
+
+def _one_of_several(folder: str, index: int, answers) -> None:
+    """A process of a host: copying takes a while, and is noted."""
+    moxing_adapter.tempfile.tempdir = folder + "/lock"
+    settings = config(data_url="s3://bucket/data").modelarts
+    try:
+        with moxing_adapter._one_at_a_time(settings) as done:
+            if not done:
+                put(Path(folder) / "copied_by" / str(index))
+                time.sleep(0.5)
+                if (Path(folder) / "fails").exists():
+                    raise StorageError("no connection")
+        answers.put(done)
+    except StorageError as error:
+        answers.put(str(error))
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_one_process_of_a_host_copies_and_the_others_wait(tmp_path, fails):
+    if fails:
+        put(tmp_path / "fails")
+    spawn = multiprocessing.get_context("spawn")
+    answers = spawn.Queue()
+    processes = [spawn.Process(target=_one_of_several, args=(str(tmp_path), index, answers)) for index in range(3)]
+    for process in processes:
+        process.start()
+    found = [answers.get(timeout=120) for _ in processes]
+    for process in processes:
+        process.join(30)
+    assert len(list((tmp_path / "copied_by").iterdir())) == 1
+    if fails:
+        assert sorted(found) == ["another process of this host could not copy: no connection"] * 2 + ["no connection"]
+    else:
+        assert sorted(found) == [False, True, True]
+
+
+def test_waiting_for_the_process_that_copies_has_an_end(monkeypatch):
+    monkeypatch.setattr(moxing_adapter, "TIME_LIMIT", -1)
+    settings = config(data_url="s3://bucket/data").modelarts
+    with moxing_adapter._one_at_a_time(settings), pytest.raises(StorageError, match="waited -1 s for the process"), \
+            moxing_adapter._one_at_a_time(settings):
+        pass
+
+
+def test_another_job_does_not_take_the_note_of_an_earlier_one(monkeypatch):
+    settings = config(data_url="s3://bucket/data").modelarts
+    seen = []
+    for job in ("1", "1", "2"):
+        monkeypatch.setenv("JOB_ID", job)
+        with moxing_adapter._one_at_a_time(settings) as done:
+            seen.append(done)
+    monkeypatch.setattr(moxing_adapter, "STARTED", time.time() + 3600)  # the job is run again, an hour later
+    with moxing_adapter._one_at_a_time(settings) as done:
+        seen.append(done)
+    assert seen == [False, True, False, False]
+
+
+@pytest.fixture(scope="module")
+def server():
+    """The address of an S3 server on this machine with the bucket `bucket`."""
+    pytest.importorskip("boto3")
+    moto = pytest.importorskip("moto.server")
+    running = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    running.start()
+    host, port = running.get_host_and_port()
+    yield f"http://{host}:{port}"
+    running.stop()
+
+
+@pytest.fixture()
+def bucket(server, monkeypatch):
+    import boto3
+
+    for name, value in {"AWS_ENDPOINT_URL": server, "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret",
+                        "AWS_DEFAULT_REGION": "us-east-1"}.items():
+        monkeypatch.setenv(name, value)
+    client = boto3.client("s3")
+    client.create_bucket(Bucket="bucket")
+    yield client
+    for item in client.list_objects_v2(Bucket="bucket").get("Contents", ()):
+        client.delete_object(Bucket="bucket", Key=item["Key"])
+
+
+@pytest.mark.parametrize("scheme", ["s3", "obs"])
+def test_folders_go_to_an_s3_server_and_come_back(bucket, tmp_path, scheme):
+    for name in ("a.txt", "sub/b.txt", "sub/sub/c.bin"):
+        put(tmp_path / "here" / name, f"content of {name}" * 1000)
+    copy(tmp_path / "here", f"{scheme}://bucket/some/folder/")
+    bucket.put_object(Bucket="bucket", Key="some/folder/", Body=b"")
+    bucket.put_object(Bucket="bucket", Key="some/folder2/alike.txt", Body=b"not of this folder")
+
+    copy(f"{scheme}://bucket/some/folder", tmp_path / "there")
+
+    files = {path.relative_to(tmp_path / "there").as_posix(): path.read_text()
+             for path in (tmp_path / "there").rglob("*") if path.is_file()}
+    assert files == {name: f"content of {name}" * 1000 for name in ("a.txt", "sub/b.txt", "sub/sub/c.bin")}
+    assert local_file(f"{scheme}://bucket/some/folder/a.txt").read_text() == "content of a.txt" * 1000
+    assert local_file("config/a.yaml") == Path("config/a.yaml")
+
+
+def test_a_job_through_an_s3_server(bucket, tmp_path):
+    packed = archive(tmp_path / "set.zip", set_val_1="picture")
+    bucket.upload_file(str(packed), "bucket", "data/set.zip")
+    bucket.put_object(Bucket="bucket", Key="trained/model.ckpt", Body=b"weights")
+    settings = config(data_url="s3://bucket/data/", data_path=str(tmp_path / "data"), coco_root="set",
+                      checkpoint_url="obs://bucket/trained/model.ckpt", load_path=str(tmp_path / "load"),
+                      checkpoint_file_path="model.ckpt", train_url="s3://bucket/out", output_path=str(tmp_path / "out"),
+                      need_modelarts_dataset_unzip=True, modelarts_dataset_unzip_name="set")
+    with staged(settings) as local:
+        assert (Path(local.data.coco_root) / "val" / "1").read_text() == "picture"
+        assert Path(local.eval.checkpoint_file_path).read_bytes() == b"weights"
+        put(tmp_path / "out" / "metrics.jsonl", json.dumps({"step": 1}))
+    assert bucket.get_object(Bucket="bucket", Key="out/metrics.jsonl")["Body"].read() == b'{"step": 1}'
+
+
+def test_what_the_server_refuses_or_does_not_have_is_reported(bucket, tmp_path, monkeypatch):
+    with pytest.raises(StorageError, match="s3://bucket/absent holds no files"):
+        copy("s3://bucket/absent", tmp_path / "there")
+    with pytest.raises(StorageError, match="in 4 attempts, NoSuchBucket"):
+        copy("s3://no-such-bucket/a", tmp_path / "there")
+    bucket.put_object(Bucket="bucket", Key="bad/../../outside", Body=b"1")
+    with pytest.raises(DatasetError, match="would be written outside"):
+        copy("s3://bucket/bad", tmp_path / "there")
+    assert not (tmp_path / "there").exists()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    with pytest.raises(StorageError, match="in 4 attempts, EndpointConnectionError"):
+        copy("s3://bucket/a", tmp_path / "there")
+
+
+@pytest.mark.parametrize("url", ["http://bucket/a", "s3:///a", "obs://"])
+def test_other_addresses_are_refused(url, tmp_path):
+    pytest.importorskip("boto3")
+    with pytest.raises(UsageError, match="is not an address in object storage"):
+        copy(url, tmp_path)
+
+
+def test_without_moxing_and_boto3_the_way_out_is_named(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    with pytest.raises(StorageError, match="neither moxing, which ModelArts brings, nor boto3"):
+        copy("s3://bucket/a", tmp_path)
