@@ -37,13 +37,17 @@ class CenterNetLoss(nn.Cell):
 
     def regression_loss(self, maps: Tensor, targets: Tensor, cells: Tensor, valid: Tensor):
         """maps (B, 2, H, W), targets (B, N, 2) at cells (B, N) where valid (B, N) is 1 -> scalar."""
-        found, wanted = ops.transpose(values_at(maps, cells), (0, 2, 1)), targets
-        distance = smooth_l1_loss(found, wanted) if self.smooth else ops.abs(found - wanted)
+        found = ops.transpose(values_at(maps.astype(targets.dtype), cells), (0, 2, 1))
+        distance = smooth_l1_loss(found, targets) if self.smooth else ops.abs(found - targets)
         return (distance * valid.expand_dims(-1)).sum() / (self.coordinates * valid.sum() + 1e-4)
 
 
 def heatmap_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Penalty-reduced focal loss over the number of centres (equation 1); both (B, C, H, W), targets 1 at centres."""
+    """Penalty-reduced focal loss over the number of centres (equation 1); both (B, C, H, W), targets 1 at centres.
+
+    In float32 whatever the network computes in: to half precision 1 - SMALLEST_SCORE is 1, whose loss is infinite.
+    """
+    logits = logits.astype(targets.dtype)
     scores = ops.clamp(ops.sigmoid(logits), SMALLEST_SCORE, 1 - SMALLEST_SCORE)
     is_center = (targets >= 1).astype(logits.dtype)
     missed = 1 - scores

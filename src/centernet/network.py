@@ -120,7 +120,9 @@ class CenterNetInference(nn.Cell):
         return self.best_peaks(heat, sizes, offsets)
 
     def best_peaks(self, heat, sizes, offsets):
-        """heat (B, C, H, W) in 0..1, sizes and offsets (B, 2, H, W) -> (B, count, 6)."""
+        """heat (B, C, H, W) in 0..1, sizes and offsets (B, 2, H, W) -> (B, count, 6) float32."""
+        heat, sizes, offsets = (heat.astype(mstype.float32), sizes.astype(mstype.float32),
+                                offsets.astype(mstype.float32))  # half precision ends at cell 2048
         batch, classes, height, width = heat.shape
         per_class = min(self.count, height * width)
         is_peak = self.pool(heat) - heat <= heat * self.peak_tolerance

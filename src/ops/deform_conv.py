@@ -45,7 +45,7 @@ def deform_conv(x: Tensor, offsets: Tensor, modulation: Tensor, weight: Tensor) 
     mixing = ops.transpose(weight.reshape((depth, channels, TAPS)), (1, 2, 0)).reshape((channels, TAPS * depth))
     mixed = ops.matmul(cells, mixing).reshape((-1, depth))                       # row: (image, cell, tap)
     index, share = corner_samples(offsets)
-    share = share * ops.tile(ops.transpose(modulation, (0, 2, 3, 1)).reshape((-1, TAPS)), (1, CORNERS))
+    share = share.astype(x.dtype) * ops.tile(ops.transpose(modulation, (0, 2, 3, 1)).reshape((-1, TAPS)), (1, CORNERS))
     taken = ops.gather(mixed, index.reshape(-1), 0).reshape((-1, CORNERS * TAPS, depth))
     summed = ops.matmul(share.expand_dims(1), taken)
     return ops.transpose(summed.reshape((batch, height, width, depth)), (0, 3, 1, 2))
@@ -55,10 +55,11 @@ def corner_samples(offsets: Tensor) -> tuple:
     """offsets (B, 18, H, W) -> rows of the table (image, cell, tap) to read, and the bilinear share of each.
 
     Both (B * H * W, 4 * 9): for each output cell the upper left, upper right, lower left and lower right neighbours of
-    its nine taps. Neighbours outside of the map have no share.
+    its nine taps. Neighbours outside of the map have no share. In float32 whatever the input: half precision places the
+    points of a map of 128 cells to a sixteenth only.
     """
     batch, _, height, width = offsets.shape
-    points = ops.transpose(offsets.reshape((batch, TAPS, 2, height, width)), (2, 0, 3, 4, 1))
+    points = ops.transpose(offsets.astype(ms.float32).reshape((batch, TAPS, 2, height, width)), (2, 0, 3, 4, 1))
     rows, columns, first = _grid(batch, height, width)
     y, x = points[0] + rows, points[1] + columns
     top, left = ops.floor(y), ops.floor(x)

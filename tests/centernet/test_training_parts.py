@@ -9,6 +9,7 @@ from centernet_family import as_sample, detector_of
 from mindspore import Tensor
 
 from src.centernet.legacy import zoo_cells
+from src.centernet.loss import heatmap_loss
 from src.centernet.network import UpSampling
 from src.centernet.targets import TargetEncoder
 from src.centernet.transforms import Window, padded_window, random_window, shifted_window
@@ -117,3 +118,9 @@ def test_an_old_checkpoint_in_a_deformable_network_is_refused_with_the_way_out(t
     load_network(plain.config, weights)
     with pytest.raises(CheckpointError, match="plain up-sampling: --up_sampling plain"):
         load_network(deformable.config, weights)
+
+
+def test_a_network_in_half_precision_has_a_finite_loss():
+    targets = np.zeros((1, 1, 2, 2), np.float32)
+    loss = heatmap_loss(Tensor(np.full(targets.shape, 20, np.float16)), Tensor(targets))
+    assert float(loss) == pytest.approx(4 * -np.log(1e-4), rel=1e-2)

@@ -51,6 +51,13 @@ def test_forward_equals_the_sums(changed):
     np.testing.assert_allclose(deform_conv(*as_tensors(arrays)).asnumpy(), by_sums(*arrays), atol=1e-5)
 
 
+def test_half_precision_reads_at_the_same_points():
+    arrays = [array.astype(np.float16).astype(np.float64) for array in drawn(7, width=40)]
+    found = deform_conv(*(Tensor(array, ms.float16) for array in arrays))
+    assert found.dtype == ms.float16
+    np.testing.assert_allclose(found.asnumpy(), by_sums(*arrays), atol=0.03)
+
+
 def test_at_rest_it_is_half_a_convolution():
     cell = DeformConv(3, 4)
     x = as_tensors(drawn(1))[0]
