@@ -48,7 +48,7 @@ def test_a_pyramid_learns_the_drawn_set_at_half_its_input_size(cli, tmp_path):
 @pytest.mark.nightly
 @pytest.mark.skipif(not BCCD.is_dir(), reason="shared/data/bccd_voc is not beside the project")
 def test_who_knows_shapes_learns_cells_faster(tmp_path):
-    done = subprocess.run([sys.executable, "benchmarks/transfer.py", "--voc_root", str(BCCD), "--img_shape", "160,160",
+    done = subprocess.run([sys.executable, "benchmarks/transfer.py", "--voc_root", str(BCCD),
                            "--output_path", str(tmp_path / "transfer")], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     measured = json.loads(done.stdout)
