@@ -28,8 +28,7 @@ def main(argv=None) -> int:
     folder = made(Path(config.eval.result_path or "preprocess_Result"), "result_path")
     keep_traces_in(folder)
     annotations = open_data(config, about["classes"], folder)
-    for number in range(len(detector.input_names)):
-        (folder / f"input{number}").mkdir(exist_ok=True)
+    (folder / "input0").mkdir(exist_ok=True)
     sizes = write_inputs(detector, annotations.records, folder, config.data.num_parallel_workers or os.cpu_count())
     write_file(folder / "sizes.json", json.dumps(sizes, indent=0))
     print(f"{len(sizes)} pictures: {folder / 'input0'}")
@@ -37,7 +36,7 @@ def main(argv=None) -> int:
 
 
 def write_inputs(detector, records, folder: Path, workers: int) -> dict:
-    """input<i>/<picture>.bin of every record; returns the pictures' sizes, which postprocess.py needs."""
+    """input0/<picture>.bin of every record; returns the pictures' sizes, which postprocess.py needs."""
     def write(record):
         image = read_image(record.image_path, (record.height, record.width))
         array, _ = detector.preprocess(image)

@@ -1,6 +1,7 @@
 #ifndef ASCEND310_INFER_JSON_H_
 #define ASCEND310_INFER_JSON_H_
 
+#include <array>
 #include <map>
 #include <string>
 #include <variant>
@@ -29,6 +30,24 @@ class Json {
  private:
   friend class JsonParser;
   std::variant<std::nullptr_t, bool, double, std::string, Array, Object> value_ = nullptr;
+};
+
+// Members of an object, with their kind checked. Throws InferError naming the file, the key and what it has to be.
+class JsonReader {
+ public:
+  JsonReader(const std::string &path, const Json &json) : path_(path), json_(json) {}
+
+  int Count(const std::string &key) const;  // from 1
+  bool Bool(const std::string &key) const;
+  std::string Text(const std::string &key) const;
+  std::array<float, 3> Colors(const std::string &key) const;
+
+ private:
+  [[noreturn]] void Fail(const std::string &key, const std::string &wanted) const;
+  const Json &Value(const std::string &key) const;  // null when there is no such key
+
+  const std::string &path_;
+  const Json &json_;
 };
 
 // The text in quotation marks, with escapes where JSON wants them.

@@ -6,13 +6,15 @@
 #include <string>
 #include <vector>
 
+#include "json.h"
+
 // How a picture becomes the input of a model: what export.py writes into the json beside it.
 struct ModelDescription {
   int64_t batch_size = 1;
   int height = 0;
   int width = 0;
   bool keep_ratio = false;
-  std::string placement = "corner";  // of a picture that keeps its ratio: corner (upper left) or centre
+  std::string placement = "corner";  // of a picture that keeps its ratio: corner (upper left) or center
   bool bgr = false;                  // order of the channels
   std::array<float, 3> mean{};       // in that order, of values 0 to 255
   std::array<float, 3> std{};
@@ -26,7 +28,7 @@ ModelDescription ReadDescription(const std::string &path);
 // Throws UsageError naming what is impossible, or what is missing when no description was read.
 void CheckDescription(const ModelDescription &description);
 
-// The content of a text file. Throws InferError.
-std::string ReadText(const std::string &path);
+// The content of a json file. Throws InferError that names it.
+Json ReadJson(const std::string &path);
 
 #endif  // ASCEND310_INFER_MODEL_DESCRIPTION_H_

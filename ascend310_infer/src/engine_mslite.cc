@@ -1,4 +1,5 @@
 // MindSpore Lite's C++ API: Ascend 310 and 310P, and CPU. Files: .mindir, with the device package .ms.
+#include <filesystem>
 #include <map>
 
 #include "engines.h"
@@ -45,7 +46,7 @@ std::shared_ptr<mindspore::Context> MakeContext(const SessionOptions &options) {
 class MsLiteSession : public InferSession {
  public:
   explicit MsLiteSession(const SessionOptions &options) {
-    const bool device_package = options.model_path.rfind(".ms") == options.model_path.size() - 3;
+    const bool device_package = std::filesystem::path(options.model_path).extension() == ".ms";
     const mindspore::Status status =
         model_.Build(options.model_path, device_package ? mindspore::kMindIR_Lite : mindspore::kMindIR,
                      MakeContext(options));

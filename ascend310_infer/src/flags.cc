@@ -116,7 +116,7 @@ const std::vector<Flag> &Flags() {
        [](Options *o, Text t) { o->description.width = WholeNumber(t); }},
       {"keep_ratio", "KEEP_RATIO", "true|false", "scale pictures without distortion",
        [](Options *o, Text t) { o->description.keep_ratio = TrueOrFalse(t); }},
-      {"placement", "", "NAME", "with keep_ratio: corner or centre",
+      {"placement", "", "NAME", "with keep_ratio: corner or center",
        [](Options *o, Text t) { o->description.placement = t; }},
       {"channels", "", "NAME", "RGB or BGR", [](Options *o, Text t) { o->description.bgr = OneOf(t, {"RGB", "BGR"}) == "BGR"; }},
       {"mean", "", "R,G,B", "subtracted from values of 0 to 255, in the order of the channels",

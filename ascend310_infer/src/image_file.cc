@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <fstream>
 #include <functional>
-#include <iterator>
 #include <opencv2/imgcodecs.hpp>
 
 #include "errors.h"
@@ -247,9 +246,12 @@ Image DecodeImage(const std::vector<uint8_t> &data, bool ignore_orientation) {
 }
 
 std::vector<uint8_t> ReadBytes(const std::string &path) {
-  std::ifstream file(path, std::ios::binary);
-  std::vector<uint8_t> data{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  if (!file.good() && !file.eof()) {
+  std::ifstream file(path, std::ios::binary | std::ios::ate);
+  const std::streamoff size = file.tellg();  // -1 for what cannot be read
+  std::vector<uint8_t> data(static_cast<size_t>(std::max<std::streamoff>(size, 0)));
+  file.seekg(0);
+  file.read(reinterpret_cast<char *>(data.data()), size);
+  if (!file) {
     throw ImageError("cannot be read");
   }
   return data;

@@ -1,6 +1,7 @@
 #include "json.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 
@@ -8,7 +9,8 @@
 
 namespace {
 constexpr int kMaxDepth = 100;  // deeper than any description, and far from the end of the stack
-}
+constexpr double kLargestCount = 1e6;
+}  // namespace
 
 class JsonParser {
  public:
@@ -173,6 +175,54 @@ const Json *Json::Find(const std::string &key) const {
   }
   const auto found = members->find(key);
   return found == members->end() ? nullptr : &found->second;
+}
+
+const Json &JsonReader::Value(const std::string &key) const {
+  static const Json null;
+  const Json *value = json_.Find(key);
+  return value == nullptr ? null : *value;
+}
+
+int JsonReader::Count(const std::string &key) const {
+  const double *number = Value(key).AsNumber();
+  if (number == nullptr || *number < 1 || *number > kLargestCount || *number != std::floor(*number)) {
+    Fail(key, "a whole number from 1");
+  }
+  return static_cast<int>(*number);
+}
+
+bool JsonReader::Bool(const std::string &key) const {
+  const bool *flag = Value(key).AsBool();
+  if (flag == nullptr) {
+    Fail(key, "true or false");
+  }
+  return *flag;
+}
+
+std::string JsonReader::Text(const std::string &key) const {
+  const std::string *text = Value(key).AsString();
+  if (text == nullptr) {
+    Fail(key, "a text");
+  }
+  return *text;
+}
+
+std::array<float, 3> JsonReader::Colors(const std::string &key) const {
+  const Json::Array *numbers = Value(key).AsArray();
+  std::array<float, 3> colors{};
+  for (size_t index = 0; index < colors.size(); ++index) {
+    const bool three = numbers != nullptr && numbers->size() == colors.size();
+    const double *number = three ? (*numbers)[index].AsNumber() : nullptr;
+    if (number == nullptr) {
+      Fail(key, "three numbers");
+    }
+    colors[index] = static_cast<float>(*number);
+  }
+  return colors;
+}
+
+void JsonReader::Fail(const std::string &key, const std::string &wanted) const {
+  throw InferError(path_ + ": " + key + " has to be " + wanted + "; write the file again");
 }
 
 std::string JsonQuoted(const std::string &text) {

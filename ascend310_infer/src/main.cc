@@ -52,7 +52,7 @@ std::vector<fs::path> ListFiles(const std::string &folder, const std::vector<std
   for (const auto &entry : fs::directory_iterator(folder)) {
     std::string ending = entry.path().extension().string();
     std::transform(ending.begin(), ending.end(), ending.begin(), [](unsigned char letter) { return std::tolower(letter); });
-    if (std::find(endings.begin(), endings.end(), ending) == endings.end()) {
+    if (!entry.is_regular_file() || std::find(endings.begin(), endings.end(), ending) == endings.end()) {
       continue;
     }
     const auto [place, is_new] = by_name.emplace(entry.path().stem().string(), entry.path());
@@ -72,17 +72,15 @@ std::vector<fs::path> ListFiles(const std::string &folder, const std::vector<std
 }
 
 // Sizes of the pictures that preprocess.py made inputs of.
-std::map<std::string, PictureSize> ReadSizes(const fs::path &path) {
-  const Json json = Json::Parse(ReadText(path.string()));
+std::map<std::string, PictureSize> ReadSizes(const std::string &path) {
+  const Json json = ReadJson(path);
+  if (json.AsObject() == nullptr || json.AsObject()->empty()) {
+    throw InferError(path + " names no picture; run preprocess.py again");
+  }
   std::map<std::string, PictureSize> sizes;
-  if (json.AsObject() != nullptr) {
-    for (const auto &[name, size] : *json.AsObject()) {
-      const Json *height = size.Find("height"), *width = size.Find("width");
-      if (height == nullptr || width == nullptr || height->AsNumber() == nullptr || width->AsNumber() == nullptr) {
-        throw InferError(path.string() + ": " + name + " has no height and width; run preprocess.py again");
-      }
-      sizes[name] = {static_cast<int>(*height->AsNumber()), static_cast<int>(*width->AsNumber()), 1};
-    }
+  for (const auto &[name, size] : *json.AsObject()) {
+    const JsonReader reader(path, size);
+    sizes[name] = {reader.Count("height"), reader.Count("width"), 1};
   }
   return sizes;
 }
@@ -95,7 +93,8 @@ class Reader {
       dvpp_ = OpenDvpp(options.description, options.session.device_id);
     }
     if (!options.input0_path.empty()) {
-      sizes_ = ReadSizes(fs::path(options.input0_path).lexically_normal().parent_path() / "sizes.json");
+      // Beside the folder of the inputs, whether that is written with a slash at its end or not.
+      sizes_ = ReadSizes((fs::path(options.input0_path) / ".." / "sizes.json").lexically_normal().string());
     }
   }
 
@@ -253,10 +252,12 @@ void PrintTimes(const Times &times, size_t pictures, double total_ms) {
             << "), inference " << times.inference / count << ", write " << times.write / count << std::endl;
 }
 
-// With DVPP the model has to end what the chip's decoder begins.
+// With DVPP the model has to end what the chip's decoder begins, and without it must not.
 SessionOptions WithAipp(const Options &options) {
   SessionOptions session = options.session;
-  if (options.dvpp && session.aipp_path.empty()) {
+  if (!options.dvpp) {
+    session.aipp_path.clear();
+  } else if (session.aipp_path.empty()) {
     fs::create_directories(options.result_path);
     session.aipp_path = (fs::path(options.result_path) / "aipp.cfg").string();
     const std::string text = AippConfig(options.description);

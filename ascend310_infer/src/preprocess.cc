@@ -25,7 +25,7 @@ cv::Mat InCorner(const cv::Mat &image, const ModelDescription &description) {
 }
 
 // Its longer side as long as the input is wide, in the middle: `Window` of src/centernet/transforms.py.
-cv::Mat InCentre(const cv::Mat &image, const ModelDescription &description) {
+cv::Mat InCenter(const cv::Mat &image, const ModelDescription &description) {
   const double factor = static_cast<double>(description.width) / std::max(image.rows, image.cols);
   const cv::Matx23d matrix(factor, 0, description.width / 2.0 - factor * (image.cols / 2.0),  //
                            0, factor, description.height / 2.0 - factor * (image.rows / 2.0));
@@ -41,7 +41,7 @@ std::vector<float> Preprocess(const cv::Mat &bgr, const ModelDescription &descri
   if (!description.keep_ratio) {
     canvas = Stretched(bgr, description);
   } else {
-    canvas = description.placement == "centre" ? InCentre(bgr, description) : InCorner(bgr, description);
+    canvas = description.placement == "center" ? InCenter(bgr, description) : InCorner(bgr, description);
   }
   const size_t pixels = static_cast<size_t>(canvas.rows) * canvas.cols;
   std::vector<float> values(3 * pixels);

@@ -136,7 +136,9 @@ def read_sidecar(path: Path) -> dict:
 def read_description(path: Path) -> dict:
     """`read_sidecar` of a file that cannot be used without it."""
     content = read_sidecar(path)
-    if not isinstance(content.get("outputs"), list):
+    outputs = content.get("outputs")
+    if not isinstance(outputs, list) or not all(isinstance(output, dict) and isinstance(output.get("shape"), list)
+                                                for output in outputs):
         raise CheckpointError(f"{path.with_suffix('.json')} does not exist or is of an earlier version, and "
                               f"it says how {path.name} is run; export the model again")
     return content

@@ -44,6 +44,7 @@ def room(tmp_path):
     cv2.imwrite(str(pictures / "gray.png"), drawn(90, 60, 4)[:, :, 0])
     cv2.imwrite(str(pictures / "whole.bmp"), drawn(HEIGHT, WIDTH, 5))
     (pictures / "notes.txt").write_text("no picture")
+    (pictures / "folder.jpg").mkdir()
     return tmp_path
 
 
@@ -67,6 +68,8 @@ def test_inputs_are_those_of_the_python_transform_bit_for_bit(application, room)
     found = network_inputs(room / "inputs")
     assert sorted(found) == ["gray", "small", "turned", "two.dots", "whole"]
     for path in sorted((room / "pictures").glob("*.[!t]*")):
+        if path.is_dir():
+            continue
         np.testing.assert_array_equal(found[path.stem], eval_input(read_image(path), (HEIGHT, WIDTH)), path.name)
 
 
@@ -101,7 +104,7 @@ def test_a_picture_that_keeps_its_ratio_lies_in_the_corner(application, room):
 
 
 def test_a_picture_that_keeps_its_ratio_lies_in_the_centre(application, room):
-    passed(application(room, **flags(room, save_inputs=room / "inputs", KEEP_RATIO="true", placement="centre",
+    passed(application(room, **flags(room, save_inputs=room / "inputs", KEEP_RATIO="true", placement="center",
                                      channels="BGR", mean="1,2,3", std="4,5,6")))
     found = network_inputs(room / "inputs")["two.dots"]
     image = read_image(room / "pictures" / "two.dots.jpeg")
@@ -150,6 +153,10 @@ def test_inputs_from_preprocess_give_the_results_of_the_pictures(application, ro
     second = json.loads((room / "second" / "result_Files" / "outputs.json").read_text())
     assert {name: size["height"] for name, size in second["pictures"].items()} == {
         name: size["height"] for name, size in sizes.items()}
+    (room / "made" / "sizes.json").write_text('{"small": {"height": 1e300, "width": 3}}')
+    done = application(room, **again)
+    assert done.returncode == 1 and "sizes.json: height has to be a whole number from 1" in done.stderr
+    (room / "made" / "sizes.json").write_text(json.dumps(sizes))
     (room / "made" / "input0" / "small.bin").write_bytes(b"short")
     done = application(room, **again)
     assert done.returncode == 1 and "small.bin: has 5 bytes, the network takes 30720" in done.stderr
@@ -219,8 +226,9 @@ def test_hostile_pictures_touch_no_memory_they_should_not(build_application, roo
     ({"std": "1,0,1"}, "std has to hold three numbers above 0"),
     ({"std": "1,2,3,4"}, "--std: '1,2,3,4' has more than three numbers"),
     ({"device_id": "-1"}, "--device_id: '-1' is not a whole number"),
+    ({"batch_size": "0"}, "batch_size has to be at least 1"),
     ({"keep_ratio": "maybe"}, "--keep_ratio: 'maybe' is neither true nor false"),
-    ({"keep_ratio": "true", "placement": "left"}, "placement 'left': choose corner or centre"),
+    ({"keep_ratio": "true", "placement": "left"}, "placement 'left': choose corner or center"),
     ({"device_type": "GPU"}, "--device_type: 'GPU': choose one of Ascend"),
     ({"image_heigth": "30"}, "unknown flag '--image_heigth'"),
     ({"IMAGEHEIGHT": "30"}, "the model takes [2, 3, 40, 64], its description or the flags say [2, 3, 30, 64]"),

@@ -13,7 +13,16 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 NEAR = 0.01  # pixels
-MODELS = [("ssd300", "--img_shape=96,96")]
+SSD = "--min_score=0.01"
+MODELS = [
+    ("ssd300", "--img_shape=96,96", SSD),
+    pytest.param("ssd_mobilenet_v1", "--img_shape=96,96", SSD, marks=pytest.mark.nightly),
+    pytest.param("ssd_mobilenet_v1_fpn", "--img_shape=136,96", SSD, marks=pytest.mark.nightly),
+    pytest.param("ssd_resnet50_fpn", "--img_shape=136,96", SSD, marks=pytest.mark.nightly),
+    pytest.param("ssd_vgg16", "--img_shape=272,264", SSD, marks=pytest.mark.nightly),
+    ("centernet_resnet50", "--input_res_test=128,160", "--up_sampling=plain"),
+    pytest.param("centernet_resnet101", "--input_res_test=128,160", "--up_sampling=plain", marks=pytest.mark.nightly),
+]
 ENGINES = {"openvino": "onnx", "mindspore": "mindir"}
 
 
@@ -41,13 +50,13 @@ def check_equal_detections(own: dict, others: dict) -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("model, flag", MODELS)
-def test_the_application_detects_what_eval_detects(cli, drawn, exported_recipe, application, tmp_path, model, flag,
-                                                   engine):
+@pytest.mark.parametrize("model, size, setting", MODELS)
+def test_the_application_detects_what_eval_detects(cli, drawn, exported_recipe, application, tmp_path, model, size,
+                                                   setting, engine):
     if engine not in application.engines:
         pytest.skip(f"the engine {engine} is not tested: its package is not installed")
-    path = exported_recipe(model, ENGINES[engine], flag)
-    data = {"coco_root": drawn.folder / "shapes", "model_path": path, "min_score": 0.01, "report": False}
+    path = exported_recipe(model, ENGINES[engine], size, setting)
+    data = {"coco_root": drawn.folder / "shapes", "model_path": path, "report": False}
     evaluated = cli.call("eval", tmp_path, **data, result_path=tmp_path / "eval")
     done = application(tmp_path, mindir_path=path, dataset_path=drawn.folder / "shapes" / "val2017", engine=engine)
     assert done.returncode == 0, done.stderr
@@ -58,14 +67,14 @@ def test_the_application_detects_what_eval_detects(cli, drawn, exported_recipe, 
 
 
 def test_the_zoo_s_script_builds_on_it(drawn, exported_recipe, application, tmp_path):
-    path = exported_recipe("ssd300", "mindir", "--img_shape=96,96")
+    path = exported_recipe("ssd300", "mindir", "--img_shape=96,96", SSD)
     main = tmp_path / "main"  # of itself it would take mslite, which is a stand-in here
     main.write_text(f"#!/bin/sh\nexec {application.path} --engine=mindspore \"$@\"\n")
     main.chmod(0o755)
     environment = {**os.environ, "INFER_MAIN": str(main),
                    "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     script = ["bash", ROOT / "scripts" / "ssd" / "run_infer_310.sh", path, drawn.folder / "shapes" / "val2017", "CPU"]
-    done = subprocess.run([*script, "--min_score=0.01", "--report=false"], cwd=tmp_path, env=environment,
+    done = subprocess.run([*script, "--report=false"], cwd=tmp_path, env=environment,
                           capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "4 pictures in" in (tmp_path / "infer.log").read_text()

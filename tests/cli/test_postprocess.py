@@ -17,9 +17,9 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture(scope="module")
 def around(cli, drawn, exported_recipe, tmp_path_factory) -> SimpleNamespace:
     """An exported model, and the inputs that preprocess.py wrote for it."""
-    model = exported_recipe("ssd300", "onnx", "--img_shape=96,96")
+    model = exported_recipe("ssd300", "onnx", "--img_shape=96,96", "--min_score=0.01")
     folder = tmp_path_factory.mktemp("around")
-    data = {"coco_root": drawn.folder / "shapes", "model_path": model, "min_score": 0.01}
+    data = {"coco_root": drawn.folder / "shapes", "model_path": model}
     done = cli.call("preprocess", folder, **data, result_path=folder / "inputs")
     return SimpleNamespace(model=model, folder=folder, data=data, done=done)
 
