@@ -45,6 +45,6 @@ def test_eight_pictures_of_cells_are_learned_by_heart(cli, tmp_path):
     for split in ("train", "val"):
         (tmp_path / "cells" / "ImageSets" / "Main" / f"{split}.txt").write_text("\n".join(names))
     assert ap50_of(cli, tmp_path, dataset="voc", voc_root=tmp_path / "cells", input_res_train="256,256",
-                   input_res_test="256,256", batch_size=4, epoch_size=150, lr=0.001, warmup_steps=20,
-                   multi_epochs="100,130", rand_crop=False, shift=0, scale=0, flip_prob=0, color_aug=False,
-                   save_checkpoint_epochs=150) > 0.95
+                   input_res_test="256,256", batch_size=4, epoch_size=100, lr=0.001, warmup_steps=20,
+                   multi_epochs="70,90", rand_crop=False, shift=0, scale=0, flip_prob=0, color_aug=False,
+                   save_checkpoint_epochs=100) > 0.95
