@@ -39,6 +39,11 @@ class CenterNetDetector:
         self.mean, self.std = (255 * np.array(values, np.float32) for values in (config.data.mean, config.data.std))
 
     @property
+    def max_objects(self) -> int:
+        """Of one picture, that the loss takes in at once."""
+        return self.config.model.max_objs
+
+    @property
     def input_shape(self) -> tuple:
         """Of one picture at the fixed resolution: channels, height, width."""
         return (3, *self.config.eval.input_res_test)

@@ -11,6 +11,7 @@ from mindspore import nn
 
 from src.checkpoint import FIT_ADVICE, CheckpointFolder, load_weights, read_weights
 from src.data.loader import TrainLoader
+from src.data.mindrecord import read_rows
 from src.engine.logs import TrainLog
 from src.engine.optimizer import build_optimizer
 from src.engine.schedule import learning_rates
@@ -67,8 +68,26 @@ def build_trainer(config, detector, folder: Path, process, files, validation):
                 log.say(note)
             log.say(f"{len(network.trainable_params())} trained parameters, {files.image_count} pictures, "
                     f"{loader.steps_per_epoch} steps per epoch, batch {settings.batch_size} x {process.size}, "
-                    f"learning rate up to {rates.max():.6g}")
+                    f"learning rate up to {rates.max():.6g}{scaling(config.optimizer, settings, process)}")
+            if detector.max_objects is not None and files.max_objects > detector.max_objects:
+                log.say(crowded(files, detector.max_objects))
         yield trainer
+
+
+def scaling(optimizer, settings, process) -> str:
+    """Why the learning rate is not the configuration's; empty where it is not scaled."""
+    if optimizer.base_batch_size is None:
+        return ""
+    return (f" (lr {optimizer.lr:.6g} is for {optimizer.base_batch_size} pictures per step, these are "
+            f"{settings.batch_size * process.size * settings.accumulation_steps})")
+
+
+def crowded(files, limit: int) -> str:
+    """How many pictures have more objects than the loss takes in at once."""
+    rows = read_rows(files, range(files.image_count), ["labels", "count"])
+    count = sum(len(row["labels"]) > limit for row in rows)
+    return (f"{count} pictures have more than {limit} objects, at most {files.max_objects}; the loss takes in {limit} "
+            "of a picture at a time")
 
 
 def build_step(config, loss: nn.Cell, detector, rates: np.ndarray, process) -> TrainStep:

@@ -44,5 +44,13 @@ def learning_rates(settings, epochs: int, steps_per_epoch: int, global_batch: in
                           settings.factor, total_steps)
     if kind == "PolyDecay":
         return polynomial(lr, settings.end_learning_rate, settings.power, settings.warmup_steps, total_steps)
+    if kind in ("cosine", "dynamic"):
+        # The zoo's curve is stretched: it would reach 0 one epoch and the warm-up after the end.
+        curve = warmup_cosine(lr, lr * settings.warmup_ratio, 0, settings.warmup_step,
+                              total_steps + steps_per_epoch + settings.warmup_step)
+        return curve[:total_steps]
+    if kind == "multistep":
+        return multi_step(lr, settings.warmup_step, [epoch * steps_per_epoch for epoch in settings.milestones], 10,
+                          total_steps)
     return warmup_cosine(lr, min(settings.lr_init, lr), lr * settings.lr_end_rate,
                          int(settings.warmup_epochs * steps_per_epoch), total_steps)

@@ -11,7 +11,7 @@ from src.faster_rcnn.anchors import pyramid_anchors
 from src.faster_rcnn.decode import decode
 from src.faster_rcnn.legacy import FILTER_WORDS, NOT_FROM_IMAGENET, imagenet_cells, zoo_cells
 from src.faster_rcnn.targets import AnchorSampler
-from src.faster_rcnn.transforms import MEAN, STD, Placement, TrainTransform, normalize, to_canvas
+from src.faster_rcnn.transforms import MEAN, STD, Placement, TrainTransform, fit, normalize
 from src.ops.detections import Detections
 
 
@@ -36,6 +36,11 @@ class FasterRCNNDetector:
         self.config = config
         self.classes = tuple(classes)
         self.anchors = pyramid_anchors(config.model)
+
+    @property
+    def max_objects(self) -> int:
+        """Of one picture, that the loss takes in at once."""
+        return self.config.model.num_gts
 
     @property
     def input_shape(self) -> tuple:
@@ -131,8 +136,12 @@ class FasterRCNNDetector:
 
     def preprocess(self, image: np.ndarray) -> tuple:
         """Decoded picture -> (network input (3, H, W), its Placement for `postprocess`)."""
-        canvas, placement = to_canvas(image, self.config.model.image_size, self.config.data.keep_ratio)
-        return normalize(canvas), placement
+        placement = self.geometry(*image.shape[:2])
+        return normalize(placement.draw(image)), placement
+
+    def geometry(self, height: int, width: int) -> Placement:
+        """Of a picture of this size: what `postprocess` needs to get from the network's boxes to its pixels."""
+        return fit((height, width), self.config.model.image_size, self.config.data.keep_ratio)
 
     def postprocess(self, outputs: Sequence[np.ndarray], geometry: Placement) -> Detections:
         """Outputs of one picture, without the batch axis -> its detections."""

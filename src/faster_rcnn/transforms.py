@@ -5,7 +5,7 @@ zoo's networks were trained. Pictures stay uint8 until the device normalises the
 """
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Sequence
 
 import cv2
@@ -28,6 +28,13 @@ class Placement:
     scale: tuple            # factors of y and x
     offset: tuple = (0, 0)  # pixels above and left of the picture that `expand` put there, before scaling
     flipped: bool = False
+
+    def draw(self, image: np.ndarray) -> np.ndarray:
+        """The canvas (H, W, 3) uint8 with this picture, which has been expanded already; the rest is black."""
+        height, width = self.resized_size
+        canvas = np.zeros((*self.canvas_size, 3), np.uint8)
+        canvas[:height, :width] = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+        return cv2.flip(canvas, 1) if self.flipped else canvas
 
     def to_canvas(self, boxes: np.ndarray) -> np.ndarray:
         """(N, 4) boxes of the picture -> (N, 4) float32 on the canvas, last pixel included."""
@@ -91,10 +98,9 @@ class TrainTransform:
         picture_size, offset = image.shape[:2], (0, 0)
         if rng.random() < self.expand_prob and rng.random() < 0.5:
             image, offset = expand(image, rng)
-        canvas, placement = to_canvas(image, self.image_size, self.keep_ratio)
-        flipped = rng.random() < self.flip_prob
-        return (cv2.flip(canvas, 1) if flipped else canvas), Placement(
-            picture_size, placement.canvas_size, placement.resized_size, placement.scale, offset, flipped)
+        placement = replace(fit(image.shape[:2], self.image_size, self.keep_ratio), picture_size=picture_size,
+                            offset=offset, flipped=rng.random() < self.flip_prob)
+        return placement.draw(image), placement
 
 
 def expand(image: np.ndarray, rng: np.random.Generator) -> tuple:
@@ -108,21 +114,17 @@ def expand(image: np.ndarray, rng: np.random.Generator) -> tuple:
     return canvas, (top, left)
 
 
-def to_canvas(image: np.ndarray, canvas_size: Sequence[int], keep_ratio: bool) -> tuple:
-    """Resize the picture into the upper left corner of a black canvas: (canvas, its Placement).
+def fit(picture_size: Sequence[int], canvas_size: Sequence[int], keep_ratio: bool) -> Placement:
+    """The Placement that fills the canvas with the picture, in one direction at least; sizes are (height, width).
 
     One resize to the final size; the zoo enlarges portraits first and then shrinks them, to the same size.
     """
-    picture_size = image.shape[:2]
     scale = tuple(side / old for side, old in zip(canvas_size, picture_size))
     if keep_ratio:
         scale = (min(scale),) * 2
-    height, width = (max(1, min(side, int(old * factor + 0.5)))
-                     for side, old, factor in zip(canvas_size, picture_size, scale))
-    resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-    canvas = np.zeros((*canvas_size, 3), np.uint8)
-    canvas[:height, :width] = resized
-    return canvas, Placement(picture_size, tuple(canvas_size), (height, width), scale)
+    resized = tuple(max(1, min(side, int(old * factor + 0.5)))
+                    for side, old, factor in zip(canvas_size, picture_size, scale))
+    return Placement(tuple(picture_size), tuple(canvas_size), resized, scale)
 
 
 def normalize(canvas: np.ndarray) -> np.ndarray:

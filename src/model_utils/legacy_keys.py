@@ -31,6 +31,7 @@ ALIASES = {
     "val_data_dir": "coco_root",
     "flip_prop": "flip_prob",
     "lr_schedule": "lr_type",
+    "base_lr": "lr",
     "run_mode": "eval_split",
     "save_result_dir": "result_path",
     "score_thresh": "report_score_threshold",
@@ -40,6 +41,7 @@ ALIASES = {
 # old switch -> (key, value for each position)
 SWITCHES = {
     "use_global_norm": ("grad_clip_norm", {True: 1.0, False: 0.0}),
+    "grad_clip": ("grad_clip_norm", {True: 1.0, False: 0.0}),
 }
 
 # group of keys in a file of the zoo's CenterNet -> what some of them are called here
