@@ -24,7 +24,7 @@ def encode(boxes: Tensor, anchors: Tensor, stds: Sequence[float]) -> Tensor:
 def decode(deltas: Tensor, anchors: Tensor, stds: Sequence[float], image_size: Sequence[int]) -> Tensor:
     """The inverse of `encode`, clipped to an image of (height, width)."""
     anchor_x, anchor_y, anchor_width, anchor_height = _centers(anchors)
-    dx, dy, dw, dh = ops.unbind(deltas * Tensor(stds, deltas.dtype), -1)
+    dx, dy, dw, dh = _columns(deltas * Tensor(stds, deltas.dtype))
     half_width = anchor_width * ops.exp(ops.clamp(dw, -LARGEST_STRETCH, LARGEST_STRETCH)) / 2 - 0.5
     half_height = anchor_height * ops.exp(ops.clamp(dh, -LARGEST_STRETCH, LARGEST_STRETCH)) / 2 - 0.5
     x, y = anchor_x + dx * anchor_width, anchor_y + dy * anchor_height
@@ -43,10 +43,14 @@ def box_iou(first: Tensor, second: Tensor) -> Tensor:
     return inter / (_area(first) + _area(second) - inter)
 
 
+def _columns(rows: Tensor) -> tuple:
+    return rows[..., 0], rows[..., 1], rows[..., 2], rows[..., 3]
+
+
 def _area(boxes: Tensor) -> Tensor:
     return (boxes[..., 2] - boxes[..., 0] + 1) * (boxes[..., 3] - boxes[..., 1] + 1)
 
 
 def _centers(boxes: Tensor) -> tuple:
-    x1, y1, x2, y2 = ops.unbind(boxes, -1)
+    x1, y1, x2, y2 = _columns(boxes)
     return (x1 + x2) / 2, (y1 + y2) / 2, x2 - x1 + 1, y2 - y1 + 1
