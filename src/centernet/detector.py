@@ -28,7 +28,7 @@ class CenterNetDetector:
     with_masks = False
     input_names = ("images",)
     output_names = ("detections",)
-    ranked_by = {"detections": 4}  # the column of scores that orders an output's rows
+    ranked_by = 4  # the column of scores, which order the rows of the outputs
     not_from_imagenet = NOT_FROM_IMAGENET
     fit_advice = ("Checkpoints of the old zoo have the plain up-sampling: --up_sampling plain. Otherwise give the "
                   "checkpoint's own model and classes, or for transfer training --filter_weight True")

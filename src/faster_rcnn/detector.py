@@ -25,6 +25,7 @@ class FasterRCNNDetector:
     mindrecord_prefix = "FasterRcnn.mindrecord"
     checkpoint_prefix = "faster_rcnn"
     with_masks = False
+    ranked_by = 4  # the column of scores, which order the rows of the outputs
     input_names = ("images",)
     output_names = ("boxes", "labels", "masks")
     mean, std = MEAN, STD

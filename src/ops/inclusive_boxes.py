@@ -25,8 +25,9 @@ def decode(deltas: Tensor, anchors: Tensor, stds: Sequence[float], image_size: S
     """The inverse of `encode`, clipped to an image of (height, width)."""
     anchor_x, anchor_y, anchor_width, anchor_height = _centers(anchors)
     dx, dy, dw, dh = _columns(deltas * Tensor(stds, deltas.dtype))
-    half_width = anchor_width * ops.exp(ops.clamp(dw, -LARGEST_STRETCH, LARGEST_STRETCH)) / 2 - 0.5
-    half_height = anchor_height * ops.exp(ops.clamp(dh, -LARGEST_STRETCH, LARGEST_STRETCH)) / 2 - 0.5
+    # No side is shorter than the one pixel it ends on: boxes turned inside out are nothing an NMS can agree on.
+    half_width = ops.relu(anchor_width * ops.exp(ops.clamp(dw, -LARGEST_STRETCH, LARGEST_STRETCH)) / 2 - 0.5)
+    half_height = ops.relu(anchor_height * ops.exp(ops.clamp(dh, -LARGEST_STRETCH, LARGEST_STRETCH)) / 2 - 0.5)
     x, y = anchor_x + dx * anchor_width, anchor_y + dy * anchor_height
     height, width = image_size
     return ops.stack((ops.clamp(x - half_width, 0.0, float(width)), ops.clamp(y - half_height, 0.0, float(height)),

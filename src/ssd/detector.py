@@ -25,6 +25,7 @@ class SSDDetector:
     mindrecord_prefix = "ssd.mindrecord"
     checkpoint_prefix = "ssd"
     with_masks = False
+    ranked_by = None  # rows are prior boxes, in their own order
     max_objects = None  # the loss takes any number
     input_names = ("images",)
     output_names = ("boxes", "scores")
