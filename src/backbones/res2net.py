@@ -24,7 +24,8 @@ class Res2NetBlock(nn.Cell):
         layer = {"symmetric": symmetric, **norm}
         out_channels, width = hidden * EXPANSION, hidden * BASE_WIDTH // RESNET_WIDTH
         self.reduce = ConvNorm(in_channels, width * SCALES, 1, activation=nn.ReLU(), **layer)
-        self.groups = nn.CellList([ConvNorm(width, width, 3, stride, activation=nn.ReLU(), **layer)
+        # These pad on every side in the zoo too, unlike its stem and its pooling.
+        self.groups = nn.CellList([ConvNorm(width, width, 3, stride, activation=nn.ReLU(), symmetric=True, **norm)
                                    for _ in range(SCALES - 1)])
         self.expand = ConvNorm(width * SCALES, out_channels, 1, **layer)
         self.expand.norm.gamma.set_data(self.expand.norm.gamma * 0)

@@ -125,13 +125,18 @@ class FasterRCNNOptimizer(OptimizerSection):
     loss_scale: float = Field(256, gt=0, description=OptimizerSection.model_fields["loss_scale"].description)
     base_batch_size: Optional[int] = Field(
         16, ge=1, description=OptimizerSection.model_fields["base_batch_size"].description)
-    lr: float = Field(0.04, gt=0, description="learning rate after the warm-up, for base_batch_size pictures")
+    base_lr: float = Field(0.04, gt=0, description="learning rate after the warm-up, for base_batch_size pictures")
     lr_type: Literal["cosine", "dynamic", "multistep"] = Field(
         "cosine", description="course of the learning rate; the zoo calls cosine dynamic")
     warmup_step: int = Field(500, ge=0, description="steps of linear warm-up")
-    warmup_ratio: float = Field(0.0625, ge=0, le=1, description="cosine: first learning rate, as a part of lr; "
+    warmup_ratio: float = Field(0.0625, ge=0, le=1, description="cosine: first learning rate, as a part of base_lr; "
                                 "multistep starts from 0")
     milestones: List[int] = Field([8, 11], description="multistep: epochs after which the rate is divided by ten")
+
+    @property
+    def lr(self) -> float:
+        """base_lr by the name it has in the other families."""
+        return self.base_lr
 
 
 class FasterRCNNEval(EvalSection):

@@ -31,7 +31,6 @@ ALIASES = {
     "val_data_dir": "coco_root",
     "flip_prop": "flip_prob",
     "lr_schedule": "lr_type",
-    "base_lr": "lr",
     "run_mode": "eval_split",
     "save_result_dir": "result_path",
     "score_thresh": "report_score_threshold",

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from src.ops.anchors import octave_prior_boxes, ssd_prior_boxes
+from src.ops.anchors import grid_anchors, octave_prior_boxes, ssd_prior_boxes
 from src.ops.boxes import corners_from_centers
 
 # One level of 2 x 3 cells of 50 pixels in a picture of 100 x 150, and one of a single cell.
@@ -60,3 +60,12 @@ def test_octave_boxes_of_one_cell():
     np.testing.assert_allclose(priors.centers[:6, 2:] * 64, want, rtol=1e-5)
     np.testing.assert_allclose(priors.centers[6, :2] * 64, [4, 12])
     np.testing.assert_allclose(priors.corners, corners_from_centers(priors.centers), atol=1e-6)
+
+
+def test_anchors_of_a_grid_stand_around_the_middle_of_their_cells():
+    # Stride 4, scale 8: 32 x 32 pixels around 1.5, that is from -14 to 17; half as high: 45 x 23, rounded.
+    anchors = grid_anchors((2, 3), 4, scales=(8,), ratios=(0.5, 1.0))
+    assert anchors.shape == (2 * 3 * 2, 4) and anchors.dtype == np.float32
+    np.testing.assert_array_equal(anchors[:2], [[-21, -9, 24, 12], [-14, -14, 17, 17]])
+    np.testing.assert_array_equal(anchors[2:4], anchors[:2] + [4, 0, 4, 0])  # the next column comes first
+    np.testing.assert_array_equal(anchors[6:8], anchors[:2] + [0, 4, 0, 4])

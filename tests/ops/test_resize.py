@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from mindspore import Tensor, ops
 
-from src.ops.resize import resize_bilinear
+from src.ops.resize import resize_bilinear, resize_nearest
 
 
 @pytest.mark.parametrize("size, new_size", [
@@ -19,3 +19,9 @@ def test_doubling_worked_out_by_hand():
     # New cells lie at 0, 0.5, 1, 1.5 old ones; behind the last old cell its value goes on.
     rows = Tensor(np.array([[[[1.0], [3.0]]]], np.float32))
     np.testing.assert_array_equal(resize_bilinear(rows, (4, 1)).asnumpy().ravel(), [1, 2, 3, 3])
+
+
+def test_nearest_repeats_every_cell():
+    maps = np.arange(6, dtype=np.float32).reshape(1, 1, 2, 3)
+    want = maps.repeat(2, axis=2).repeat(3, axis=3)
+    np.testing.assert_array_equal(resize_nearest(Tensor(maps), (4, 9)).asnumpy(), want)
