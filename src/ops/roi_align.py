@@ -27,7 +27,8 @@ class PyramidRoIAlign(nn.Cell):
         super().__init__()
         self.size = size
         self.strides = tuple(strides)
-        self.finest_size = finest_size
+        self.least_areas = Tensor([0] + [(finest_size * 2 ** level) ** 2 for level in range(1, len(strides))],
+                                  ms.float32)
         self.end_offset = end_offset
         self.least_cells = 0.0 if end_offset else 1.0  # of a side
         self.scales = Tensor(1 / np.array(strides), ms.float32)
@@ -58,8 +59,8 @@ class PyramidRoIAlign(nn.Cell):
     def levels(self, rois: Tensor) -> Tensor:
         """(R, 4) -> (R,) int32, index of the level each RoI belongs to."""
         sides = rois[:, 2:] - rois[:, :2] + 1
-        level = ops.floor(ops.log2(ops.sqrt(sides[:, 0] * sides[:, 1]) / self.finest_size + 1e-6))
-        return ops.clamp(level, 0.0, len(self.strides) - 1.0).astype(ms.int32)
+        areas = (sides[:, 0] * sides[:, 1]).expand_dims(-1)
+        return (areas >= self.least_areas).astype(ms.int32).sum(-1).astype(ms.int32) - 1
 
     def _taps(self, low, high, scale, cells):
         """Cells and weights of the samples of one direction: (R, bins, 2 * SAMPLES) each; outside the map weigh 0."""
