@@ -42,10 +42,10 @@ clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(INSTALLED): requirements.txt requirements-dev.txt | $(VENV_PIP)
+$(INSTALLED): requirements.txt requirements-dev.txt scripts/install.sh | $(VENV_PIP)
 	@echo "Installing into $(VENV); the first time this takes some minutes."
-	$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check "pip>=21.3"
-	$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@rm -f $@
+	PYTHON=$(VENV_PYTHON) bash scripts/install.sh requirements.txt requirements-dev.txt
 	@touch $@
 
 # pip comes last into a new environment: where it is missing, making it was interrupted.

@@ -1,0 +1,17 @@
+# An image with everything that the programs need, the code in /workspace:
+#   docker build -t detection:1.0 .                                                                  for a CPU
+#   docker build -t detection:1.0 --build-arg FROM_IMAGE_NAME=ascend-mindspore-arm:<version> .       for Ascend
+# The base image has a Python of 3.9 to 3.12; a MindSpore that it has stays.
+ARG FROM_IMAGE_NAME=python:3.11-slim
+FROM ${FROM_IMAGE_NAME}
+
+# MindSpore's OpenMP, where the base image is a slim one of Debian
+RUN if command -v apt-get > /dev/null; then \
+      apt-get update && apt-get install --yes --no-install-recommends libgomp1 && rm -rf /var/lib/apt/lists/*; \
+    fi
+
+WORKDIR /workspace
+COPY requirements.txt ./
+COPY scripts/install.sh scripts/
+RUN bash scripts/install.sh requirements.txt
+COPY . .

@@ -1,0 +1,25 @@
+"""Entry of MindSpore Hub: network = create_network("ssd300", checkpoint_file_path="ssd300.ckpt")"""
+from __future__ import annotations
+
+from src.checkpoint import read_weights
+from src.conversion.coco_classes import COCO_CLASSES
+from src.detectors import build_detector, load_config
+from src.evaluation.model_file import load_network
+
+
+def create_network(name: str, **settings):
+    """The Cell that is evaluated and exported, in inference mode: (B, 3, H, W) float32 -> the tensors that
+    docs/deployment.md describes.
+
+    name: a model of src/detectors.py. settings: keys of its configuration; with `checkpoint_file_path` the weights are
+    loaded, otherwise they are initial; `classes` are those of COCO when neither they nor the checkpoint say otherwise.
+    Raises UsageError, ConfigError or CheckpointError.
+    """
+    config = load_config(["--model_name", name], "read").replace(**settings)
+    classes = config.data.classes or COCO_CLASSES
+    if config.eval.checkpoint_file_path:
+        network, detector = load_network(config, read_weights(config.eval.checkpoint_file_path), tuple(classes))
+    else:
+        detector = build_detector(config, classes)
+        network = detector.network()
+    return detector.inference(network).set_train(False)
