@@ -40,7 +40,7 @@ def inside(folder: Path, name: str, source) -> Path:
 
 def unpack(archive: Path, folder: Path) -> None:
     """Unpack a zip file into `folder`. Raises DatasetError, before anything is written, when a member would leave the
-    folder, is a link, or the disk has no room; and for a file that is damaged or not there."""
+    folder, is a link, or the disk has no room; and for a file that is damaged."""
     try:
         with zipfile.ZipFile(archive) as file:
             members = file.infolist()
@@ -53,7 +53,5 @@ def unpack(archive: Path, folder: Path) -> None:
             if needed > free:
                 raise DatasetError(f"{archive}: needs {needed >> 20} MB, but {folder} has room for {free >> 20} MB")
             file.extractall(folder)
-    except FileNotFoundError:
-        raise DatasetError(f"{archive} does not exist; check the name of the archive") from None
     except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
         raise DatasetError(f"{archive} cannot be unpacked ({error}); copy it again") from None

@@ -1,5 +1,6 @@
 # The commands of the Faster R-CNN family; the folders and logs are named as in the model zoo. Without BACKBONE the
-# model is the one with ResNet-50.
+# model is the one with ResNet-50. PRETRAINED_MODEL is an ImageNet checkpoint of the backbone; a whole detector is
+# given as --pre_trained behind the arguments.
 # shellcheck shell=bash
 . "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 
@@ -25,7 +26,7 @@ standalone_train() {
   arguments "PRETRAINED_MODEL $optional" "$@"
   existing PRETRAINED_MODEL
   model_flags
-  pass pre_trained=PRETRAINED_MODEL
+  pass feature_extractor_base_param=PRETRAINED_MODEL
   standalone train.py "$target" train log
 }
 
@@ -37,7 +38,7 @@ distribute_train() {
   [ "$target" = Ascend ] || positive DEVICE_NUM
   existing RANK_TABLE_FILE PRETRAINED_MODEL
   model_flags
-  pass pre_trained=PRETRAINED_MODEL
+  pass feature_extractor_base_param=PRETRAINED_MODEL
   distribute "$target" "$folder" log
 }
 

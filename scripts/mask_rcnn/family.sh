@@ -1,4 +1,5 @@
-# The commands of Mask R-CNN; the folders and logs are named as in the model zoo.
+# The commands of Mask R-CNN; the folders and logs are named as in the model zoo. PRETRAINED_CKPT is an ImageNet
+# checkpoint of the backbone; a whole detector is given as --pre_trained behind the arguments.
 # shellcheck shell=bash
 . "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 
@@ -9,7 +10,7 @@ standalone_train() {
   shift
   arguments "[PRETRAINED_CKPT]" "$@"
   existing PRETRAINED_CKPT
-  pass pre_trained=PRETRAINED_CKPT
+  pass feature_extractor_base_param=PRETRAINED_CKPT
   standalone train.py "$target" train log
 }
 
@@ -20,7 +21,7 @@ distribute_train() {
   arguments "$first [PRETRAINED_CKPT]" "$@"
   [ "$target" = Ascend ] || positive DEVICE_NUM
   existing RANK_TABLE_FILE PRETRAINED_CKPT
-  pass pre_trained=PRETRAINED_CKPT
+  pass feature_extractor_base_param=PRETRAINED_CKPT
   # shellcheck disable=SC2034  # read by common.sh: every process of a rank table gets its share of the cores
   bind_cores=true
   distribute "$target" train_parallel log

@@ -69,8 +69,11 @@ def fetch(settings) -> None:
             raise UsageError("need_modelarts_dataset_unzip is set, but modelarts_dataset_unzip_name does not say which "
                              "archive in data_path to unpack")
         target = Path(settings.data_path)
-        if not (target / settings.modelarts_dataset_unzip_name).is_dir():
-            unpack(target / f"{settings.modelarts_dataset_unzip_name}.zip", target)
+        archive = target / f"{settings.modelarts_dataset_unzip_name}.zip"
+        if not archive.exists():    # the zoo's files ask for it, and many users upload folders nevertheless
+            print(f"{archive} does not exist; the data are taken as they are", file=sys.stderr)
+        elif not (target / settings.modelarts_dataset_unzip_name).is_dir():
+            unpack(archive, target)
 
 
 def local_file(path: str) -> Path:
@@ -104,7 +107,7 @@ def _local_paths(config) -> dict:
     for url, folder, keys in ((settings.data_url, settings.data_path, FROM_DATA),
                               (settings.checkpoint_url, settings.load_path, FROM_CHECKPOINTS)):
         if url:
-            paths.update({key: str(Path(folder, given[key])) for key in keys if given.get(key)})
+            paths.update({key: str(Path(folder, given[key])) for key in keys if given.get(key) is not None})
     return paths
 
 
