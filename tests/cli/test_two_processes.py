@@ -94,7 +94,7 @@ def runs(cli, tmp_path_factory):
                            steps=len(course(cwd / "LOG" / "metrics.jsonl")))
     process = launch(cwd, "train", *own, "--resume")
     printed, _ = process.communicate(timeout=500)
-    return SimpleNamespace(cwd=cwd, one=one, killed=seen, resumed=(process.returncode, printed))
+    return SimpleNamespace(cwd=cwd, one=one, killed=seen, resumed=(process.returncode, printed), flags=own)
 
 
 def test_a_killed_rank_ends_the_job_with_a_message_within_a_minute(runs):
@@ -139,3 +139,18 @@ def test_an_evaluation_split_over_two_ranks_gives_the_same_ap(cli, runs):
     ap = re.search(r"mAP: \S+", alone.stdout)[0]
     assert printed.count("mAP: ") == 1 and ap in printed, "rank 0 alone measures"
     assert not list((runs.cwd / "eval_two").glob("predictions_*.json"))
+
+
+@pytest.mark.nightly
+def test_sigterm_to_the_launcher_saves_the_step_that_all_ranks_have_done(runs, tmp_path):
+    for name in ("shapes", "records"):
+        (tmp_path / name).symlink_to(runs.cwd / name)
+    process = launch(tmp_path, "train", *runs.flags)
+    wait_for_step(tmp_path / "LOG" / "metrics.jsonl", 2, process)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=120)
+
+    assert process.returncode == 143
+    saved = json.loads((tmp_path / "LOG" / "ckpt_0" / "latest.json").read_text())["step"]
+    done = [course(tmp_path / "LOG" / name)[-1][0] for name in ("metrics.jsonl", "metrics_1.jsonl")]
+    assert done == [saved, saved] and 2 <= saved < STEPS
