@@ -70,15 +70,15 @@ for device in ("ascend", "gpu", "cpu"):
     target = {"ascend": "Ascend"}.get(device, device.upper())
     first, launcher = {"ascend": ("hccl.json", RANKS), "gpu": ("2", "mpirun 2"), "cpu": ("2", "msrun 2")}[device]
     place = "train_parallel/log" if device == "ascend" else "run_distribute_train/log"
+    BODY = f"feature_extractor_base_param=old.ckpt device_target={target}"
     LAUNCHES[f"faster_rcnn/run_standalone_train_{device}.sh"] = [
-        ("old.ckpt", "train", f"{R50} feature_extractor_base_param=old.ckpt device_target={target}", "train/log"),
-        ("old.ckpt res2net_101 coco", "train", f"{RES2NET} feature_extractor_base_param=old.ckpt device_target={target}", "train/log"),
+        ("old.ckpt", "train", f"{R50} {BODY}", "train/log"),
+        ("old.ckpt res2net_101 coco", "train", f"{RES2NET} {BODY}", "train/log"),
         ("- resnet50 coco records", "train",
          f"{R50} coco_root=coco mindrecord_dir=records device_target={target}", "train/log")]
     LAUNCHES[f"faster_rcnn/run_distribute_train_{device}.sh"] = [
-        (f"{first} old.ckpt", launcher, f"{R50} feature_extractor_base_param=old.ckpt device_target={target}", place),
-        (f"{first} old.ckpt res2net_101 coco", launcher, f"{RES2NET} feature_extractor_base_param=old.ckpt device_target={target}",
-         place)]
+        (f"{first} old.ckpt", launcher, f"{R50} {BODY}", place),
+        (f"{first} old.ckpt res2net_101 coco", launcher, f"{RES2NET} {BODY}", place)]
     EVALUATION = f"instances_set=val.json checkpoint_path=old.ckpt device_target={target}"
     LAUNCHES[f"faster_rcnn/run_eval_{device}.sh"] = [
         ("val.json old.ckpt", "eval", f"{R50} {EVALUATION}", "eval/log"),
@@ -86,9 +86,9 @@ for device in ("ascend", "gpu", "cpu"):
     suffix, mask = "" if device == "ascend" else f"_{device}", "model_name=mask_rcnn_resnet50"
     LAUNCHES[f"mask_rcnn/run_standalone_train{suffix}.sh"] = [
         ("", "train", f"{mask} device_target={target}", "train/log"),
-        ("old.ckpt", "train", f"{mask} feature_extractor_base_param=old.ckpt device_target={target}", "train/log")]
+        ("old.ckpt", "train", f"{mask} {BODY}", "train/log")]
     LAUNCHES[f"mask_rcnn/run_distribute_train{suffix}.sh"] = [
-        (f"{first} old.ckpt", launcher, f"{mask} feature_extractor_base_param=old.ckpt device_target={target}", "train_parallel/log")]
+        (f"{first} old.ckpt", launcher, f"{mask} {BODY}", "train_parallel/log")]
     LAUNCHES[f"mask_rcnn/run_eval{suffix}.sh"] = [("val.json old.ckpt", "eval", f"{mask} {EVALUATION}", "eval/log")]
     centernet = f"model_name=centernet_resnet50 epoch_size=330 mindrecord_dir=records device_target={target}"
     LAUNCHES[f"centernet/run_standalone_train_{device}.sh"] = [
