@@ -152,6 +152,6 @@ class FasterRCNNDetector:
         """What somebody who runs the exported file needs to know about its input."""
         return {"input": {"layout": "NCHW", "channels": "RGB", "height": self.input_shape[1],
                           "width": self.input_shape[2], "keep_ratio": self.config.data.keep_ratio,
-                          "mean": self.mean.tolist(), "std": self.std.tolist()},
+                          "placement": "corner", "mean": self.mean.tolist(), "std": self.std.tolist()},
                 "boxes": "x1, y1, x2, y2 in pixels of the input, last pixel included, and score",
                 "labels": "0-based, without background", "masks": "true for rows that are detections"}

@@ -10,9 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import recipe
+
+from src.data.images import encode_jpeg, read_image
+from src.detectors import DETECTORS, build_detector, load_config
 
 ROOT = Path(__file__).resolve().parents[2]
 NEAR = 0.01  # pixels
+SAME_SCORE = 1e-4
 SSD = "--min_score=0.01"
 MODELS = [
     ("ssd300", "--img_shape=96,96", SSD),
@@ -22,17 +27,18 @@ MODELS = [
     pytest.param("ssd_vgg16", "--img_shape=272,264", SSD, marks=pytest.mark.nightly),
     ("centernet_resnet50", "--input_res_test=128,160", "--up_sampling=plain"),
     pytest.param("centernet_resnet101", "--input_res_test=128,160", "--up_sampling=plain", marks=pytest.mark.nightly),
+    pytest.param("faster_rcnn_resnet50", "--img_height=128", "--img_width=192", marks=pytest.mark.nightly),
+    pytest.param("faster_rcnn_res2net50", "--img_height=128", "--img_width=192", marks=pytest.mark.nightly),
 ]
 ENGINES = {"openvino": "onnx", "mindspore": "mindir"}
 
 
 def by_picture(path: Path) -> dict:
-    """image id -> rows of class, x, y, width, height, score in the order of class and score."""
-    rows = json.loads(path.read_text())
+    """image id -> rows of class, x, y, width, height, score."""
     found = {}
-    for row in sorted(rows, key=lambda row: (row["category_id"], -row["score"])):
+    for row in json.loads(path.read_text()):
         found.setdefault(row["image_id"], []).append([row["category_id"], *row["bbox"], row["score"]])
-    return {image: np.array(numbers) for image, numbers in found.items()}
+    return {image: np.array(rows) for image, rows in found.items()}
 
 
 def summary(done) -> str:
@@ -41,12 +47,35 @@ def summary(done) -> str:
 
 
 def check_equal_detections(own: dict, others: dict) -> None:
+    """Every detection has its like on the other side, except that rounding may choose among the lowest scores."""
     assert own.keys() == others.keys() and sum(map(len, own.values())) > 20
-    for image, rows in own.items():
-        assert rows.shape == others[image].shape, image
-        np.testing.assert_array_equal(rows[:, 0], others[image][:, 0])
-        np.testing.assert_allclose(others[image][:, 1:5], rows[:, 1:5], atol=NEAR, rtol=0)
-        np.testing.assert_allclose(others[image][:, 5], rows[:, 5], atol=1e-4, rtol=0)
+    for image in own:
+        for rows, there in ((own[image], others[image]), (others[image], own[image])):
+            distance = np.abs(rows[:, None] - there[None])
+            alike = (distance[..., 0] == 0) & (distance[..., 1:5].max(-1) <= NEAR) & (distance[..., 5] <= SAME_SCORE)
+            alone = rows[~alike.any(1)]
+            assert (alone[:, 5] <= rows[:, 5].min() + SAME_SCORE).all(), (image, alone)
+            assert len(alone) <= 0.05 * len(rows), (image, alone)
+
+
+@pytest.mark.parametrize("model", {row.family: name for name, row in DETECTORS.items()}.values())
+def test_networks_get_the_bits_of_their_python_transform(application, tmp_path, model):
+    detector = build_detector(load_config(["--model_name", model], "eval"), ("object",))
+    _, height, width = detector.input_shape
+    (tmp_path / "model.mindir").write_text(f"1 3 {height} {width}")
+    (tmp_path / "model.json").write_text(json.dumps({"batch_size": 1, **detector.sidecar()}))
+    (tmp_path / "pictures").mkdir()
+    for name, size in {"landscape": (213, 320), "portrait": (301, 200), "large": (800, 1301)}.items():
+        (tmp_path / "pictures" / f"{name}.jpg").write_bytes(encode_jpeg(recipe.image(*size, 1)))
+    done = application(tmp_path, mindir_path="model.mindir", dataset_path="pictures", save_inputs="inputs",
+                       engine="mslite")
+    assert done.returncode == 0, done.stderr
+    for path in (tmp_path / "pictures").iterdir():
+        image = read_image(path)
+        wanted, geometry = detector.preprocess(image)
+        found = np.fromfile(tmp_path / "inputs" / f"{path.stem}.bin", np.float32).reshape(wanted.shape)
+        np.testing.assert_array_equal(found, wanted, path.name)
+        assert repr(detector.geometry(*image.shape[:2])) == repr(geometry)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
