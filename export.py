@@ -131,10 +131,13 @@ def side_by_side(outputs: list) -> np.ndarray:
 
 def finish_onnx(path: Path, names) -> None:
     """Give the outputs of an ONNX file readable names, MindSpore numbers them; and what transposed convolutions say of
-    their output the form that ONNX wants: height and width alone."""
+    their output the form that ONNX wants: height and width alone. Casts that MindSpore wrote twice are left out."""
     import onnx
 
     model = onnx.load(path)
+    nodes = {tuple(node.output): node for node in model.graph.node}
+    del model.graph.node[:]
+    model.graph.node.extend(nodes.values())
     renamed = {output.name: name for output, name in zip(model.graph.output, names)}
     for output in model.graph.output:
         output.name = renamed[output.name]

@@ -40,6 +40,8 @@ ALIASES = {
 # old switch -> (key, value for each position)
 SWITCHES = {
     "use_global_norm": ("grad_clip_norm", {True: 1.0, False: 0.0}),
+    "do_train": ("only_create_dataset", {True: False, False: True}),
+    "do_eval": ("run_eval", {True: True, False: False}),
     "grad_clip": ("grad_clip_norm", {True: 1.0, False: 0.0}),
 }
 
@@ -54,6 +56,8 @@ GROUPS = {
 
 # old key -> why it is not needed
 DEAD_KEYS = {
+    "base_step": "COCO's number of steps; the learning rate follows the steps of the data that are trained on",
+    "total_epoch": "is epoch_size + 1, over which the learning rate falls",
     "global_step": "was never read",
     "save_checkpoint": "checkpoints are always written",
     "enable_save_ckpt": "checkpoints are always written",

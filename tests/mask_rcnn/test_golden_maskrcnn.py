@@ -6,6 +6,7 @@ R-CNN do not cover, and the masks of the 40 best detections.
 from __future__ import annotations
 
 import zlib
+from dataclasses import replace
 
 import mindspore as ms
 import numpy as np
@@ -17,7 +18,8 @@ from pycocotools import mask as coco_mask
 
 from src.detectors import load_config
 from src.engine.optimizer import build_optimizer
-from src.faster_rcnn.transforms import to_canvas
+from src.engine.schedule import learning_rates
+from src.faster_rcnn.transforms import fit
 from src.mask_rcnn.detector import MaskRCNNDetector
 from src.mask_rcnn.targets import mask_targets
 from src.mask_rcnn.transforms import pack
@@ -218,8 +220,7 @@ def test_bitmaps_of_the_canvas_are_those_of_the_zoo(case, flipped):
     boxes = np.minimum(measured["gt_xyxy_label_crowd"][:, :4], [width - 1, height - 1] * 2)
     bitmaps = ellipses(boxes, height, width)
     segments = [coco_mask.encode(np.asfortranarray(one.astype(np.uint8))) for one in bitmaps]
-    _, placement = to_canvas(np.zeros((height, width, 3), np.uint8), (768, 1280), keep_ratio=True)
-    placement = type(placement)(**{**vars(placement), "flipped": flipped})
+    placement = replace(fit((height, width), (768, 1280), keep_ratio=True), flipped=flipped)
 
     rows = pack(segments, placement)
 
@@ -228,6 +229,22 @@ def test_bitmaps_of_the_canvas_are_those_of_the_zoo(case, flipped):
     assert (canvas.sum((1, 2)) == measured[f"train.{case}.masks.pixel_count"]).all()
     assert [zlib.crc32(np.packbits(one).tobytes()) for one in canvas] == list(
         measured[f"train.{case}.masks.crc32_packbits"])
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+def test_learning_rates_are_those_of_the_zoo(detector, devices):
+    """For the zoo's number of steps, which came from base_step whatever the data set was; that of COCO on one card."""
+    measured, base_step, epochs = GOLDEN.read("lr"), 58633, 12
+    steps_per_epoch = base_step // devices + devices
+
+    rates = learning_rates(detector.config.optimizer, epochs, steps_per_epoch, global_batch=16)
+
+    name = f"{devices}_card" + "s" * (devices > 1)
+    assert int(measured[f"{name}.total"]) == steps_per_epoch * (epochs + 1)
+    np.testing.assert_allclose(rates[:600], measured[f"{name}.first600"], rtol=1e-5)
+    every = measured[f"{name}.every50"]
+    stride = {1: 500, 8: 50}[devices]
+    np.testing.assert_allclose(rates[::stride], every[:len(rates[::stride])], rtol=1e-4, atol=1e-7)
 
 
 def test_three_steps_of_momentum_are_the_zoos(detector, network):
