@@ -21,6 +21,7 @@ from src.detectors import build_detector, load_config
 ROOT = Path(__file__).resolve().parents[2]
 MEASURED_AS = {"faster_rcnn_resnet50": "faster_rcnn_r50"}  # names of the golden data
 STAND_IN = Path(__file__).resolve().parent / "lite_stand_in"
+BCCD = ROOT.parent / "shared" / "data" / "bccd_voc" / "BCCD"
 CONFIG = ROOT / "config" / "ssd" / "ssd300_mobilenet_v2_small.yaml"
 
 
@@ -69,6 +70,22 @@ def drawn(tmp_path_factory) -> SimpleNamespace:
     cwd.mkdir()
     prepared = call("train", cwd, **flags, output_path=cwd / "run", only_create_dataset=True)
     return SimpleNamespace(folder=folder, flags=flags, prepared=prepared, cwd=cwd)
+
+
+@pytest.fixture
+def eight_cells(tmp_path) -> Path:
+    """Pascal VOC folder with eight pictures of BCCD, the same ones for training and for evaluation."""
+    if not BCCD.is_dir():
+        pytest.skip("needs ../shared/data/bccd_voc")
+    root, names = tmp_path / "cells", (BCCD / "ImageSets" / "Main" / "train.txt").read_text().split()[:8]
+    for folder, ending in (("Annotations", "xml"), ("JPEGImages", "jpg")):
+        (root / folder).mkdir(parents=True)
+        for name in names:
+            shutil.copy(BCCD / folder / f"{name}.{ending}", root / folder)
+    (root / "ImageSets" / "Main").mkdir(parents=True)
+    for split in ("train", "val"):
+        (root / "ImageSets" / "Main" / f"{split}.txt").write_text("\n".join(names))
+    return root
 
 
 @pytest.fixture(scope="session")

@@ -2,15 +2,12 @@
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 
 import pytest
 
 from src.data.shapes import draw_shapes
 
-ROOT = Path(__file__).resolve().parents[2]
-BCCD = ROOT.parent / "shared" / "data" / "bccd_voc" / "BCCD"
 FIXED = {"model_name": "centernet_resnet50", "keep_res": False, "mindrecord_shards": 1, "python_multiprocessing": False}
 
 
@@ -34,17 +31,8 @@ def test_the_drawn_set_is_learned_in_three_quarters_of_an_hour(cli, tmp_path):
 
 
 @pytest.mark.nightly
-@pytest.mark.skipif(not BCCD.is_dir(), reason="needs ../shared/data/bccd_voc")
-def test_eight_pictures_of_cells_are_learned_by_heart(cli, tmp_path):
-    names = (BCCD / "ImageSets" / "Main" / "train.txt").read_text().split()[:8]
-    for folder, ending in (("Annotations", "xml"), ("JPEGImages", "jpg")):
-        (tmp_path / "cells" / folder).mkdir(parents=True)
-        for name in names:
-            shutil.copy(BCCD / folder / f"{name}.{ending}", tmp_path / "cells" / folder)
-    (tmp_path / "cells" / "ImageSets" / "Main").mkdir(parents=True)
-    for split in ("train", "val"):
-        (tmp_path / "cells" / "ImageSets" / "Main" / f"{split}.txt").write_text("\n".join(names))
-    assert ap50_of(cli, tmp_path, dataset="voc", voc_root=tmp_path / "cells", input_res_train="256,256",
+def test_eight_pictures_of_cells_are_learned_by_heart(cli, eight_cells, tmp_path):
+    assert ap50_of(cli, tmp_path, dataset="voc", voc_root=eight_cells, input_res_train="256,256",
                    input_res_test="256,256", batch_size=4, epoch_size=100, lr=0.001, warmup_steps=20,
                    multi_epochs="70,90", rand_crop=False, shift=0, scale=0, flip_prob=0, color_aug=False,
                    save_checkpoint_epochs=100) > 0.95
