@@ -38,9 +38,9 @@ def test_a_pyramid_learns_the_drawn_set_at_half_its_input_size(cli, tmp_path):
     done = cli.call(
         "train", tmp_path, model_name="ssd_mobilenet_v1_fpn", feature_extractor_base_param="none", img_shape="320,320",
         coco_root=tmp_path / "shapes", mindrecord_dir=tmp_path / "mindrecord", output_path=tmp_path / "run",
-        num_addition_layers=1, batch_size=4, epoch_size=8, background_loss=False, initial_score=0.01, opt_type="adam",
+        num_addition_layers=1, batch_size=4, epoch_size=12, background_loss=False, initial_score=0.01, opt_type="adam",
         lr=0.001, lr_init=0.0001, weight_decay=0.01, warmup_epochs=0.5, ema_decay=0.98, crop_tries=0,
-        color_jitter="0,0,0", run_eval=True, eval_start_epoch=4, eval_interval=2, min_score=0.05)
+        color_jitter="0,0,0", run_eval=True, eval_start_epoch=6, eval_interval=2, min_score=0.05, nms_threshold=0.5)
     assert done.returncode == 0, done.stderr[-2000:]
     assert max(line["AP50"] for line in read_metrics(tmp_path / "run" / "metrics.jsonl") if "AP50" in line) >= 0.8
 
