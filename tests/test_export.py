@@ -4,35 +4,43 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from export import TOLERANCE, same_order
+from export import TOLERANCE, ranked_difference
 
 # x, score
-RANKED = np.array([[[1, 0.9], [2, 0.5], [3, 0.5], [4, 0.2]]], np.float32)
+RANKED = [[1, 0.9], [2, 0.5], [3, 0.5], [4, 0.2]]
 
 
-def largest_difference(have) -> float:
-    want, paired = same_order(RANKED, np.array([have], np.float32), score_column=1)
-    return float(np.abs(want - paired).max())
+def difference(wanted, found) -> float:
+    return ranked_difference([np.array([wanted], np.float32)], [np.array([found], np.float32)], score_column=1)
 
 
 def test_rows_of_equal_scores_may_change_places():
-    assert largest_difference([[1, 0.9], [3, 0.5 + 1e-6], [2, 0.5], [4, 0.2]]) < TOLERANCE
+    assert difference(RANKED, [[1, 0.9], [3, 0.5 + 1e-6], [2, 0.5], [4, 0.2]]) < TOLERANCE
 
 
 def test_the_last_row_may_be_another_of_its_score():
-    assert largest_difference([[1, 0.9], [2, 0.5], [3, 0.5], [7, 0.2]]) < TOLERANCE
+    assert difference(RANKED, [[1, 0.9], [2, 0.5], [3, 0.5], [7, 0.2]]) < TOLERANCE
 
 
-@pytest.mark.parametrize("have", [
+@pytest.mark.parametrize("found", [
     [[1, 0.9], [2, 0.5], [3.1, 0.5], [4, 0.2]],   # another box
     [[1, 0.8], [2, 0.5], [3, 0.5], [4, 0.2]],     # another score
     [[1, 0.9], [2, 0.5], [2, 0.5], [4, 0.2]],     # one is missing, another there twice
 ])
-def test_other_rows_are_a_difference(have):
-    assert largest_difference(have) > TOLERANCE
+def test_other_rows_are_a_difference(found):
+    assert difference(RANKED, found) > TOLERANCE
 
 
-def test_where_all_scores_are_equal_the_order_counts():
-    level = np.array([[[1, 0.5], [2, 0.5]]], np.float32)
-    want, paired = same_order(level, level[:, ::-1], score_column=1)
-    assert np.abs(want - paired).max() == 1
+def test_one_of_many_rows_may_be_another_box_but_not_a_third_of_them():
+    many = [[place, 1 - place / 100] for place in range(30)]
+    one_moved = [[99, 1 - place / 100] if place == 7 else row for place, row in enumerate(many)]
+    ten_moved = [[99, 1 - place / 100] if place < 10 else row for place, row in enumerate(many)]
+
+    assert difference(many, one_moved) < TOLERANCE < difference(many, ten_moved)
+
+
+def test_where_nothing_is_found_both_have_to_say_so():
+    nothing = [[1, 0], [2, 0]]
+
+    assert difference(nothing, nothing) == 0
+    assert difference(nothing, [[1, 0.3], [2, 0]]) == pytest.approx(0.3)
