@@ -120,7 +120,8 @@ def _one_at_a_time(settings):
     import fcntl
 
     # ModelArts numbers its jobs; elsewhere the processes of a job have one launcher.
-    job = f"{get_job_id()} {os.environ.get('JOB_ID') or os.getppid()} {settings.data_url} {settings.checkpoint_url}"
+    job = [get_job_id(), os.environ.get("JOB_ID") or os.getppid(), settings.data_url, settings.data_path,
+           settings.checkpoint_url, settings.load_path]
     done = Path(tempfile.gettempdir()) / "copy_sync.done"
     with open(done.with_suffix(".lock"), "a", encoding="utf-8") as lock:
         deadline = time.monotonic() + TIME_LIMIT
@@ -134,7 +135,7 @@ def _one_at_a_time(settings):
                                        "look into its log") from None
                 time.sleep(1)
         earlier = _read_note(done)
-        if earlier.get("job") == job and done.stat().st_mtime > STARTED - 60:  # older: of a former attempt
+        if earlier.get("job") == job and done.stat().st_mtime > STARTED - 10:  # older: of a former attempt
             if earlier.get("error"):
                 raise StorageError(f"another process of this host could not copy: {earlier['error']}")
             yield True

@@ -207,15 +207,16 @@ def test_waiting_for_the_process_that_copies_has_an_end(monkeypatch):
 
 def test_another_job_does_not_take_the_note_of_an_earlier_one(monkeypatch):
     settings = config(data_url="s3://bucket/data").modelarts
+    elsewhere = config(data_url="s3://bucket/data", data_path="/elsewhere").modelarts
     seen = []
-    for job in ("1", "1", "2"):
+    for job, wanted in (("1", settings), ("1", settings), ("1", elsewhere), ("2", settings)):
         monkeypatch.setenv("JOB_ID", job)
-        with moxing_adapter._one_at_a_time(settings) as done:
+        with moxing_adapter._one_at_a_time(wanted) as done:
             seen.append(done)
     monkeypatch.setattr(moxing_adapter, "STARTED", time.time() + 3600)  # the job is run again, an hour later
     with moxing_adapter._one_at_a_time(settings) as done:
         seen.append(done)
-    assert seen == [False, True, False, False]
+    assert seen == [False, True, False, False, False]
 
 
 @pytest.fixture(scope="module")
