@@ -70,6 +70,11 @@ class MaskRCNNConfig(FasterRCNNConfig):
 
     dead_in_old_files: ClassVar[Dict[str, str]] = {
         **FasterRCNNConfig.dead_in_old_files,
+        **{key: "one of four places of a checkpoint; give --model_path" for key in (
+            "checkpoint_file", "checkpoint_path", "ckpt_file", "ckpt_file_local", "ckpt_path")},
+        "ann_file": "is instances_set",
+        "export_input_type": "exports take float32",
+        "learning_rate": "was never read", "lr": "was never read; the rate is base_lr",
         "mask_shape": "is twice mask_roi_size",
         "max_instance_count": "is num_gts",
     }

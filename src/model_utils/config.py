@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 from src.errors import ConfigError, UsageError
 from src.files import write_file
 from src.model_utils import yaml_text
-from src.model_utils.legacy_keys import ALIASES, DEAD_KEYS, GROUPS, SWITCHES
+from src.model_utils.legacy_keys import ALIASES, DEAD_KEYS, GROUPS, OLD_MODEL_NAMES, SWITCHES
 from src.model_utils.schema import (
     DataSection,
     EvalSection,
@@ -164,6 +164,7 @@ def read_file(path) -> list:
             settings += [Setting(GROUPS[name].get(key, key), item, f"{path}:{lines[key]}", old_file=True)
                          for key, item in _old_group(value).items()]
         else:
+            value = OLD_MODEL_NAMES.get(value, value) if name == "model_name" else value
             settings.append(Setting(name, value, f"{path}:{lines[name]}", old_file=True))
     return settings
 

@@ -37,6 +37,9 @@ ALIASES = {
     "SOFT_NMS": "soft_nms",
 }
 
+# model_name of an old file -> today's
+OLD_MODEL_NAMES = {"maskrcnn": "mask_rcnn_resnet50"}
+
 # old switch -> (key, value for each position)
 SWITCHES = {
     "use_global_norm": ("grad_clip_norm", {True: 1.0, False: 0.0}),
