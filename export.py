@@ -138,6 +138,7 @@ def finish_onnx(path: Path, names) -> None:
     nodes = {tuple(node.output): node for node in model.graph.node}
     del model.graph.node[:]
     model.graph.node.extend(nodes.values())
+    stack_plainly(model)
     renamed = {output.name: name for output, name in zip(model.graph.output, names)}
     for output in model.graph.output:
         output.name = renamed[output.name]
@@ -148,6 +149,32 @@ def finish_onnx(path: Path, names) -> None:
             if node.op_type == "ConvTranspose" and attribute.name == "output_shape":
                 attribute.ints[:] = attribute.ints[-2:]
     onnx.save(model, path)
+
+
+def stack_plainly(model) -> None:
+    """In place: MindSpore exports ops.stack as a sequence, of which OpenVINO cannot tell the type; Unsqueeze and Concat
+    are the same."""
+    from onnx import helper
+
+    graph = model.graph
+    sequences = {node.output[0]: node for node in graph.node if node.op_type == "SequenceConstruct"}
+    nodes = []
+    for node in graph.node:
+        if node.op_type == "SequenceConstruct":
+            continue
+        if node.op_type != "ConcatFromSequence":
+            nodes.append(node)
+            continue
+        (stacked,), settings = node.output, {setting.name: setting.i for setting in node.attribute}
+        parts = list(sequences[node.input[0]].input)
+        if settings.get("new_axis"):
+            wider = [f"{stacked}_{number}" for number in range(len(parts))]
+            nodes += [helper.make_node("Unsqueeze", [part], [name], axes=[settings["axis"]])
+                      for part, name in zip(parts, wider)]
+            parts = wider
+        nodes.append(helper.make_node("Concat", parts, [stacked], axis=settings["axis"]))
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def described(names, arrays) -> list:

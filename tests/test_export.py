@@ -1,10 +1,13 @@
-"""When is an exported file equal to its network? Lists ordered by score may differ where the scores do not."""
+"""What is done to an ONNX file after MindSpore has written it."""
 from __future__ import annotations
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
+from onnx import TensorProto, helper
 
-from export import TOLERANCE, ranked_difference
+from export import TOLERANCE, ranked_difference, stack_plainly
 
 # x, score
 RANKED = [[1, 0.9], [2, 0.5], [3, 0.5], [4, 0.2]]
@@ -44,3 +47,31 @@ def test_where_nothing_is_found_both_have_to_say_so():
 
     assert difference(nothing, nothing) == 0
     assert difference(nothing, [[1, 0.3], [2, 0]]) == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("settings, shape", [
+    ({"axis": 1, "new_axis": 1}, (2, 2, 3)), ({"axis": 0, "new_axis": 1}, (2, 2, 3)), ({"axis": 1}, (2, 6))])
+def test_sequences_become_plain_operators(settings, shape):
+    # given a stack of a tensor and its negative, as MindSpore exports it
+    nodes = [helper.make_node("Neg", ["x"], ["minus"]), helper.make_node("SequenceConstruct", ["x", "minus"], ["both"]),
+             helper.make_node("ConcatFromSequence", ["both"], ["y"], **settings)]
+    graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, (2, 3))],
+                              [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=7)
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    wanted = outputs(model, x)
+
+    # when its sequences are replaced
+    stack_plainly(model)
+
+    # then it computes the same without them
+    assert not {node.op_type for node in model.graph.node} & {"SequenceConstruct", "ConcatFromSequence"}
+    onnx.checker.check_model(model)
+    np.testing.assert_array_equal(outputs(model, x), wanted)
+    assert wanted.shape == shape
+
+
+def outputs(model, x: np.ndarray) -> np.ndarray:
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (y,) = session.run(None, {"x": x})
+    return y
