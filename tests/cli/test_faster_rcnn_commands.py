@@ -15,7 +15,8 @@ SMALL = {"model_name": "faster_rcnn_resnet50", "feature_extractor_base_param": "
          "rpn_proposal_nms_pre": 100, "rpn_proposal_max_num": 100, "rpn_nms_pre": 100, "rpn_max_num": 100,
          "num_expected_neg_stage2": 32, "num_expected_pos_stage2": 8}
 LEARN_BY_HEART = {"batch_size": 4, "train_steps": STEPS, "epoch_size": STEPS, "opt_type": "adam", "base_lr": 0.001,
-                  "base_batch_size": 8, "warmup_step": 5, "flip_ratio": 0, "expand_ratio": 0, "log_interval": 1}
+                  "base_batch_size": 8, "warmup_step": 5, "flip_ratio": 0, "expand_ratio": 0,
+                  "save_checkpoint_epochs": STEPS}
 
 
 def passed(done):
