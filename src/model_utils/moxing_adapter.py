@@ -104,6 +104,7 @@ def _local_paths(config) -> dict:
     given = {key: value for section in config.model_dump().values() for key, value in section.items()}
     paths = {"output_path": given["output_path"] or OUTPUT_PATH}
     paths["result_path"] = given["result_path"] or paths["output_path"]
+    paths["file_name"] = str(Path(paths["output_path"], given["file_name"]))  # "./ssd" would stay where the job runs
     for url, folder, keys in ((settings.data_url, settings.data_path, FROM_DATA),
                               (settings.checkpoint_url, settings.load_path, FROM_CHECKPOINTS)):
         if url:

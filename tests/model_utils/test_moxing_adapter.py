@@ -86,6 +86,7 @@ def test_data_and_checkpoint_come_before_the_work_and_results_go_after_it(moxing
 
 def test_the_platforms_folder_is_the_default_of_the_results():
     assert moxing_adapter._local_paths(config())["output_path"] == "/cache/train"
+    assert moxing_adapter._local_paths(config(file_name="./ssd"))["file_name"] == "/cache/train/ssd"
 
 
 def test_results_of_a_work_that_failed_are_copied_too_and_its_error_is_the_one_told(moxing, tmp_path, capsys):
