@@ -27,6 +27,7 @@ WHOLE_DETECTORS = [
     ("faster_rcnn_master_r50", "faster_rcnn_resnet50", LATER_ZOO),
     ("faster_rcnn_master_r101", "faster_rcnn_resnet101", LATER_ZOO),
     ("faster_rcnn_master_r152", "faster_rcnn_resnet152", LATER_ZOO),
+    ("maskrcnn_r50", "mask_rcnn_resnet50", NO_BODY),
 ]
 
 
@@ -88,8 +89,8 @@ def test_a_file_of_another_kind_is_told_apart(mobilenet_v1):
 
 def test_the_source_can_be_told(mobilenet_v1):
     detector, shapes, arrays = mobilenet_v1
-    with pytest.raises(CheckpointError, match="Tried: none of mmdet"):
-        converted(arrays, detector, shapes, source="mmdet")
+    with pytest.raises(CheckpointError, match="Tried: none of timm"):
+        converted(arrays, detector, shapes, source="timm")
 
 
 def test_an_imagenet_file_fills_the_body_only(mobilenet_v1):
