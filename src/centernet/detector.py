@@ -40,8 +40,8 @@ class CenterNetDetector:
 
     @property
     def max_objects(self) -> int:
-        """Of one picture, that the loss takes in at once."""
-        return self.config.model.max_objs
+        """Of one picture, whose sizes and offsets are trained."""
+        return self.config.data.max_objs
 
     @property
     def input_shape(self) -> tuple:
@@ -55,13 +55,6 @@ class CenterNetDetector:
         return TrainTransform(data.input_res_train, TargetEncoder(map_size, len(self.classes), data.max_objs),
                               rand_crop=data.rand_crop, shift=data.shift, scale=data.scale, flip_prob=data.flip_prob,
                               lighting=lighting)
-
-    def notes_on(self, files) -> list:
-        """What a user ought to know about training on these MindRecord files."""
-        limit = self.config.data.max_objs
-        return [] if files.max_objects <= limit else [
-            f"a picture has {files.max_objects} objects, of which sizes and offsets of the {limit} largest are trained "
-            "(max_objs)"]
 
     def network(self):
         from src.centernet.network import build_centernet

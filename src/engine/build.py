@@ -64,8 +64,6 @@ def build_trainer(config, detector, folder: Path, process, files, validation):
         if saved:
             trainer.resume(*saved[1:])
         if process.rank == 0:
-            for note in getattr(detector, "notes_on", lambda _: ())(files):
-                log.say(note)
             log.say(f"{len(network.trainable_params())} trained parameters, {files.image_count} pictures, "
                     f"{loader.steps_per_epoch} steps per epoch, batch {settings.batch_size} x {process.size}, "
                     f"learning rate up to {rates.max():.6g}{scaling(config.optimizer, settings, process)}")

