@@ -97,7 +97,9 @@ def test_the_commands_import_no_mindspore_before_they_need_it(command):
 
 def test_only_create_dataset_writes_mindrecord_and_stops(drawn):
     passed(drawn.prepared)
-    assert files(drawn.folder / "mindrecord") == {"ssd.mindrecord", "ssd.mindrecord.db", "ssd.mindrecord.json"}
+    # The other families wrote theirs into the same folder.
+    of_ssd = {name for name in files(drawn.folder / "mindrecord") if name.startswith("ssd")}
+    assert of_ssd == {"ssd.mindrecord", "ssd.mindrecord.db", "ssd.mindrecord.json"}
     assert re.search(r"images +8 +0 +8", drawn.prepared.stdout)
     assert files(drawn.cwd) == {f"run/{name}" for name in ("config.yaml", "versions.json", "audit.json", "audit.png",
                                                             "mindspore.log")}
