@@ -388,6 +388,7 @@ def test_three_adam_steps_with_fixed_gradients():
         assert stats_error(measured, name, parameter.asnumpy()) < 1e-4 * spread(measured, name), name
 
 
+@pytest.mark.nightly
 def test_two_training_steps():
     detector = detector_of(FIRST.model, *PLAIN)
     measured, network = FIRST.read("train_step"), network_of_the_recipe(detector, FIRST)

@@ -20,7 +20,11 @@ SMALL_INPUT = {  # every map still has a cell
 PICTURE_SIZE = (90, 120)
 
 
-@pytest.fixture(params=SMALL_INPUT)
+NIGHTLY = ("ssd_resnet50_fpn", "ssd_vgg16")  # the large ones, tens of seconds each
+
+
+@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.nightly if name in NIGHTLY else ())
+                        for name in SMALL_INPUT])
 def detector(request):
     return detector_of(request.param, "--img_shape", SMALL_INPUT[request.param], "--min_score", "0.02",
                        "--max_per_image", "20", "--export_batch_size", "2", "--device_target", "CPU")
