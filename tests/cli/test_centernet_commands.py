@@ -93,6 +93,7 @@ def test_exported_files_detect_what_the_checkpoint_detects(cli, trained, exporte
         np.testing.assert_allclose(table, tables[0], atol=2e-2)
 
 
+@pytest.mark.nightly
 def test_pictures_of_the_evaluation(cli, exported, data, tmp_path):
     evaluated(cli, tmp_path, exported["onnx"], data, visual_image=True)
     pictures = {path.stem for path in Path(data["coco_root"]).glob("val2017/*")}
@@ -100,6 +101,7 @@ def test_pictures_of_the_evaluation(cli, exported, data, tmp_path):
         assert {path.stem for path in (tmp_path / "results" / name).iterdir()} == pictures
 
 
+@pytest.mark.nightly
 def test_a_test_set_without_annotations_is_predicted_only(cli, exported, data, tmp_path):
     root = tmp_path / "coco"
     shutil.copytree(Path(data["coco_root"]) / "val2017", root / "test2017")

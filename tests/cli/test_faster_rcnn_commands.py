@@ -62,7 +62,7 @@ def test_files_have_the_zoo_s_names(trained):
     assert re.fullmatch(r"faster_rcnn-\d+_40\.ckpt", trained.checkpoint.name)
 
 
-@pytest.mark.parametrize("file_format", ["MINDIR", "ONNX"])
+@pytest.mark.parametrize("file_format", [pytest.param("MINDIR", marks=pytest.mark.nightly), "ONNX"])
 def test_exported_files_have_the_ap_of_the_checkpoint(cli, trained, ap_of_the_checkpoint, file_format):
     folder = trained.run.parent / "export"
     passed(cli.call("export", folder.parent, model_path=trained.checkpoint, result_path=folder,
