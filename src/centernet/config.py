@@ -4,7 +4,14 @@ from typing import ClassVar, Dict, List, Literal, Optional
 from pydantic import Field, field_validator
 
 from src.model_utils.config import Config
-from src.model_utils.schema import DataSection, EvalSection, ModelSection, OptimizerSection, TrainSection
+from src.model_utils.schema import (
+    DataSection,
+    EvalSection,
+    ModelSection,
+    OptimizerSection,
+    TrainSection,
+    above_zero,
+)
 
 STRIDE = 4  # input pixels per cell of the maps
 DEPTHS = {"centernet_resnet50": 50, "centernet_resnet101": 101}
@@ -63,12 +70,7 @@ class CenterNetData(DataSection):
     def _whole_cells(cls, sides):
         return multiples_of_32(sides)
 
-    @field_validator("std")
-    @classmethod
-    def _above_zero(cls, values):
-        if any(value <= 0 for value in values):
-            raise ValueError(f"{values} has to hold numbers above 0 only")
-        return values
+    _above_zero = field_validator("std")(above_zero)
 
     @field_validator("eig_vec")
     @classmethod
@@ -121,12 +123,7 @@ class CenterNetEval(EvalSection):
             raise ValueError(f"{sides} has to hold multiples of 4 from 32 on")
         return sides
 
-    @field_validator("multi_scales")
-    @classmethod
-    def _above_zero(cls, scales):
-        if any(scale <= 0 for scale in scales):
-            raise ValueError(f"{scales} has to hold numbers above 0 only")
-        return scales
+    _above_zero = field_validator("multi_scales")(above_zero)
 
 
 def multiples_of_32(sides: List[int]) -> List[int]:

@@ -4,7 +4,14 @@ from typing import ClassVar, Dict, List, Literal, Optional
 from pydantic import Field, field_validator
 
 from src.model_utils.config import Config
-from src.model_utils.schema import DataSection, EvalSection, ModelSection, OptimizerSection, TrainSection
+from src.model_utils.schema import (
+    DataSection,
+    EvalSection,
+    ModelSection,
+    OptimizerSection,
+    TrainSection,
+    above_zero,
+)
 
 BODIES = {  # model name -> kind and depth of its body
     "faster_rcnn_resnet50": ("resnet", 50),
@@ -75,12 +82,7 @@ class FasterRCNNModel(ModelSection):
                              f"{max(1, round(value / LARGEST_BODY_STRIDE)) * LARGEST_BODY_STRIDE}")
         return value
 
-    @field_validator("anchor_scales", "anchor_ratios", "rpn_target_stds", "rcnn_target_stds")
-    @classmethod
-    def _above_zero(cls, values):
-        if any(value <= 0 for value in values):
-            raise ValueError(f"{values} has to hold numbers above 0 only")
-        return values
+    _above_zero = field_validator("anchor_scales", "anchor_ratios", "rpn_target_stds", "rcnn_target_stds")(above_zero)
 
     @property
     def body(self) -> tuple:

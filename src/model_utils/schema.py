@@ -24,6 +24,13 @@ def without_none(annotation):
     return annotation, False
 
 
+def above_zero(values: list) -> list:
+    """A validator of lists, of numbers or of such lists; raises ValueError where one is 0 or below."""
+    if any(value <= 0 for item in values for value in (item if isinstance(item, list) else [item])):
+        raise ValueError(f"{values} has to hold numbers above 0 only")
+    return values
+
+
 def type_name(annotation) -> str:
     """The type as a reader of the help wants it: "int", "list of float", "coco | voc | other", "str or none"."""
     inner, optional = without_none(annotation)

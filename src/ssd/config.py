@@ -4,7 +4,7 @@ from typing import ClassVar, Dict, List, Optional
 from pydantic import Field, field_validator, model_validator
 
 from src.model_utils.config import Config
-from src.model_utils.schema import DataSection, EvalSection, ModelSection, OptimizerSection
+from src.model_utils.schema import DataSection, EvalSection, ModelSection, OptimizerSection, above_zero
 
 
 class SSDModel(ModelSection):
@@ -56,16 +56,9 @@ class SSDModel(ModelSection):
                      "extras_strides", "prior_scaling", "extras_ratio")
     @classmethod
     def _above_zero(cls, values):
-        if values is not None and any(value <= 0 for value in values):
-            raise ValueError(f"{values} has to hold numbers above 0 only")
-        return values
+        return values if values is None else above_zero(values)
 
-    @field_validator("aspect_ratios")
-    @classmethod
-    def _ratios_above_zero(cls, levels):
-        if any(ratio <= 0 for ratios in levels for ratio in ratios):
-            raise ValueError(f"{levels} has to hold numbers above 0 only")
-        return levels
+    _ratios_above_zero = field_validator("aspect_ratios")(above_zero)
 
     @model_validator(mode="after")
     def _levels_agree(self):
@@ -98,12 +91,7 @@ class SSDData(DataSection):
     zoom_out: float = Field(1.0, ge=1, description="largest canvas that half of the pictures are put on, as a factor "
                             "of their sides, so that objects get smaller; 1 = off, as in the zoo")
 
-    @field_validator("std")
-    @classmethod
-    def _above_zero(cls, values):
-        if any(value <= 0 for value in values):
-            raise ValueError(f"{values} has to hold numbers above 0 only")
-        return values
+    _above_zero = field_validator("std")(above_zero)
 
 
 class SSDOptimizer(OptimizerSection):
