@@ -227,6 +227,15 @@ infer() {
   exit 0
 }
 
+# infer_310 "$@": the two-stage families' run of the application; the others bring their own
+infer_310() {
+  arguments "MINDIR_PATH DATA_PATH ANN_FILE_PATH [DEVICE_ID]" "$@"
+  existing MINDIR_PATH DATA_PATH ANN_FILE_PATH
+  flags=("--instances_set=${given[ANN_FILE_PATH]}")  # the model's own settings lie beside it
+  pictures_of_coco DATA_PATH
+  infer "--dataset_path=${given[DATA_PATH]}" "--device_id=${given[DEVICE_ID]:-0}"
+}
+
 # step LOG COMMAND...: run the command, its output into LOG, too; end with its exit code when it fails
 step() {
   local log=$1 code=0

@@ -27,9 +27,8 @@ from src.files import write_file
 POINTER = "latest.json"
 FIT_ADVICE = "Give the checkpoint's own model and classes, or for transfer training --filter_weight True"
 # What reading a damaged checkpoint, npz or json file ends in.
-DAMAGED = (OSError, AttributeError, SystemError, ValueError, KeyError, EOFError, TypeError, NotImplementedError,
-           OverflowError, MemoryError, RuntimeError, RecursionError, SyntaxError, struct.error, tokenize.TokenError,
-           zipfile.BadZipFile, zlib.error)
+DAMAGED = (OSError, AttributeError, SystemError, ValueError, KeyError, EOFError, TypeError, OverflowError, MemoryError,
+           RuntimeError, SyntaxError, struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error)
 # What the old zoo's files hold besides weights: optimizer, loss scale, step counters.
 _OPTIMIZER_STATE = re.compile(r"(^|\.)(moments|moment1|moment2|accum|stat|accumulation)\.|"
                               r"(^|\.)(global_step|learning_rate|momentum|scale_sense|loss_scale|beta1_power|"

@@ -53,5 +53,5 @@ def unpack(archive: Path, folder: Path) -> None:
             if needed > free:
                 raise DatasetError(f"{archive}: needs {needed >> 20} MB, but {folder} has room for {free >> 20} MB")
             file.extractall(folder)
-    except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
+    except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
         raise DatasetError(f"{archive} cannot be unpacked ({error}); copy it again") from None

@@ -35,11 +35,3 @@ evaluate() {
   pass instances_set=VALIDATION_JSON_FILE CHECKPOINT_PATH
   standalone eval.py "$target" eval log
 }
-
-infer_310() {
-  arguments "MINDIR_PATH DATA_PATH ANN_FILE_PATH [DEVICE_ID]" "$@"
-  existing MINDIR_PATH DATA_PATH ANN_FILE_PATH
-  flags=("--instances_set=${given[ANN_FILE_PATH]}")  # the model's own settings lie beside it
-  pictures_of_coco DATA_PATH
-  infer "--dataset_path=${given[DATA_PATH]}" "--device_id=${given[DEVICE_ID]:-0}"
-}

@@ -33,6 +33,8 @@ from src.engine.schedule import learning_rates
 from src.engine.train_step import TrainStep
 from src.ops.normalize import NormalizeImages
 
+pytestmark = pytest.mark.usefixtures("pynative")
+
 MODELS = {"centernet_resnet50": 292, "centernet_resnet101": 547}  # parameters
 FIRST = Golden("centernet_resnet50")  # what does not depend on the depth is stored once
 PICTURE_SIZE = (480, 640)
@@ -43,14 +45,6 @@ ONE_GREY_LEVEL = 1 / (255 * 0.274)
 def rgb(height: int, width: int) -> np.ndarray:
     """The golden picture, whose channels the zoo took for blue, green, red, as our reader would give it."""
     return recipe.image(height, width, 1)[:, :, ::-1]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def pynative():
-    before = ms.get_context("mode")
-    ms.set_context(mode=ms.PYNATIVE_MODE)
-    yield
-    ms.set_context(mode=before)
 
 
 @pytest.fixture(scope="module", params=MODELS)

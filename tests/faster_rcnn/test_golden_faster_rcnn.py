@@ -31,17 +31,11 @@ from src.engine.schedule import learning_rates
 from src.faster_rcnn.transforms import STD, TrainTransform, normalize
 from src.ops.inclusive_boxes import encode
 
+pytestmark = pytest.mark.usefixtures("pynative")
+
 GOLDEN, LATER, RES2NET = (Golden(f"faster_rcnn_{name}") for name in ("r50", "master_r50", "res2net50"))
 ONE_GREY_LEVEL = 1 / STD.min()
 PICTURE_IN_CANVAS = 1024  # columns; the rest is padding
-
-
-@pytest.fixture(scope="module", autouse=True)
-def pynative():
-    before = ms.get_context("mode")
-    ms.set_context(mode=ms.PYNATIVE_MODE)
-    yield
-    ms.set_context(mode=before)
 
 
 @pytest.fixture(scope="module")

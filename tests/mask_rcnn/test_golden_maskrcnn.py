@@ -25,16 +25,10 @@ from src.mask_rcnn.targets import mask_targets
 from src.mask_rcnn.transforms import pack
 from src.ops.inclusive_boxes import decode as decode_boxes
 
+pytestmark = pytest.mark.usefixtures("pynative")
+
 GOLDEN = Golden("maskrcnn_r50")
 FEW_ROIS = 64  # the recorded sample of the mask logits goes over all 1000; these hold a sixteenth of it
-
-
-@pytest.fixture(scope="module", autouse=True)
-def pynative():
-    before = ms.get_context("mode")
-    ms.set_context(mode=ms.PYNATIVE_MODE)
-    yield
-    ms.set_context(mode=before)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ What is compared tightly below is what stayed put under such a change.
 """
 from __future__ import annotations
 
-import mindspore as ms
 import numpy as np
 import pytest
 import recipe
@@ -39,6 +38,8 @@ from src.ssd.loss import SSDLoss
 from src.ssd.network import SSDInference
 from src.ssd.transforms import MEAN, STD, TrainTransform, normalize, random_crop, resize
 
+pytestmark = pytest.mark.usefixtures("pynative")
+
 GOLDEN = Golden("ssd300")
 MAPS = {  # cell of the zoo -> ours
     "network.backbone.features_1.0": "backbone.stem",
@@ -61,14 +62,6 @@ STEADY_AFTER_TWO_STEPS = (
 )
 PICTURE_SIZE = (480, 640)
 ONE_GREY_LEVEL = 1 / STD.min()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def pynative():
-    before = ms.get_context("mode")
-    ms.set_context(mode=ms.PYNATIVE_MODE)
-    yield
-    ms.set_context(mode=before)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ of fixed outputs) is compared there once for all. With the kernels the numbers w
 """
 from __future__ import annotations
 
-import mindspore as ms
 import numpy as np
 import pytest
 import recipe
@@ -30,6 +29,8 @@ from src.engine.train_step import TrainStep
 from src.ops.normalize import NormalizeImages
 from src.ssd.network import SSDInference
 from src.ssd.transforms import STD, TrainTransform, normalize
+
+pytestmark = pytest.mark.usefixtures("pynative")
 
 PICTURE_SIZE = (480, 640)
 ONE_GREY_LEVEL = 1 / STD.min()
@@ -64,14 +65,6 @@ COUNTS = {  # parameters, prior boxes, matched ones in the batch, detections
     "ssd_resnet50_fpn": (476, 51150, 91, 118),
     "ssd_vgg16": (107, 7308, 124, 344),
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def pynative():
-    before = ms.get_context("mode")
-    ms.set_context(mode=ms.PYNATIVE_MODE)
-    yield
-    ms.set_context(mode=before)
 
 
 @pytest.fixture(scope="module", params=MAPS)
