@@ -25,7 +25,7 @@ demo: $(INSTALLED)
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" bash scripts/demo.sh
 
 test: $(INSTALLED)
-	$(VENV_PYTHON) -m pytest -m "not nightly"
+	$(VENV_PYTHON) -m pytest -m "not nightly" -n 2 --dist loadfile --no-loadscope-reorder
 
 nightly: $(INSTALLED)
 	$(VENV_PYTHON) -m pytest -m nightly
