@@ -28,6 +28,8 @@ LARGEST_BODY_STRIDE = 32
 class FasterRCNNModel(ModelSection):
     """Input, anchors, proposals, sampling, heads, loss."""
 
+    bodies: ClassVar[Dict[str, tuple]] = BODIES
+
     img_width: int = Field(1280, ge=64, description="width of the network input, a multiple of 32")
     img_height: int = Field(768, ge=64, description="height of the network input, a multiple of 32")
     feature_extractor_base_param: Optional[str] = Field(None, description="ImageNet checkpoint of the backbone; none "
@@ -87,7 +89,7 @@ class FasterRCNNModel(ModelSection):
     @property
     def body(self) -> tuple:
         """Kind and depth."""
-        return BODIES[self.model_name]
+        return self.bodies[self.model_name]
 
     @property
     def image_size(self) -> tuple:

@@ -12,8 +12,6 @@ from src.faster_rcnn.config import (
     FasterRCNNTrain,
 )
 
-BODIES = {"mask_rcnn_resnet50": ("resnet", 50)}  # model name -> kind and depth of its body
-
 
 def _described(section, key: str) -> str:
     return section.model_fields[key].description
@@ -22,6 +20,8 @@ def _described(section, key: str) -> str:
 class MaskRCNNModel(FasterRCNNModel):
     """Input, anchors, proposals, sampling, heads, loss."""
 
+    bodies: ClassVar[Dict[str, tuple]] = {"mask_rcnn_resnet50": ("resnet", 50)}
+
     mask_roi_size: int = Field(14, ge=1, description="bins per side of a RoI's features for the mask head, whose masks "
                                "have twice as many")
     rcnn_mask_out_channels: int = Field(256, ge=1, description="width of the mask head")
@@ -29,11 +29,6 @@ class MaskRCNNModel(FasterRCNNModel):
     checkpoint_filter_list: List[str] = Field(
         ["rcnn_cls.fpn_cls.cls_scores", "rcnn_cls.fpn_cls.reg_scores", "rcnn_mask.fpn_mask.mask_conv6"],
         description=_described(FasterRCNNModel, "checkpoint_filter_list"))
-
-    @property
-    def body(self) -> tuple:
-        """Kind and depth."""
-        return BODIES[self.model_name]
 
 
 class MaskRCNNTrain(FasterRCNNTrain):
