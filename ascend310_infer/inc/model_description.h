@@ -8,7 +8,7 @@
 
 #include "json.h"
 
-// How a picture becomes the input of a model: what export.py writes into the json beside it.
+// How a picture becomes the input of a model, and what comes out: what export.py writes into the json beside it.
 struct ModelDescription {
   int64_t batch_size = 1;
   int height = 0;
@@ -18,6 +18,7 @@ struct ModelDescription {
   bool bgr = false;                  // order of the channels
   std::array<float, 3> mean{};       // in that order, of values 0 to 255
   std::array<float, 3> std{};
+  std::vector<std::string> outputs;  // names; empty: unknown
 
   std::vector<int64_t> InputShape() const { return {batch_size, 3, height, width}; }
 };

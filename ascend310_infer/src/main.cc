@@ -211,9 +211,17 @@ void CheckInputShape(const InferSession &session, const ModelDescription &descri
   }
 }
 
-void CheckOutputs(const std::vector<Tensor> &outputs, int64_t batch_size) {
-  for (const Tensor &output : outputs) {
-    if (output.shape.empty() || output.shape[0] != batch_size ||
+// Gives the outputs the names of the description, since engines have names of their own, or none.
+void NameAndCheck(const ModelDescription &description, std::vector<Tensor> *outputs) {
+  if (!description.outputs.empty() && description.outputs.size() != outputs->size()) {
+    throw InferError("the model has " + std::to_string(outputs->size()) + " outputs, its description names " +
+                     std::to_string(description.outputs.size()) + "; export it again");
+  }
+  for (size_t index = 0; index < description.outputs.size(); ++index) {
+    (*outputs)[index].name = description.outputs[index];
+  }
+  for (const Tensor &output : *outputs) {
+    if (output.shape.empty() || output.shape[0] != description.batch_size ||
         output.data.size() != ByteSize(output.type, output.shape)) {
       throw InferError("output " + output.name + " has the shape " + ShapeText(output.shape) +
                        ", which is not one row per picture");
@@ -232,9 +240,9 @@ void RunBatch(InferSession *session, const Options &options, const std::vector<P
     std::memcpy(input.data.data() + row * row_bytes, picture.input.data(), row_bytes);
   }
   const auto start = Clock::now();
-  const std::vector<Tensor> outputs = session->Run(input);
+  std::vector<Tensor> outputs = session->Run(input);
   times->inference += MillisecondsSince(start);
-  CheckOutputs(outputs, options.description.batch_size);
+  NameAndCheck(options.description, &outputs);
   const auto written = Clock::now();
   for (size_t row = 0; row < batch.size(); ++row) {
     results->Add(batch[row].name, batch[row].size, outputs, row);

@@ -35,6 +35,12 @@ ModelDescription ReadDescription(const std::string &path) {
   description.bgr = input.Text("channels") == "BGR";
   description.mean = input.Colors("mean");
   description.std = input.Colors("std");
+  const Json *outputs = json.Find("outputs");
+  if (outputs != nullptr && outputs->AsArray() != nullptr) {
+    for (const Json &output : *outputs->AsArray()) {
+      description.outputs.push_back(JsonReader(path, output).Text("name"));
+    }
+  }
   return description;
 }
 

@@ -140,6 +140,18 @@ def test_results_are_one_file_per_picture_and_output(application, room):
     assert "5 pictures in " in done.stdout and "5 / 5 pictures" in done.stderr
 
 
+def test_outputs_have_the_names_of_the_description(application, room):
+    def run_with(*names: str):
+        (room / "model.json").write_text(json.dumps({**SIDECAR, "outputs": [{"name": name} for name in names]}))
+        return application(room, **flags(room))
+
+    passed(run_with("boxes", "labels", "valid", "masks"))
+    about = json.loads((room / "result_Files" / "outputs.json").read_text())
+    assert [output["name"] for output in about["outputs"]] == ["boxes", "labels", "valid", "masks"]
+    done = run_with("boxes", "scores")
+    assert done.returncode == 1 and "the model has 4 outputs, its description names 2" in done.stderr
+
+
 def test_inputs_from_preprocess_give_the_results_of_the_pictures(application, room):
     passed(application(room, **flags(room, save_inputs=room / "made" / "input0", result_path=room / "first")))
     first = json.loads((room / "first" / "result_Files" / "outputs.json").read_text())
