@@ -65,8 +65,8 @@ void StartPython(const std::string &executable) {
 class MindSporeSession : public InferSession {
  public:
   explicit MindSporeSession(const SessionOptions &options) {
-    if (options.device_type == "Ascend") {
-      throw UsageError("--device_type: the engine mindspore runs on the CPU; mslite runs on Ascend");
+    if (!options.precision_mode.empty()) {
+      throw UsageError("--precision_mode: the engine mindspore computes as the model was exported");
     }
     StartPython(options.python.empty() ? INFER_PYTHON : options.python);
     const Object code = Checked(Py_CompileString(kProgram, "engine_mindspore", Py_file_input), "engine mindspore");

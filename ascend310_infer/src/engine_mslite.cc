@@ -26,6 +26,9 @@ std::string TypeName(mindspore::DataType type) {
 std::shared_ptr<mindspore::Context> MakeContext(const SessionOptions &options) {
   auto context = std::make_shared<mindspore::Context>();
   if (options.device_type == "CPU") {
+    if (!options.precision_mode.empty()) {
+      throw UsageError("--precision_mode: the engine mslite takes it on Ascend only");
+    }
     if (options.threads > 0) {
       context->SetThreadNum(options.threads);
     }

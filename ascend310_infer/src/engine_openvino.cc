@@ -1,6 +1,7 @@
 // OpenVINO on a CPU, for .onnx files.
 #include <map>
 #include <openvino/openvino.hpp>
+#include <sstream>
 
 #include "engines.h"
 #include "errors.h"
@@ -25,6 +26,18 @@ ov::element::Type Precision(const std::string &mode) {
   return found->second;
 }
 
+// What is wrong, without the places in OpenVINO's source that stand above it.
+std::string Reason(const std::exception &error) {
+  std::istringstream lines(error.what());
+  std::string reason;
+  for (std::string line; std::getline(lines, line);) {
+    if (!line.empty() && line.rfind("Exception from ", 0) != 0) {
+      reason += (reason.empty() ? "" : "\n") + line;
+    }
+  }
+  return reason;
+}
+
 class OpenVinoSession : public InferSession {
  public:
   explicit OpenVinoSession(const SessionOptions &options) {
@@ -37,7 +50,7 @@ class OpenVinoSession : public InferSession {
       model_ = core_.compile_model(options.model_path, "CPU", settings);
       request_ = model_.create_infer_request();
     } catch (const ov::Exception &error) {
-      throw InferError(options.model_path + " cannot be loaded: " + error.what());
+      throw InferError(options.model_path + " cannot be loaded: " + Reason(error));
     }
     if (model_.inputs().size() != 1 || model_.input().get_partial_shape().is_dynamic()) {
       throw InferError(options.model_path + " has to have one input of a fixed shape");
@@ -69,7 +82,7 @@ class OpenVinoSession : public InferSession {
       }
       return outputs;
     } catch (const ov::Exception &error) {
-      throw InferError(std::string("the model cannot be run: ") + error.what());
+      throw InferError("the model cannot be run: " + Reason(error));
     }
   }
 

@@ -100,7 +100,7 @@ const std::vector<Flag> &Flags() {
       {"cpu_dvpp", "", "NAME", "CPU: pictures are prepared by OpenCV (default); DVPP: by the Ascend's decoder, with AIPP",
        [](Options *o, Text t) { o->dvpp = OneOf(t, {"CPU", "DVPP"}) == "DVPP"; }},
       {"aipp_path", "", "FILE", "AIPP configuration, for DVPP (one is written for the model, as aipp.cfg in result_path)", [](Options *o, Text t) { o->session.aipp_path = t; }},
-      {"threads", "", "NUMBER", "threads of the network on a CPU (all cores)",
+      {"threads", "", "NUMBER", "openvino, mslite: threads of the network on a CPU (all cores)",
        [](Options *o, Text t) { o->session.threads = WholeNumber(t); }},
       {"readers", "", "NUMBER", "threads that read and prepare pictures (all cores)",
        [](Options *o, Text t) { o->readers = WholeNumber(t); }},

@@ -107,6 +107,9 @@ std::unique_ptr<InferSession> OpenSession(const std::string &name, const Session
         throw UsageError("this program was built without the engine " + name + " (built in: " +
                          Joined(BuiltEngines()) + "); name it to build.sh");
       }
+      if (options.device_type == "Ascend" && name != "mslite") {
+        throw UsageError("--device_type: the engine " + name + " runs on the CPU; mslite runs on Ascend");
+      }
       return engine.open(options);
     }
   }

@@ -152,26 +152,40 @@ def test_outputs_have_the_names_of_the_description(application, room):
     assert done.returncode == 1 and "the model has 4 outputs, its description names 2" in done.stderr
 
 
-def test_inputs_from_preprocess_give_the_results_of_the_pictures(application, room):
+def flags_for_inputs(application, room) -> dict:
+    """Those that run the network on inputs, which here the application itself has saved, in place of preprocess.py."""
     passed(application(room, **flags(room, save_inputs=room / "made" / "input0", result_path=room / "first")))
     first = json.loads((room / "first" / "result_Files" / "outputs.json").read_text())
     sizes = {name: {"height": size["height"], "width": size["width"]} for name, size in first["pictures"].items()}
     (room / "made" / "sizes.json").write_text(json.dumps(sizes))
-    again = flags(room, input0_path=room / "made" / "input0", result_path=room / "second")
-    del again["dataset_path"]
-    passed(application(room, **again))
+    return {"mindir_path": room / "model.mindir", "engine": "mslite", "input0_path": room / "made" / "input0"}
+
+
+def test_inputs_from_preprocess_give_the_results_of_the_pictures(application, room):
+    again = flags_for_inputs(application, room)
+    passed(application(room, **again, result_path=room / "second"))
     for path in (room / "first" / "result_Files").glob("*.bin"):
         assert (room / "second" / "result_Files" / path.name).read_bytes() == path.read_bytes()
+    sizes = json.loads((room / "made" / "sizes.json").read_text())
     second = json.loads((room / "second" / "result_Files" / "outputs.json").read_text())
     assert {name: size["height"] for name, size in second["pictures"].items()} == {
         name: size["height"] for name, size in sizes.items()}
+
+
+def check_hostile_inputs(application, room) -> None:
+    again = flags_for_inputs(application, room)
+    for content in (b"short", b"", bytes(30721)):
+        (room / "made" / "input0" / "small.bin").write_bytes(content)
+        done = application(room, **again)
+        assert done.returncode == 1 and "1 of 5 pictures could not be read" in done.stderr
+        assert f"small.bin: has {len(content)} bytes, the network takes 30720" in done.stderr
     (room / "made" / "sizes.json").write_text('{"small": {"height": 1e300, "width": 3}}')
     done = application(room, **again)
     assert done.returncode == 1 and "sizes.json: height has to be a whole number from 1" in done.stderr
-    (room / "made" / "sizes.json").write_text(json.dumps(sizes))
-    (room / "made" / "input0" / "small.bin").write_bytes(b"short")
-    done = application(room, **again)
-    assert done.returncode == 1 and "small.bin: has 5 bytes, the network takes 30720" in done.stderr
+
+
+def test_broken_inputs_are_named(application, room):
+    check_hostile_inputs(application, room)
 
 
 JPEG = encode_jpeg(drawn(64, 64))
@@ -211,9 +225,10 @@ def test_broken_pictures_are_named_and_skipped(application, room):
 
 
 @pytest.mark.nightly
-def test_hostile_pictures_touch_no_memory_they_should_not(build_application, room, tmp_path_factory):
+def test_hostile_files_touch_no_memory_they_should_not(build_application, room, tmp_path_factory):
     sanitized = build_application(tmp_path_factory.mktemp("sanitized"), ("mslite",), "-DSANITIZE=ON")
     check_hostile_pictures(sanitized, room)
+    check_hostile_inputs(sanitized, room)
     rng = np.random.default_rng(0)
     (room / "mutated").mkdir()
     for number in range(200):
@@ -242,6 +257,9 @@ def test_hostile_pictures_touch_no_memory_they_should_not(build_application, roo
     ({"keep_ratio": "maybe"}, "--keep_ratio: 'maybe' is neither true nor false"),
     ({"keep_ratio": "true", "placement": "left"}, "placement 'left': choose corner or center"),
     ({"device_type": "GPU"}, "--device_type: 'GPU': choose one of Ascend"),
+    ({"device_type": "Ascend310", "engine": "mindspore"}, "the engine mindspore runs on the CPU"),
+    ({"precision_mode": "bf16", "engine": "mindspore"}, "the engine mindspore computes as the model was exported"),
+    ({"precision_mode": "enforce_fp16", "device_type": "CPU"}, "the engine mslite takes it on Ascend only"),
     ({"image_heigth": "30"}, "unknown flag '--image_heigth'"),
     ({"IMAGEHEIGHT": "30"}, "the model takes [2, 3, 40, 64], its description or the flags say [2, 3, 30, 64]"),
     ({"cpu_dvpp": "DVPP", "keep_ratio": "true"}, "--cpu_dvpp DVPP takes pictures from --dataset_path, for models"),
@@ -332,3 +350,12 @@ def test_a_model_that_cannot_be_loaded_is_named(application, room):
     done = application(room, **flags(room))
     assert done.returncode == 1
     assert "model.mindir cannot be loaded by MindSpore Lite: no model of the stand-in" in done.stderr
+
+
+def test_openvino_says_why_it_cannot_load_a_model(application, room):
+    if "openvino" not in application.engines:
+        pytest.skip("the engine openvino is not tested: its package is not installed")
+    done = application(room, **flags(room, mindir_path=(room / "model.mindir").rename(room / "model.onnx"),
+                                     engine="openvino"))
+    assert done.returncode == 1
+    assert "error: " in done.stderr and "model.onnx cannot be loaded: Unable to read the model" in done.stderr
