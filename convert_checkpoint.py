@@ -72,13 +72,15 @@ def convert_weights(weights: Weights, config, source: str | None, output: str | 
     from mindspore import Tensor
 
     from src.conversion.bodies import body_namings
+    from src.conversion.two_stage import two_stage_namings
 
     model = config.model.model_name
     classes = foreground(config.data.classes) if config.data.classes else COCO_CLASSES
     detector = build_detector(config, classes)
     network = detector.network()
     shapes = {parameter.name: tuple(parameter.shape) for parameter in network.get_parameters()}
-    naming = choose_naming(weights, zoo_namings(detector) + body_namings(detector, network), shapes, source)
+    namings = zoo_namings(detector) + body_namings(detector, network) + two_stage_namings(network)
+    naming = choose_naming(weights, namings, shapes, source)
     print(f"{weights.path}: {naming.content} of {naming.source}, {len(weights.arrays)} arrays")
     conversion = convert(weights, naming, shapes)
     print_table(conversion, config.runtime.verbose)

@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "detectors": {"ops", "backbones", "families"},
     "data": {"ops"},
     "checkpoint": set(),
-    "evaluation": {"ops", "detectors", "data", "checkpoint"},
+    "evaluation": {"ops", "detectors", "data", "checkpoint", "conversion"},
     "engine": {"ops", "detectors", "data", "checkpoint", "conversion", "evaluation"},
     "conversion": {"backbones", "checkpoint"},
     "entry": set(),

@@ -10,6 +10,7 @@ The tables hold the names of cells (theirs -> ours). Channels per group, activat
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Optional
 
 import numpy as np
 from mindspore import nn
@@ -53,7 +54,7 @@ def body_namings(detector, network: nn.Cell) -> list:
 
 
 def _naming(body: Body, detector, network: nn.Cell) -> Naming:
-    norms = {name: cell for name, cell in network.cells_and_names() if isinstance(cell, nn.BatchNorm2d)}
+    norms = batch_norms(network)
     parameters = {parameter.name for parameter in network.backbone.get_parameters()}
     theirs_of = {ours: theirs for theirs, ours in body.cells.items()}
     bgr = detector.sidecar()["input"]["channels"] == "BGR"
@@ -61,9 +62,7 @@ def _naming(body: Body, detector, network: nn.Cell) -> Naming:
                     if ours not in norms and f"{ours}.bias" not in parameters}
 
     def rename(name: str):
-        theirs, _, word = name.rpartition(".")
-        ours = body.cells.get(theirs)
-        return ours and f"{ours}.{NORM_WORDS.get(word, word) if ours in norms else word}"
+        return renamed_from_pytorch(name, body.cells, norms)
 
     def reason_to_ignore(name: str):
         if name.startswith(body.classifiers):
@@ -80,11 +79,7 @@ def _naming(body: Body, detector, network: nn.Cell) -> Naming:
                                       "add --vgg_bias True, here and in training")
             mean = f"{extra_biases[bias]}.running_mean"
             result[mean] = result[mean] - result[bias]
-        for ours, norm in norms.items():
-            gamma, variance = (f"{theirs_of.get(ours)}.{word}" for word in ("weight", "running_var"))
-            if norm.eps != PYTORCH_EPS and gamma in result:
-                result[gamma] = result[gamma] * np.sqrt((result[variance] + norm.eps) /
-                                                        (result[variance] + PYTORCH_EPS))
+        scale_norms(result, body.cells, norms, PYTORCH_EPS)
         stem = f"{next(iter(body.cells))}.weight"
         if bgr and stem in result:
             result[stem] = result[stem][:, ::-1]
@@ -96,6 +91,26 @@ def _naming(body: Body, detector, network: nn.Cell) -> Naming:
     mean, std = (list(values[::-1] if bgr else values) for values in (body.mean, body.std))
     return Naming(body.source, "backbone", rename, reason_to_ignore, is_needed, prepare,
                   {"backbone_style": "pytorch", "mean": mean, "std": std, "norm_eps": norm_eps(network.backbone)})
+
+
+def batch_norms(network: nn.Cell) -> dict:
+    """{name: cell} of the batch norms."""
+    return {name: cell for name, cell in network.cells_and_names() if isinstance(cell, nn.BatchNorm2d)}
+
+
+def renamed_from_pytorch(name: str, cells: dict, norms: dict) -> Optional[str]:
+    """Our name of a parameter of PyTorch's, None if its cell is not in the table {their cell: ours}."""
+    theirs, _, word = name.rpartition(".")
+    ours = cells.get(theirs)
+    return ours and f"{ours}.{NORM_WORDS.get(word, word) if ours in norms else word}"
+
+
+def scale_norms(arrays: dict, cells: dict, norms: dict, eps: float) -> None:
+    """Change the scale of the norms in a file so that ours give the same numbers with an epsilon of their own."""
+    for theirs, ours in cells.items():
+        gamma, variance = f"{theirs}.weight", arrays.get(f"{theirs}.running_var")
+        if ours in norms and gamma in arrays and variance is not None and norms[ours].eps != eps:
+            arrays[gamma] = arrays[gamma] * np.sqrt((variance + norms[ours].eps) / (variance + eps))
 
 
 def _norm_behind(conv: str) -> str:

@@ -1,4 +1,4 @@
-"""What converted weights of a body ask of the network that loads them; written into the checkpoint, see Weights."""
+"""What converted weights ask of the network that loads them; written into the checkpoint, see Weights."""
 from __future__ import annotations
 
 import math
@@ -9,9 +9,11 @@ from src.errors import CheckpointError
 
 
 def check_conditions(weights: Weights, network, detector) -> None:
-    """Raises CheckpointError when the network does not have what the weights of its body were trained with."""
-    have = {"backbone_style": detector.config.model.backbone_style, "norm_eps": norm_eps(network.backbone),
-            "mean": (detector.mean / 255).tolist(), "std": (detector.std / 255).tolist()}
+    """Raises CheckpointError when the network does not have what the weights were trained with."""
+    model = detector.config.model
+    have = {"backbone_style": model.backbone_style, "box_style": getattr(model, "box_style", None),
+            "norm_eps": norm_eps(network.backbone), "mean": (detector.mean / 255).tolist(),
+            "std": (detector.std / 255).tolist()}
     unmet = {key: value for key, value in weights.conditions.items() if not _same(value, have.get(key))}
     if "norm_eps" in unmet:
         raise CheckpointError(f"{weights.path} was converted for batch norms with an epsilon of {unmet['norm_eps']}, "
@@ -19,7 +21,7 @@ def check_conditions(weights: Weights, network, detector) -> None:
                               f"again, with --model {detector.config.model.model_name}")
     if unmet:
         flags = " ".join(f"--{key} {as_flag(value)}" for key, value in unmet.items())
-        raise CheckpointError(f"{weights.path} was trained with other settings of the backbone; add {flags}")
+        raise CheckpointError(f"{weights.path} was trained with other settings; add {flags}")
 
 
 def _same(wanted, have) -> bool:

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from src.checkpoint import FIT_ADVICE, Weights, is_list_of_names, load_weights, read_weights
+from src.conversion.conditions import check_conditions
 from src.data.records import foreground
 from src.detectors import build_detector
 from src.errors import CheckpointError, ConfigError, UsageError
@@ -81,6 +82,7 @@ def load_network(config, weights: Weights, classes_of_data: tuple | None = None)
     check_model_name(weights.path, weights.model_name, config)
     detector = build_detector(config, _classes(weights.path, weights.classes, config, classes_of_data))
     network = detector.network()
+    check_conditions(weights, network, detector)
     load_weights(network, weights, detector.from_zoo, advice=getattr(detector, "fit_advice", FIT_ADVICE))
     return network, detector
 

@@ -11,8 +11,13 @@ from src.ops.anchors import grid_anchors
 
 def pyramid_anchors(model) -> tuple:
     """Per level (h * w * A, 4) float32 x1, y1, x2, y2 of the `model` section; not clipped to the picture."""
-    return tuple(grid_anchors([math.ceil(side / stride) for side in model.image_size], stride,
-                              model.anchor_scales, model.anchor_ratios) for stride in STRIDES)
+    style, levels = model.style, []
+    for stride in STRIDES:
+        cells = [math.ceil(side / stride) for side in model.image_size]
+        steps = [side // count for side, count in zip(model.image_size, cells)] if style.spread_anchors else None
+        levels.append(grid_anchors(cells, stride, model.anchor_scales, model.anchor_ratios, steps=steps,
+                                   centered=style.centered_anchors, rounded=style.rounded_anchors))
+    return tuple(levels)
 
 
 def inside(anchors: np.ndarray, image_size) -> np.ndarray:

@@ -3,6 +3,7 @@ from typing import ClassVar, Dict, List, Literal, Optional
 
 from pydantic import Field, field_validator
 
+from src.faster_rcnn.box_styles import BOX_STYLES, BoxStyle
 from src.model_utils.config import Config
 from src.model_utils.schema import (
     DataSection,
@@ -32,6 +33,9 @@ class FasterRCNNModel(ModelSection):
 
     img_width: int = Field(1280, ge=64, description="width of the network input, a multiple of 32")
     img_height: int = Field(768, ge=64, description="height of the network input, a multiple of 32")
+    box_style: Literal["zoo", "torchvision"] = Field(
+        "zoo", description="where anchors lie and boxes end, and how pictures are resized: as in the library that the "
+        "weights were trained with")
     feature_extractor_base_param: Optional[str] = Field(None, description="ImageNet checkpoint of the backbone; none "
                                                         "= start without one")
     frozen_body: Optional[bool] = Field(None, description="keep stem, first stage and all batch statistics of the "
@@ -97,6 +101,11 @@ class FasterRCNNModel(ModelSection):
         return (self.img_height, self.img_width)
 
     @property
+    def style(self) -> BoxStyle:
+        """What box_style stands for."""
+        return BOX_STYLES[self.box_style]
+
+    @property
     def anchors_per_cell(self) -> int:
         return len(self.anchor_scales) * len(self.anchor_ratios)
 
@@ -105,6 +114,9 @@ class FasterRCNNData(DataSection):
     """Faster R-CNN's training augmentation."""
 
     keep_ratio: bool = Field(True, description="resize with the picture's own ratio and fill up the canvas")
+    resize_sides: Optional[List[int]] = Field(
+        None, min_length=2, max_length=2, description="with keep_ratio: length that the shorter side gets, and the one "
+        "that the longer side must not exceed; none = as large as the canvas allows")
     flip_ratio: float = Field(0.5, ge=0, le=1, description="probability of a horizontal flip")
     expand_ratio: float = Field(1.0, ge=0, le=1, description="probability of trying to put the picture on a canvas of "
                                 "up to 4 times its sides; every other try does; 0 = off")

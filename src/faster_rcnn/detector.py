@@ -11,7 +11,7 @@ from src.faster_rcnn.anchors import pyramid_anchors
 from src.faster_rcnn.decode import decode
 from src.faster_rcnn.legacy import FILTER_WORDS, NOT_FROM_IMAGENET, imagenet_cells, zoo_cells
 from src.faster_rcnn.targets import AnchorSampler
-from src.faster_rcnn.transforms import MEAN, STD, Placement, TrainTransform, fit, normalize
+from src.faster_rcnn.transforms import MEAN, STD, Placement, TrainTransform, fit
 from src.ops.detections import Detections
 
 
@@ -55,12 +55,18 @@ class FasterRCNNDetector:
                                 samples=model.num_expected_neg, positives=model.num_expected_pos)
         return self.transform_class(model.image_size, sampler, max_objects=model.num_gts,
                                     priorities=model.num_gts + model.rpn_proposal_max_num, flip_prob=data.flip_ratio,
-                                    expand_prob=data.expand_ratio, keep_ratio=data.keep_ratio)
+                                    expand_prob=data.expand_ratio, **self.resizing)
 
     def network(self):
         from src.faster_rcnn.network import build_faster_rcnn
 
         return build_faster_rcnn(self.config.model, len(self.classes), frozen_body=self.frozen_body)
+
+    @property
+    def resizing(self) -> dict:
+        """What `fit` takes besides picture and canvas."""
+        data = self.config.data
+        return {"keep_ratio": data.keep_ratio, "sides": data.resize_sides, "style": self.config.model.style}
 
     @property
     def frozen_body(self) -> bool:
@@ -73,7 +79,8 @@ class FasterRCNNDetector:
         """The Cell that is evaluated and exported: (B, 3, H, W) -> the tensors of output_names."""
         from src.faster_rcnn.network import FasterRCNNInference
 
-        return FasterRCNNInference(network, self.proposals(), self.detections())
+        return FasterRCNNInference(network, self.proposals(), self.detections(),
+                                   clip_to_picture=self.config.model.style.exact_ends)
 
     def proposals(self):
         """The Cell that picks the RoIs of inference."""
@@ -87,7 +94,8 @@ class FasterRCNNDetector:
         model, settings = self.config.model, self.config.eval
         return BoxDetections(len(self.classes), model.image_size, model.rcnn_target_stds,
                              min_score=settings.test_score_thr, nms_threshold=settings.test_iou_thr,
-                             candidates=settings.test_nms_pre, count=settings.test_max_per_img)
+                             candidates=settings.test_nms_pre, count=settings.test_max_per_img,
+                             exact_ends=model.style.exact_ends)
 
     def loss(self, network):
         """The Cell that is trained: (images, *batch_columns[1:]) -> losses named by its `parts`."""
@@ -112,7 +120,7 @@ class FasterRCNNDetector:
 
         model = self.config.model
         return Proposals(self.anchors, model.image_size, model.rpn_target_stds, before_nms=before_nms, count=count,
-                         nms_threshold=nms_threshold)
+                         nms_threshold=nms_threshold, exact_ends=model.style.exact_ends)
 
     def filtered_parameters(self) -> tuple:
         """Beginnings of the parameters that transfer training leaves out, from checkpoint_filter_list."""
@@ -138,11 +146,11 @@ class FasterRCNNDetector:
     def preprocess(self, image: np.ndarray) -> tuple:
         """Decoded picture -> (network input (3, H, W), its Placement for `postprocess`)."""
         placement = self.geometry(*image.shape[:2])
-        return normalize(placement.draw(image)), placement
+        return placement.network_input(image), placement
 
     def geometry(self, height: int, width: int) -> Placement:
         """Of a picture of this size: what `postprocess` needs to get from the network's boxes to its pixels."""
-        return fit((height, width), self.config.model.image_size, self.config.data.keep_ratio)
+        return fit((height, width), self.config.model.image_size, **self.resizing)
 
     def postprocess(self, outputs: Sequence[np.ndarray], geometry: Placement) -> Detections:
         """Outputs of one picture, without the batch axis -> its detections."""
@@ -150,8 +158,11 @@ class FasterRCNNDetector:
 
     def sidecar(self) -> dict:
         """What somebody who runs the exported file needs to know about its input."""
+        sides = self.config.data.resize_sides
+        # The C++ application knows the plain corner only, and refuses the other.
+        placement = f"corner, sides {sides[0]} to {sides[1]}" if sides else "corner"
         return {"input": {"layout": "NCHW", "channels": "RGB", "height": self.input_shape[1],
                           "width": self.input_shape[2], "keep_ratio": self.config.data.keep_ratio,
-                          "placement": "corner", "mean": self.mean.tolist(), "std": self.std.tolist()},
+                          "placement": placement, "mean": self.mean.tolist(), "std": self.std.tolist()},
                 "boxes": "x1, y1, x2, y2 in pixels of the input, last pixel included, and score",
                 "labels": "0-based, without background", "masks": "true for rows that are detections"}

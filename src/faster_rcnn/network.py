@@ -2,7 +2,7 @@
 https://arxiv.org/abs/1612.03144): image -> boxes, scores and classes."""
 from __future__ import annotations
 
-from mindspore import nn
+from mindspore import nn, ops
 from mindspore.common.initializer import HeNormal, XavierUniform, initializer
 
 from src.backbones.fpn import FPN
@@ -60,13 +60,16 @@ class FasterRCNNInference(nn.Cell):
 
     construct: images (B, 3, H, W) -> boxes (B, K, 5) x1, y1, x2, y2 in pixels of the input (last pixel included) and
     score, labels (B, K, 1) int32 0-based, valid (B, K, 1) bool; best first, rows that are not valid are padding.
+    clip_to_picture: boxes end with the picture, see `picture_size`; otherwise with the input.
     """
 
-    def __init__(self, network: FasterRCNN, proposals: Proposals, detections: BoxDetections):
+    def __init__(self, network: FasterRCNN, proposals: Proposals, detections: BoxDetections, *,
+                 clip_to_picture: bool = False):
         super().__init__(auto_prefix=False)  # parameters keep the network's names
         self.network = network
         self.proposals = proposals
         self.detections = detections
+        self.clip_to_picture = clip_to_picture
 
     def construct(self, images):
         boxes, labels, valid, _, _ = self.detect(images)
@@ -74,10 +77,18 @@ class FasterRCNNInference(nn.Cell):
 
     def detect(self, images):
         """The outputs, then the RoI (B, K) that each detection comes from, and the levels."""
+        size = picture_size(images) if self.clip_to_picture else images.shape[2:]
         levels, objectness, deltas = self.network(images)
-        rois, valid = self.proposals(objectness, deltas)
-        boxes, labels, valid, origin = self.detections(rois, valid, *self.network.boxes(levels, rois))
+        rois, valid = self.proposals(objectness, deltas, size)
+        boxes, labels, valid, origin = self.detections(rois, valid, *self.network.boxes(levels, rois), size)
         return boxes, labels, valid, origin, levels
+
+
+def picture_size(images) -> tuple:
+    """Height and width (B, 1) of the pictures in the corner of (B, 3, H, W): what is padded is 0, which no pixel of a
+    picture comes to when it is normalised."""
+    column, row = ops.abs(images[:, :, :, 0]).sum(1), ops.abs(images[:, :, 0]).sum(1)
+    return tuple((line > 0).astype(images.dtype).sum(-1, keepdims=True) for line in (column, row))
 
 
 def build_faster_rcnn(model, num_classes: int, *, frozen_body: bool) -> FasterRCNN:
@@ -103,7 +114,8 @@ def build_stages(model, num_classes: int, *, frozen_body: bool, roi_end_offset: 
     fpn = FPN(backbone.channels, channels, lambda: _xavier(nn.Conv2d(channels, channels, 3, has_bias=True)), upsample)
     for lateral in fpn.laterals:
         _xavier(lateral)
-    roi_align = PyramidRoIAlign(model.roi_size, ROI_STRIDES, model.roi_align_finest_scale, roi_end_offset)
+    roi_align = PyramidRoIAlign(model.roi_size, ROI_STRIDES, model.roi_align_finest_scale, roi_end_offset,
+                                model.style.least_roi_cells)
     box_head = BoxHead(channels * model.roi_size ** 2, model.rcnn_fc_out_channels, num_classes,
                        num_classes if model.without_bg_loss else num_classes + 1)
     return backbone, fpn, RPNHead(channels, model.anchors_per_cell), roi_align, box_head

@@ -6,22 +6,25 @@ from typing import Sequence
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from src.ops.inclusive_boxes import decode
+from src.ops.inclusive_boxes import decode, wider_than
 from src.ops.nms_graph import gather_rows, nms
 
+LEAST_SIDE = 1e-3  # of a proposal, in pixels: torchvision's
 DROPPED = -1.0  # score of a box that NMS suppressed: below every sigmoid
 
 
 class Proposals(nn.Cell):
     """The best boxes of each level that do not overlap, then the best of all levels.
 
-    anchors: per level (n, 4). before_nms: boxes of a level that go into NMS; count: proposals of an image.
-    construct: objectness and deltas of RPNHead -> RoIs (B, N, 4) float32 x1, y1, x2, y2 and valid (B, N) bool, best
-    first, where N is `count` or all boxes that went into NMS when these are fewer. No gradient passes.
+    anchors: per level (n, 4). before_nms: boxes of a level that go into NMS; count: proposals of an image. exact_ends:
+    see BoxStyle; such boxes may have no area, and are dropped then.
+    construct: objectness and deltas of RPNHead, and (height, width) of what boxes are clipped to, when this is not
+    image_size -> RoIs (B, N, 4) float32 x1, y1, x2, y2 and valid (B, N) bool, best first, where N is `count` or all
+    boxes that went into NMS when these are fewer. No gradient passes.
     """
 
     def __init__(self, anchors: Sequence[np.ndarray], image_size: Sequence[int], stds: Sequence[float], *,
-                 before_nms: int, count: int, nms_threshold: float):
+                 before_nms: int, count: int, nms_threshold: float, exact_ends: bool = False):
         super().__init__()
         self.anchors = tuple(Tensor(level) for level in anchors)
         self.image_size = tuple(image_size)
@@ -29,22 +32,27 @@ class Proposals(nn.Cell):
         self.candidates = tuple(min(before_nms, len(level)) for level in anchors)
         self.count = min(count, sum(self.candidates))
         self.nms_threshold = nms_threshold
+        self.exact_ends = exact_ends
 
-    def construct(self, objectness, deltas):
+    def construct(self, objectness, deltas, size=None):
         boxes, scores = (), ()
+        size = self.image_size if size is None else size
         for level, anchors in enumerate(self.anchors):
             level_boxes, level_scores = self._best_of_level(
                 ops.stop_gradient(objectness[level]), ops.stop_gradient(deltas[level]), anchors,
-                self.candidates[level])
+                self.candidates[level], size)
             boxes += (level_boxes,)
             scores += (level_scores,)
         scores, order = ops.topk(ops.concat(scores, 1), self.count)
         return gather_rows(ops.concat(boxes, 1), order), scores > DROPPED
 
-    def _best_of_level(self, objectness, deltas, anchors, candidates):
+    def _best_of_level(self, objectness, deltas, anchors, candidates, size):
         scores, order = ops.topk(ops.sigmoid(objectness), candidates)
-        boxes = decode(gather_rows(deltas, order), anchors[order], self.stds, self.image_size)
+        boxes = decode(gather_rows(deltas, order), anchors[order], self.stds, size, self.exact_ends)
         kept = ()
         for image in range(scores.shape[0]):
-            kept += (nms(boxes[image], scores[image], self.nms_threshold),)
-        return boxes, ops.where(ops.stack(kept), scores, ops.full_like(scores, DROPPED))
+            kept += (nms(boxes[image], scores[image], self.nms_threshold, int(self.exact_ends)),)
+        kept = ops.stack(kept)
+        if self.exact_ends:
+            kept = ops.logical_and(kept, wider_than(boxes, LEAST_SIDE))
+        return boxes, ops.where(kept, scores, ops.full_like(scores, DROPPED))

@@ -6,11 +6,12 @@ zoo's networks were trained. Pictures stay uint8 until the device normalises the
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Sequence
+from typing import Optional, Sequence
 
 import cv2
 import numpy as np
 
+from src.faster_rcnn.box_styles import BOX_STYLES, BoxStyle
 from src.faster_rcnn.targets import AnchorSampler
 
 MEAN = np.array([123.675, 116.28, 103.53], np.float32)
@@ -26,22 +27,41 @@ class Placement:
     canvas_size: tuple      # of the network's input
     resized_size: tuple     # of the picture on the canvas, with the margin of `expand`
     scale: tuple            # factors of y and x
+    style: BoxStyle = BOX_STYLES["zoo"]
     offset: tuple = (0, 0)  # pixels above and left of the picture that `expand` put there, before scaling
     flipped: bool = False
 
     def draw(self, image: np.ndarray) -> np.ndarray:
-        """The canvas (H, W, 3) uint8 with this picture, which has been expanded already; the rest is black."""
+        """The canvas (H, W, 3) uint8 with this picture, which has been expanded already.
+
+        The rest is black, as in the zoo; elsewhere it has the colour that becomes about 0 when it is normalised.
+        """
         height, width = self.resized_size
-        canvas = np.zeros((*self.canvas_size, 3), np.uint8)
-        canvas[:height, :width] = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+        canvas = np.full((*self.canvas_size, 3), MEAN.round() if self.style.exact_ends else 0, np.uint8)
+        canvas[:height, :width] = self.resize(image)
         return cv2.flip(canvas, 1) if self.flipped else canvas
+
+    def network_input(self, image: np.ndarray) -> np.ndarray:
+        """(h, w, 3) uint8 RGB -> (3, H, W) float32, normalised; where boxes have exact ends the padding is 0, and
+        FasterRCNNInference sees by it where the picture ends."""
+        if not self.style.exact_ends:
+            return normalize(self.draw(image))
+        height, width = self.resized_size
+        canvas = np.zeros((3, *self.canvas_size), np.float32)
+        canvas[:, :height, :width] = normalize(
+            self.resize(image.astype(np.float32) if self.style.resized_as_numbers else image))
+        return canvas
+
+    def resize(self, image: np.ndarray) -> np.ndarray:
+        return cv2.resize(image, self.resized_size[::-1], interpolation=cv2.INTER_LINEAR)
 
     def to_canvas(self, boxes: np.ndarray) -> np.ndarray:
         """(N, 4) boxes of the picture -> (N, 4) float32 on the canvas, last pixel included."""
         height, width = self.picture_size
         first = np.clip(boxes[:, :2], 0, [width - 1, height - 1])
-        last = np.clip(boxes[:, 2:] - 1, first, [width - 1, height - 1])
+        last = np.clip(boxes[:, 2:] - 1, first, [width - 1, height - 1]) + self.style.exact_ends
         corners = (np.concatenate([first, last], axis=1) + np.tile(self.offset[::-1], 2)) * np.tile(self.scale[::-1], 2)
+        corners[:, 2:] -= self.style.exact_ends
         corners = np.minimum(corners, np.tile(self.resized_size[::-1], 2) - 1)
         if self.flipped:
             corners[:, [0, 2]] = self.canvas_size[1] - 1 - corners[:, [2, 0]]
@@ -49,8 +69,9 @@ class Placement:
 
     def to_picture(self, boxes: np.ndarray) -> np.ndarray:
         """The inverse for a picture that is neither expanded nor mirrored; what lies beyond its edge is cut off."""
-        corners = boxes / np.tile(self.scale[::-1], 2)
-        corners[:, 2:] += 1
+        end = np.array([0, 0, 1, 1], np.float32)
+        exact = self.style.exact_ends
+        corners = (boxes + end * exact) / np.tile(self.scale[::-1], 2) + end * (not exact)
         height, width = self.picture_size
         return np.clip(corners, 0, [width, height, width, height]).astype(np.float32)
 
@@ -60,20 +81,20 @@ class TrainTransform:
 
     max_objects: rows of "boxes"; of a picture with more, so many are drawn for the box head, anew in each epoch, while
     the anchors learn from all. priorities: random numbers that ProposalSampler needs. expand_prob: probability of
-    trying an expansion, which then happens every other time, as in the zoo.
+    trying an expansion, which then happens every other time, as in the zoo. resizing: arguments of `fit`.
     Returns "image" (H, W, 3) uint8, the arrays of AnchorSampler, "boxes" (G, 4) float32 on the canvas, "labels" (G,)
     int32, class + 1 or 0 for padding, and "priority" (P,) float32; crowds are nobody's target.
     """
 
     def __init__(self, image_size: Sequence[int], anchors: AnchorSampler, *, max_objects: int, priorities: int,
-                 flip_prob: float = 0.5, expand_prob: float = 1.0, keep_ratio: bool = True):
+                 flip_prob: float = 0.5, expand_prob: float = 1.0, **resizing):
         self.image_size = tuple(image_size)
         self.anchors = anchors
         self.max_objects = max_objects
         self.priorities = priorities
         self.flip_prob = flip_prob
         self.expand_prob = expand_prob
-        self.keep_ratio = keep_ratio
+        self.resizing = resizing
 
     def __call__(self, image: np.ndarray, target: dict, rng: np.random.Generator) -> dict:
         return self.prepare(image, target, rng)[0]
@@ -98,7 +119,7 @@ class TrainTransform:
         picture_size, offset = image.shape[:2], (0, 0)
         if rng.random() < self.expand_prob and rng.random() < 0.5:
             image, offset = expand(image, rng)
-        placement = replace(fit(image.shape[:2], self.image_size, self.keep_ratio), picture_size=picture_size,
+        placement = replace(fit(image.shape[:2], self.image_size, **self.resizing), picture_size=picture_size,
                             offset=offset, flipped=rng.random() < self.flip_prob)
         return placement.draw(image), placement
 
@@ -114,17 +135,23 @@ def expand(image: np.ndarray, rng: np.random.Generator) -> tuple:
     return canvas, (top, left)
 
 
-def fit(picture_size: Sequence[int], canvas_size: Sequence[int], keep_ratio: bool) -> Placement:
+def fit(picture_size: Sequence[int], canvas_size: Sequence[int], keep_ratio: bool = True,
+        sides: Optional[Sequence[int]] = None, style: BoxStyle = BOX_STYLES["zoo"]) -> Placement:
     """The Placement that fills the canvas with the picture, in one direction at least; sizes are (height, width).
 
+    sides: see the setting resize_sides.
     One resize to the final size; the zoo enlarges portraits first and then shrinks them, to the same size.
     """
     scale = tuple(side / old for side, old in zip(canvas_size, picture_size))
     if keep_ratio:
-        scale = (min(scale),) * 2
-    resized = tuple(max(1, min(side, int(old * factor + 0.5)))
+        wanted = (sides[0] / min(picture_size), sides[1] / max(picture_size)) if sides else ()
+        scale = (min(*scale, *wanted),) * 2
+    rounding = 0 if style.resized_as_numbers else 0.5
+    resized = tuple(max(1, min(side, int(old * factor + rounding)))
                     for side, old, factor in zip(canvas_size, picture_size, scale))
-    return Placement(tuple(picture_size), tuple(canvas_size), resized, scale)
+    if style.exact_ends:  # there corners are scaled by what the sides really are
+        scale = tuple(side / old for side, old in zip(resized, picture_size))
+    return Placement(tuple(picture_size), tuple(canvas_size), resized, scale, style)
 
 
 def normalize(canvas: np.ndarray) -> np.ndarray:

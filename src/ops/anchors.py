@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import math
 from itertools import product
-from typing import NamedTuple, Sequence
+from typing import NamedTuple, Optional, Sequence
 
 import numpy as np
 
@@ -75,21 +75,24 @@ def octave_prior_boxes(image_size: Sequence[int], feature_sizes: Sequence[Sequen
     return PriorBoxes(boxes / sides, corners_from_centers(boxes) / sides)
 
 
-def grid_anchors(feature_size: Sequence[int], stride: int, scales: Sequence[float], ratios: Sequence[float]
-                 ) -> np.ndarray:
+def grid_anchors(feature_size: Sequence[int], stride: int, scales: Sequence[float], ratios: Sequence[float], *,
+                 steps: Optional[Sequence[int]] = None, centered: bool = True, rounded: bool = True) -> np.ndarray:
     """Anchors of one map of a region proposal network (Ren et al. 2015, section 3.1.1), row by row, ratio by ratio.
 
-    feature_size: (rows, columns). ratios: height / width. Returns (rows * columns * A, 4) float32 x1, y1, x2, y2 in
-    pixels, the last pixel included. They lie around the middle of a cell's pixels, (stride - 1) / 2, and are rounded
-    to whole pixels, as in the zoo.
+    feature_size: (rows, columns). scales: sizes, as factors of the stride. ratios: height / width. steps: pixels from
+    cell to cell, down and across; without it the stride. centered: they lie around the middle of a cell's pixels,
+    (stride - 1) / 2, otherwise around the upper left corner of the first. rounded: to whole pixels.
+    Returns (rows * columns * A, 4) float32 x1, y1, x2, y2 in pixels, the last pixel included.
     """
     height_factors = np.sqrt(np.asarray(ratios, np.float64))[:, None]
     widths = (stride / height_factors * np.asarray(scales)).ravel()
     heights = (stride * height_factors * np.asarray(scales)).ravel()
-    middle = (stride - 1) / 2
-    base = np.stack([middle - (widths - 1) / 2, middle - (heights - 1) / 2,
-                     middle + (widths - 1) / 2, middle + (heights - 1) / 2], axis=-1).round()
-    rows, columns = np.mgrid[:feature_size[0], :feature_size[1]] * stride
+    # Of corners, the last pixel is the one before.
+    middle, last = ((stride - 1) / 2, 0) if centered else (0, 1)
+    half_widths, half_heights = (widths - 1 + last) / 2, (heights - 1 + last) / 2
+    base = np.stack([middle - half_widths, middle - half_heights, middle + half_widths, middle + half_heights], axis=-1)
+    base = (base.round() if rounded else base) - [0, 0, last, last]
+    rows, columns = np.mgrid[:feature_size[0], :feature_size[1]] * np.reshape(steps or (stride, stride), (2, 1, 1))
     shifts = np.stack([columns, rows, columns, rows], axis=-1)
     return (shifts[:, :, None] + base).reshape(-1, 4).astype(np.float32)
 

@@ -1,6 +1,7 @@
 """Box arithmetic of the zoo's two-stage detectors on tensors: corners name pixels, the last one included.
 
-A box x1, y1, x2, y2 is x2 - x1 + 1 pixels wide ("+1 convention"). Leading axes are free and broadcast.
+A box x1, y1, x2, y2 is x2 - x1 + 1 pixels wide ("+1 convention"). Leading axes are free and broadcast. Where others
+let x2 and y2 be the end of the last pixel, it is 1 more than here; everything else is the same.
 """
 from __future__ import annotations
 
@@ -21,18 +22,30 @@ def encode(boxes: Tensor, anchors: Tensor, stds: Sequence[float]) -> Tensor:
     return deltas / Tensor(stds, deltas.dtype)
 
 
-def decode(deltas: Tensor, anchors: Tensor, stds: Sequence[float], image_size: Sequence[int]) -> Tensor:
-    """The inverse of `encode`, clipped to an image of (height, width)."""
+def decode(deltas: Tensor, anchors: Tensor, stds: Sequence[float], image_size: Sequence,
+           exact_ends: bool = False) -> Tensor:
+    """The inverse of `encode`, clipped to an image of (height, width), which are numbers or tensors that broadcast.
+
+    exact_ends: boxes end with the last pixel of the image, and may be thinner than a pixel. The zoo's end one beyond at
+    most, and no side is shorter than the one pixel it ends on.
+    """
     anchor_x, anchor_y, anchor_width, anchor_height = _centers(anchors)
     dx, dy, dw, dh = _columns(deltas * Tensor(stds, deltas.dtype))
-    # No side is shorter than the one pixel it ends on: boxes turned inside out are nothing an NMS can agree on.
-    half_width = ops.relu(anchor_width * ops.exp(ops.clamp(dw, -LARGEST_STRETCH, LARGEST_STRETCH)) / 2 - 0.5)
-    half_height = ops.relu(anchor_height * ops.exp(ops.clamp(dh, -LARGEST_STRETCH, LARGEST_STRETCH)) / 2 - 0.5)
+    half_width = anchor_width * ops.exp(ops.clamp(dw, -LARGEST_STRETCH, LARGEST_STRETCH)) / 2 - 0.5
+    half_height = anchor_height * ops.exp(ops.clamp(dh, -LARGEST_STRETCH, LARGEST_STRETCH)) / 2 - 0.5
+    if not exact_ends:  # boxes turned inside out are nothing the zoo's NMS can agree on
+        half_width, half_height = ops.relu(half_width), ops.relu(half_height)
     x, y = anchor_x + dx * anchor_width, anchor_y + dy * anchor_height
     height, width = image_size
-    return ops.stack((ops.clamp(x - half_width, 0.0, float(width)), ops.clamp(y - half_height, 0.0, float(height)),
-                      ops.clamp(x + half_width, 0.0, float(width)), ops.clamp(y + half_height, 0.0, float(height))),
-                     -1)
+    end = 1.0 if exact_ends else 0.0
+    return ops.stack((_clipped(x - half_width, width), _clipped(y - half_height, height),
+                      _clipped(x + half_width + end, width) - end, _clipped(y + half_height + end, height) - end), -1)
+
+
+def wider_than(boxes: Tensor, least: float) -> Tensor:
+    """(...,) bool: both sides of the boxes (..., 4) have at least this length."""
+    sides = boxes[..., 2:] - boxes[..., :2] + 1
+    return ops.logical_and(sides[..., 0] >= least, sides[..., 1] >= least)
 
 
 def box_iou(first: Tensor, second: Tensor) -> Tensor:
@@ -42,6 +55,10 @@ def box_iou(first: Tensor, second: Tensor) -> Tensor:
     sides = ops.relu(high - low + 1)
     inter = sides[..., 0] * sides[..., 1]
     return inter / (_area(first) + _area(second) - inter)
+
+
+def _clipped(corners: Tensor, limit) -> Tensor:
+    return ops.minimum(ops.relu(corners), limit)
 
 
 def _columns(rows: Tensor) -> tuple:

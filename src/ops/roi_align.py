@@ -1,7 +1,7 @@
 """RoIAlign (He et al. 2017, section 3) over the levels of a feature pyramid."""
 from __future__ import annotations
 
-from typing import Sequence
+from typing import Optional, Sequence
 
 import mindspore as ms
 import numpy as np
@@ -19,18 +19,20 @@ class PyramidRoIAlign(nn.Cell):
 
     size: bins per side. strides: of the levels, finest first. finest_size: RoIs below twice this many pixels belong
     to the finest level. end_offset: what is added to x2, y2 in pixels; 1 where boxes include their last pixel.
+    least_cells: shortest side of a RoI, in cells; without it that of the built-in operator, 1 where end_offset is 0.
     construct: maps, tuple of (B, C, h, w), of which the first len(strides) are used, and rois (B, N, 4) in pixels
     -> (B * N, C, size, size). No gradient goes to the RoIs.
     """
 
-    def __init__(self, size: int, strides: Sequence[int], finest_size: float, end_offset: int):
+    def __init__(self, size: int, strides: Sequence[int], finest_size: float, end_offset: int,
+                 least_cells: Optional[float] = None):
         super().__init__()
         self.size = size
         self.strides = tuple(strides)
         self.least_areas = Tensor([0] + [(finest_size * 2 ** level) ** 2 for level in range(1, len(strides))],
                                   ms.float32)
         self.end_offset = end_offset
-        self.least_cells = 0.0 if end_offset else 1.0  # of a side
+        self.least_cells = float(end_offset == 0) if least_cells is None else least_cells
         self.scales = Tensor(1 / np.array(strides), ms.float32)
         # Middle of every sample as a part of the RoI's side.
         self.samples = Tensor((np.arange(size * SAMPLES) + 0.5) / (size * SAMPLES), ms.float32)

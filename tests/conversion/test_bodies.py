@@ -155,7 +155,7 @@ def test_training_starts_from_the_converted_body(tmp_path, mobilenet):
 
 
 @pytest.mark.parametrize("flags, words", [
-    ((), "other settings of the backbone; add --backbone_style pytorch$"),
+    ((), "other settings; add --backbone_style pytorch$"),
     ((*PYTORCH, "--mean", "0.5,0.5,0.5"), "add --mean 0.485,0.456,0.406$"),
 ])
 def test_training_with_other_settings_is_refused(tmp_path, mobilenet, flags, words):

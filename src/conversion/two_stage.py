@@ -1,0 +1,99 @@
+"""Faster and Mask R-CNN of PyTorch's libraries: how they name and lay out what ours have.
+
+Where they compute differently is a matter of settings, backbone_style and box_style above all, which stand together in
+config/*/*_torchvision.yaml.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Callable, Optional
+
+import numpy as np
+from mindspore import nn
+
+from src.backbones.resnet import ResNet
+from src.backbones.zoo_names import resnet_cells
+from src.conversion.bodies import COUNTER, PYTORCH_EPS, batch_norms, renamed_from_pytorch, scale_norms
+from src.conversion.conditions import norm_eps
+from src.conversion.naming import Naming
+
+LOGITS, DELTAS, MASKS = "box_head.logits", "box_head.deltas", "mask_head.logits"
+PYRAMID_LEVELS = 4
+MASK_CONVS = 4
+
+# torchvision reads its own files of COCO, whose batch norms are frozen, with this epsilon.
+FROZEN_EPS = 0.0
+# It has an output for background and each of COCO's ids up to 90; these ids belong to no class.
+COCO_OUTPUTS = 91
+UNUSED_IDS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
+
+
+@dataclass(frozen=True)
+class Library:
+    """name: also that of its box_style. cells: theirs -> ours. prepare: changes arrays {their name: array} that have a
+    row for each class, given the name of theirs by ours and the number of our outputs."""
+
+    name: str
+    cells: dict
+    prepare: Callable[[dict, dict, int], None]
+
+
+def two_stage_namings(network: nn.Cell) -> list:
+    """The detectors with ResNet-50 and a feature pyramid, where the network is such a one."""
+    if not hasattr(network, "rpn") or type(network.backbone) is not ResNet:
+        return []
+    return [_naming(Library("torchvision", _torchvision_cells(), _prepare_torchvision), network)]
+
+
+def _naming(library: Library, network: nn.Cell) -> Naming:
+    norms, theirs_of = batch_norms(network), {ours: theirs for theirs, ours in library.cells.items()}
+    linear = {theirs for theirs, ours in library.cells.items() if ours.startswith("box_head.")}
+    outputs = network.box_head.logits.bias.shape[0]
+
+    def prepare(arrays: dict) -> dict:
+        result = dict(arrays)
+        library.prepare(result, theirs_of, outputs)
+        result = {name: array.T if name.rpartition(".")[0] in linear else array for name, array in result.items()}
+        frozen = library.name == "torchvision" and not any(name.endswith(COUNTER) for name in arrays)
+        scale_norms(result, library.cells, norms, FROZEN_EPS if frozen else PYTORCH_EPS)
+        return result
+
+    return Naming(library.name, "detector", lambda name: renamed_from_pytorch(name, library.cells, norms),
+                  _reason_to_ignore, bool, prepare, {"backbone_style": "pytorch", "box_style": library.name,
+                                                     "norm_eps": norm_eps(network.backbone)})
+
+
+def _reason_to_ignore(name: str) -> Optional[str]:
+    return "PyTorch's count of batches" if name.endswith(COUNTER) else None
+
+
+def _torchvision_cells() -> dict:
+    """Several layers got a number behind their name in 2022; the published files are older."""
+    cells = resnet_cells(50, "backbone.body.", shortcut=("downsample.0", "downsample.1"))
+    for level in range(PYRAMID_LEVELS):
+        for number in (".0", ""):
+            cells[f"backbone.fpn.inner_blocks.{level}{number}"] = f"fpn.laterals.{level}"
+            cells[f"backbone.fpn.layer_blocks.{level}{number}"] = f"fpn.outputs.{level}"
+    for index in range(MASK_CONVS):
+        for theirs in (f"{index}.0", f"mask_fcn{index + 1}"):
+            cells[f"roi_heads.mask_head.{theirs}"] = f"mask_head.convs.{index}"
+    return {**cells, "rpn.head.conv.0.0": "rpn.conv", "rpn.head.conv": "rpn.conv",
+            "rpn.head.cls_logits": "rpn.objectness", "rpn.head.bbox_pred": "rpn.deltas",
+            "roi_heads.box_head.fc6": "box_head.hidden.0", "roi_heads.box_head.fc7": "box_head.hidden.1",
+            "roi_heads.box_predictor.cls_score": LOGITS, "roi_heads.box_predictor.bbox_pred": DELTAS,
+            "roi_heads.mask_predictor.conv5_mask": "mask_head.upscale",
+            "roi_heads.mask_predictor.mask_fcn_logits": MASKS}
+
+
+def _prepare_torchvision(arrays: dict, theirs_of: dict, outputs: int) -> None:
+    logits = arrays.get(f"{theirs_of[LOGITS]}.bias")
+    if logits is not None and len(logits) == COCO_OUTPUTS == outputs + len(UNUSED_IDS):
+        for name in arrays:
+            if name.startswith(tuple(theirs_of[cell] for cell in (LOGITS, DELTAS, MASKS))):
+                arrays[name] = without_unused_ids(arrays[name])
+
+
+def without_unused_ids(array: np.ndarray) -> np.ndarray:
+    """Rows of a layer with one, or four, for each output of COCO, without those that nothing was ever trained to be."""
+    per_output = array.reshape(COCO_OUTPUTS, -1, *array.shape[1:])
+    return np.delete(per_output, UNUSED_IDS, axis=0).reshape(-1, *array.shape[1:])
