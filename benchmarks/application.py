@@ -1,5 +1,6 @@
 """Pictures per second of the C++ application, a plain Python loop on OpenVINO, and eval.py's predictor, from files to
-the network's outputs (the predictor: to detections), on one ONNX file. The first picture of each is not counted.
+the network's outputs (the predictor: to detections), on one ONNX file. Loading it is not counted, nor is the first
+picture of the loop and of the predictor.
 
     python benchmarks/application.py --model ssd.onnx --pictures coco/val2017
         [--main ascend310_infer/out/main] [--precision_mode f32]

@@ -200,8 +200,8 @@ def diagnose(ground_truth, predictions, image_ids=None):
                 "-1, which means that there is nothing to measure, not that the detector is bad."]
     if not predictions:
         return [f"There is not one detection for {len(truths)} objects in {len(wanted)} images. Lower the score "
-                "threshold (min_score); if that does not help, the network is untrained or its checkpoint was not "
-                "loaded."]
+                "threshold (SSD: min_score; Faster and Mask R-CNN: test_score_thr, fixed in an exported file); if that "
+                "does not help, the network is untrained or its checkpoint was not loaded."]
     return _id_findings(ground_truth, predictions, truths, wanted) or _box_findings(ground_truth, predictions, wanted)
 
 

@@ -116,31 +116,55 @@ def test_networks_get_the_bits_of_their_python_transform(application, tmp_path, 
         assert repr(detector.geometry(*image.shape[:2])) == repr(geometry)
 
 
-@pytest.mark.parametrize("model, engine", CASES)
-def test_the_application_detects_what_eval_detects(cli, drawn, exported_recipe, application, tmp_path, model, engine):
+def run_application(application, cwd: Path, path: Path, pictures: Path, engine: str) -> None:
+    """Pictures -> cwd/result_Files, with outputs as the description of the model says."""
     if engine not in application.engines:
         pytest.skip(f"the engine {engine} is not tested: its package is not installed")
-    path, shapes = exported_recipe(model, ENGINES[engine], *MODELS[model]), drawn.folder / "shapes"
-    done = application(tmp_path, mindir_path=path, dataset_path=shapes / "val2017", engine=engine)
+    done = application(cwd, mindir_path=path, dataset_path=pictures, engine=engine)
     assert done.returncode == 0, done.stderr
     described = json.loads(path.with_suffix(".json").read_text())["outputs"]
-    assert json.loads((tmp_path / "result_Files" / "outputs.json").read_text())["outputs"] == [
+    assert json.loads((cwd / "result_Files" / "outputs.json").read_text())["outputs"] == [
         {**output, "shape": output["shape"][1:]} for output in described]
-    data = {"coco_root": shapes, "model_path": path, "report": False}
-    assert cli.call("postprocess", tmp_path, **data).returncode == 0
-    found = tmp_path / "postprocess" / "predictions.json"
-    data["instances_set"] = annotations_of(found, shapes / "annotations" / "instances_val2017.json",
-                                           tmp_path / "made.json")
 
-    evaluated = aps(cli.call("eval", tmp_path, **data, result_path=tmp_path / "eval"))
-    measured = aps(cli.call("postprocess", tmp_path, **data))
 
-    check_equal_detections(by_picture(tmp_path / "eval" / "predictions.json"), by_picture(found))
-    if model.startswith("mask"):
-        check_equal_masks(masks_by_picture(tmp_path / "eval" / "predictions.json"), masks_by_picture(found))
-    assert all(0.05 < ap < 0.95 for ap in evaluated)
-    assert len(measured) == (2 if model.startswith("mask") else 1)
+def equal_aps(cli, cwd: Path, **data) -> list:
+    """Those of eval.py, which postprocess.py has to have in common with it, like all detections."""
+    evaluated = aps(cli.call("eval", cwd, **data, report=False, result_path=cwd / "eval"))
+    measured = aps(cli.call("postprocess", cwd, **data, report=False))
+    files = cwd / "eval" / "predictions.json", cwd / "postprocess" / "predictions.json"
+    check_equal_detections(*map(by_picture, files))
+    if len(evaluated) == 2:
+        check_equal_masks(*map(masks_by_picture, files))
     assert measured == pytest.approx(evaluated, abs=1e-4)
+    return evaluated
+
+
+@pytest.mark.parametrize("model, engine", CASES)
+def test_the_application_detects_what_eval_detects(cli, drawn, exported_recipe, application, tmp_path, model, engine):
+    path, shapes = exported_recipe(model, ENGINES[engine], *MODELS[model]), drawn.folder / "shapes"
+    run_application(application, tmp_path, path, shapes / "val2017", engine)
+    data = {"coco_root": shapes, "model_path": path}
+    assert cli.call("postprocess", tmp_path, **data, report=False).returncode == 0
+    made = annotations_of(tmp_path / "postprocess" / "predictions.json",
+                          shapes / "annotations" / "instances_val2017.json", tmp_path / "made.json")
+
+    found = equal_aps(cli, tmp_path, **data, instances_set=made)
+
+    assert len(found) == (2 if model.startswith("mask") else 1) and all(0.05 < ap < 0.95 for ap in found)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_trained_detector_keeps_its_ap(cli, drawn, trained, application, tmp_path, engine):
+    done = cli.call("export", tmp_path, model_path=trained.checkpoint, file_format=ENGINES[engine].upper(),
+                    result_path=tmp_path)
+    assert done.returncode == 0, done.stderr
+    path, shapes = tmp_path / f"ssd.{ENGINES[engine]}", drawn.folder / "shapes"
+    run_application(application, tmp_path, path, shapes / "train2017", engine)
+
+    (found,) = equal_aps(cli, tmp_path, coco_root=shapes, model_path=path)
+
+    assert found > 0.3
 
 
 def test_the_zoo_s_script_builds_on_it(drawn, exported_recipe, application, tmp_path):
