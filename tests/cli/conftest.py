@@ -113,6 +113,8 @@ def exported_recipe(tmp_path_factory):
             value = recipe.value(key, parameter.shape, SCALED_AS.get(model, golden.model))
             if "cls_scores." in key:  # the recipe's are made for 80 classes: of three, the background would win always
                 value = value - value.mean(0) if value.ndim == 2 else np.zeros_like(value)
+            if "rpn_cls." in key:  # the best proposals of the deepest body would all have a score near 1
+                value = 0.2 * value
             parameter.set_data(ms.Tensor(value))
         folder = tmp_path_factory.mktemp(model)
         checkpoint = folder / "random.ckpt"

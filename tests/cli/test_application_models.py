@@ -33,7 +33,7 @@ MODELS = {  # model -> what makes it small
     "centernet_resnet50": CENTERNET,
     "centernet_resnet101": CENTERNET,
     **{name: TWO_STAGES for name, row in DETECTORS.items() if row.family == "faster_rcnn"},
-    "mask_rcnn_resnet50": (*TWO_STAGES, "--rcnn_mask_out_channels=16"),
+    "mask_rcnn_resnet50": (*TWO_STAGES, "--rcnn_mask_out_channels=16", "--export_batch_size=2"),
 }
 ENGINES = {"openvino": "onnx", "mindspore": "mindir"}
 BY_DAY = {*product(("ssd300", "centernet_resnet50"), ENGINES),
