@@ -1,10 +1,20 @@
-"""Makes the reader of the golden data importable from every test folder: `from golden import Golden`."""
+"""What the tests of all folders share; makes the reader of the golden data importable: `from golden import Golden`."""
+import gc
 import sys
 from pathlib import Path
 
 import pytest
 
 sys.path.append(str(Path(__file__).resolve().parent / "golden"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_graphs_are_dropped():
+    """MindSpore keeps every graph that a process compiles, with its memory: gigabytes by the end of the tests."""
+    yield
+    if "mindspore" in sys.modules:
+        gc.collect()
+        sys.modules["mindspore"].ms_memory_recycle()
 
 
 @pytest.fixture(scope="module")
