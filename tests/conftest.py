@@ -1,11 +1,18 @@
 """What the tests of all folders share; makes the reader of the golden data importable: `from golden import Golden`."""
 import gc
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 
 sys.path.append(str(Path(__file__).resolve().parent / "golden"))
+
+
+def pytest_configure():
+    # A job in the background of a shell ignores Ctrl-C, and so would the programs that tests interrupt.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="module", autouse=True)
