@@ -1,4 +1,4 @@
-"""What the tests of all folders share; makes the reader of the golden data importable: `from golden import Golden`."""
+"""What the tests of all folders share; makes the helpers of some importable: `from golden import Golden`."""
 import gc
 import signal
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.append(str(Path(__file__).resolve().parent / "golden"))
+sys.path += [str(Path(__file__).resolve().parent / folder) for folder in ("golden", "conversion")]
 
 
 def pytest_configure():

@@ -8,7 +8,7 @@ from typing import Callable, Iterable, Optional
 from src.backbones.depths import RESNET_BLOCKS
 from src.checkpoint import is_optimizer_state
 
-SOURCES = ("zoo", "torchvision", "timm")
+SOURCES = ("zoo", "torchvision", "timm", "mmdet")
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Faster and Mask R-CNN of PyTorch's libraries: how they name and lay out what ours have.
 
 Where they compute differently is a matter of settings, backbone_style and box_style above all, which stand together in
-config/*/*_torchvision.yaml.
+config/*/*_torchvision.yaml and *_mmdet.yaml.
 """
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from mindspore import nn
 from src.backbones.resnet import ResNet
 from src.backbones.zoo_names import resnet_cells
 from src.conversion.bodies import COUNTER, PYTORCH_EPS, batch_norms, renamed_from_pytorch, scale_norms
+from src.conversion.coco_classes import COCO_OUTPUTS, UNUSED_IDS, without_unused_ids
 from src.conversion.conditions import norm_eps
 from src.conversion.naming import Naming
 
@@ -23,9 +24,6 @@ MASK_CONVS = 4
 
 # torchvision reads its own files of COCO, whose batch norms are frozen, with this epsilon.
 FROZEN_EPS = 0.0
-# It has an output for background and each of COCO's ids up to 90; these ids belong to no class.
-COCO_OUTPUTS = 91
-UNUSED_IDS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,8 @@ def two_stage_namings(network: nn.Cell) -> list:
     """The detectors with ResNet-50 and a feature pyramid, where the network is such a one."""
     if not hasattr(network, "rpn") or type(network.backbone) is not ResNet:
         return []
-    return [_naming(Library("torchvision", _torchvision_cells(), _prepare_torchvision), network)]
+    return [_naming(Library("torchvision", _torchvision_cells(), _prepare_torchvision), network),
+            _naming(Library("mmdet", _mmdet_cells(), _prepare_mmdet), network)]
 
 
 def _naming(library: Library, network: nn.Cell) -> Naming:
@@ -93,7 +92,26 @@ def _prepare_torchvision(arrays: dict, theirs_of: dict, outputs: int) -> None:
                 arrays[name] = without_unused_ids(arrays[name])
 
 
-def without_unused_ids(array: np.ndarray) -> np.ndarray:
-    """Rows of a layer with one, or four, for each output of COCO, without those that nothing was ever trained to be."""
-    per_output = array.reshape(COCO_OUTPUTS, -1, *array.shape[1:])
-    return np.delete(per_output, UNUSED_IDS, axis=0).reshape(-1, *array.shape[1:])
+def _mmdet_cells() -> dict:
+    """Of mmdetection 2 and 3."""
+    cells = resnet_cells(50, "backbone.", shortcut=("downsample.0", "downsample.1"))
+    for level in range(PYRAMID_LEVELS):
+        cells[f"neck.lateral_convs.{level}.conv"] = f"fpn.laterals.{level}"
+        cells[f"neck.fpn_convs.{level}.conv"] = f"fpn.outputs.{level}"
+    for index in range(MASK_CONVS):
+        cells[f"roi_head.mask_head.convs.{index}.conv"] = f"mask_head.convs.{index}"
+    return {**cells, "rpn_head.rpn_conv": "rpn.conv", "rpn_head.rpn_cls": "rpn.objectness",
+            "rpn_head.rpn_reg": "rpn.deltas", "roi_head.bbox_head.shared_fcs.0": "box_head.hidden.0",
+            "roi_head.bbox_head.shared_fcs.1": "box_head.hidden.1", "roi_head.bbox_head.fc_cls": LOGITS,
+            "roi_head.bbox_head.fc_reg": DELTAS, "roi_head.mask_head.upsample": "mask_head.upscale",
+            "roi_head.mask_head.conv_logits": MASKS}
+
+
+def _prepare_mmdet(arrays: dict, theirs_of: dict, _outputs: int) -> None:
+    """Background is the last class there and the first here; it has no mask there, and one that nobody uses here."""
+    for word in ("weight", "bias"):
+        logits, masks = f"{theirs_of[LOGITS]}.{word}", f"{theirs_of[MASKS]}.{word}"
+        if logits in arrays:
+            arrays[logits] = np.roll(arrays[logits], 1, axis=0)
+        if masks in arrays:
+            arrays[masks] = np.concatenate([np.zeros_like(arrays[masks][:1]), arrays[masks]])

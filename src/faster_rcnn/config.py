@@ -33,7 +33,7 @@ class FasterRCNNModel(ModelSection):
 
     img_width: int = Field(1280, ge=64, description="width of the network input, a multiple of 32")
     img_height: int = Field(768, ge=64, description="height of the network input, a multiple of 32")
-    box_style: Literal["zoo", "torchvision"] = Field(
+    box_style: Literal["zoo", "torchvision", "mmdet"] = Field(
         "zoo", description="where anchors lie and boxes end, and how pictures are resized: as in the library that the "
         "weights were trained with")
     feature_extractor_base_param: Optional[str] = Field(None, description="ImageNet checkpoint of the backbone; none "

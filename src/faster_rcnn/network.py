@@ -115,7 +115,7 @@ def build_stages(model, num_classes: int, *, frozen_body: bool, roi_end_offset: 
     for lateral in fpn.laterals:
         _xavier(lateral)
     roi_align = PyramidRoIAlign(model.roi_size, ROI_STRIDES, model.roi_align_finest_scale, roi_end_offset,
-                                model.style.least_roi_cells)
+                                model.style.least_roi_cells, model.style.dense_rois)
     box_head = BoxHead(channels * model.roi_size ** 2, model.rcnn_fc_out_channels, num_classes,
                        num_classes if model.without_bg_loss else num_classes + 1)
     return backbone, fpn, RPNHead(channels, model.anchors_per_cell), roi_align, box_head

@@ -22,7 +22,6 @@ class MaskRCNNModel(FasterRCNNModel):
 
     bodies: ClassVar[Dict[str, tuple]] = {"mask_rcnn_resnet50": ("resnet", 50)}
 
-    box_style: Literal["zoo"] = Field("zoo", description=_described(FasterRCNNModel, "box_style"))
     mask_roi_size: int = Field(14, ge=1, description="bins per side of a RoI's features for the mask head, whose masks "
                                "have twice as many")
     rcnn_mask_out_channels: int = Field(256, ge=1, description="width of the mask head")

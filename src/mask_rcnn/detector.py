@@ -34,7 +34,8 @@ class MaskRCNNDetector(FasterRCNNDetector):
         """The Cell that is evaluated and exported: (B, 3, H, W) -> the tensors of output_names."""
         from src.mask_rcnn.network import MaskRCNNInference
 
-        return MaskRCNNInference(network, self.proposals(), self.detections())
+        return MaskRCNNInference(network, self.proposals(), self.detections(),
+                                 clip_to_picture=self.config.model.style.exact_ends)
 
     def loss(self, network):
         """The Cell that is trained: (images, *batch_columns[1:]) -> losses named by its `parts`."""

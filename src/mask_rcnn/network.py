@@ -7,11 +7,8 @@ from mindspore import Tensor, nn, ops
 
 from src.faster_rcnn.network import ROI_STRIDES, FasterRCNN, FasterRCNNInference, build_stages
 from src.mask_rcnn.mask_head import MaskHead
-from src.ops.resize import resize_bilinear
+from src.ops.resize import resize_bilinear, resize_nearest
 from src.ops.roi_align import PyramidRoIAlign
-
-# Where the zoo's Mask R-CNN differs from its Faster R-CNN.
-STAGES = {"roi_end_offset": 0, "upsample": resize_bilinear}
 
 
 class MaskRCNN(FasterRCNN):
@@ -46,9 +43,11 @@ class MaskRCNNInference(FasterRCNNInference):
 
 def build_mask_rcnn(model, num_classes: int, *, frozen_body: bool) -> MaskRCNN:
     """The network that the `model` section describes, with its initial weights. frozen_body: as of `build_stages`."""
-    channels = model.fpn_out_channels
+    channels, style = model.fpn_out_channels, model.style
+    # The zoo's Mask R-CNN differs here from its Faster R-CNN, the others' does not.
+    end_offset, upsample = (1, resize_nearest) if style.exact_ends else (0, resize_bilinear)
     return MaskRCNN(
-        *build_stages(model, num_classes, frozen_body=frozen_body, **STAGES),
-        mask_roi_align=PyramidRoIAlign(model.mask_roi_size, ROI_STRIDES, model.roi_align_finest_scale,
-                                       STAGES["roi_end_offset"]),
+        *build_stages(model, num_classes, frozen_body=frozen_body, roi_end_offset=end_offset, upsample=upsample),
+        mask_roi_align=PyramidRoIAlign(model.mask_roi_size, ROI_STRIDES, model.roi_align_finest_scale, end_offset,
+                                       style.least_roi_cells, style.dense_rois),
         mask_head=MaskHead(channels, model.rcnn_mask_out_channels, num_classes + 1))

@@ -1,6 +1,7 @@
 """RoIAlign (He et al. 2017, section 3) over the levels of a feature pyramid."""
 from __future__ import annotations
 
+import math
 from typing import Optional, Sequence
 
 import mindspore as ms
@@ -8,6 +9,7 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 
 SAMPLES = 2  # per side of a bin
+LONGEST = 56  # side of a RoI, in cells, up to which a RoI that is sampled densely has as many samples as cells
 
 
 class PyramidRoIAlign(nn.Cell):
@@ -20,14 +22,18 @@ class PyramidRoIAlign(nn.Cell):
     size: bins per side. strides: of the levels, finest first. finest_size: RoIs below twice this many pixels belong
     to the finest level. end_offset: what is added to x2, y2 in pixels; 1 where boxes include their last pixel.
     least_cells: shortest side of a RoI, in cells; without it that of the built-in operator, 1 where end_offset is 0.
+    dense: as in mmdetection, RoIs lie half a cell further up and left, and a bin has a sample for each cell that it is
+    long, rounded up; in RoIs beyond LONGEST no more than it has there, each of which is the nearest cell.
     construct: maps, tuple of (B, C, h, w), of which the first len(strides) are used, and rois (B, N, 4) in pixels
     -> (B * N, C, size, size). No gradient goes to the RoIs.
     """
 
     def __init__(self, size: int, strides: Sequence[int], finest_size: float, end_offset: int,
-                 least_cells: Optional[float] = None):
+                 least_cells: Optional[float] = None, dense: bool = False):
         super().__init__()
         self.size = size
+        self.dense = dense
+        self.most_samples = math.ceil(LONGEST / size)
         self.strides = tuple(strides)
         self.least_areas = Tensor([0] + [(finest_size * 2 ** level) ** 2 for level in range(1, len(strides))],
                                   ms.float32)
@@ -47,8 +53,9 @@ class PyramidRoIAlign(nn.Cell):
         heights, widths = heights[level], widths[level]
         first_cell = first_cells[level] + image * heights * widths
         scale = self.scales[level]
-        rows, row_weights = self._taps(rois[:, 1], rois[:, 3], scale, heights)
-        columns, column_weights = self._taps(rois[:, 0], rois[:, 2], scale, widths)
+        taps = self._dense_taps if self.dense else self._taps
+        rows, row_weights = taps(rois[:, 1], rois[:, 3], scale, heights)
+        columns, column_weights = taps(rois[:, 0], rois[:, 2], scale, widths)
         # (RoIs, bins, taps) of either direction -> (RoIs, bins down, bins across, taps down, taps across)
         cells = (first_cell[:, None, None] + rows * widths[:, None, None])[:, :, None, :, None] \
             + columns[:, None, :, None, :]
@@ -80,9 +87,33 @@ class PyramidRoIAlign(nn.Cell):
         shape = (-1, self.size, 2 * SAMPLES)
         return taps.reshape(shape), weights.reshape(shape)
 
+    def _dense_taps(self, low, high, scale, cells):
+        """What `_taps` returns, where the number of samples depends on the RoI: (R, bins, most_samples + 1) each.
+
+        No more than a cell apart, n samples touch n + 1 cells at most, which need not be looked up for each of them.
+        """
+        most = self.most_samples
+        bin_length = ((high + self.end_offset - low) * scale / self.size)[:, None, None]
+        count = ops.clamp(ops.ceil(bin_length), 1, most)
+        number = ops.arange(most).astype(ms.float32)
+        bins = ops.arange(self.size).astype(ms.float32)[:, None]
+        position = (low * scale - 0.5)[:, None, None] + (bins + (number + 0.5) / count) * bin_length
+        last = (cells - 1)[:, None, None]
+        inside = ops.logical_and(position >= -1, position <= cells[:, None, None].astype(ms.float32))
+        shares = ops.logical_and(inside, number < count).astype(ms.float32) / count
+        position = ops.minimum(ops.relu(position), last.astype(ms.float32))
+        taps = ops.floor(position[:, :, :1]) + ops.arange(most + 1).astype(ms.float32)
+        distances = ops.abs(position.expand_dims(-1) - taps.expand_dims(2))
+        weights = (ops.relu(1 - distances) * shares.expand_dims(-1)).sum(2)
+        far_apart = bin_length > most
+        nearest = ops.concat((ops.floor(position + 0.5), position[:, :, -1:]), -1)
+        taps = ops.where(far_apart, nearest, taps)
+        weights = ops.where(far_apart, ops.concat((shares, ops.zeros_like(shares[:, :, :1])), -1), weights)
+        return ops.minimum(taps.astype(ms.int32), last), weights
+
     def _weighted_sums(self, table, cells, weights):
-        """One row of taps after the other, so that never more than a quarter of all taps is in memory."""
-        taps, sums = 2 * SAMPLES, 0
+        """One row of taps after the other, so that never more than one of them is in memory."""
+        taps, sums = cells.shape[3], 0
         for row in range(taps):
             features = ops.gather(table, cells[:, :, :, row].reshape(-1), 0).reshape(-1, taps, table.shape[1])
             sums = sums + ops.bmm(weights[:, :, :, row].reshape(-1, 1, taps), features)

@@ -4,7 +4,7 @@ import recipe
 from golden import Golden
 from pycocotools import mask as coco_mask
 
-from src.ops.masks import bitmap, paste_masks
+from src.ops.masks import bitmap, over_box, over_grown_pixels, paste_masks
 
 GOLDEN = Golden("maskrcnn_r50")
 
@@ -68,3 +68,22 @@ def test_pasting_equals_the_zoo():
     runs = paste_masks(masks[rows], golden["paste.boxes"][rows, :4], (480, 640), 0.5)
 
     assert [one["counts"] for one in runs] == golden["paste.segm_rle_counts"].tolist()
+
+
+def test_a_box_is_filled_where_the_middle_of_a_pixel_lies_in_it():
+    # A full mask falls off to a half at the edge of its box: pixels count whose middle is inside.
+    (runs,) = paste_masks(np.ones((1, 28, 28), np.float32), np.float32([[1.4, 2.6, 4.6, 9]]), (6, 8), 0.5, over_box)
+
+    want = np.zeros((6, 8), np.uint8)
+    want[3:6, 1:5] = 1
+    assert (coco_mask.decode(runs) == want).all()
+
+
+def test_a_grown_box_has_an_empty_margin():
+    # 28 cells over 28 pixels, and a cell more on each side, which is half empty at its inner edge.
+    (runs,) = paste_masks(np.ones((1, 28, 28), np.float32), np.float32([[10, -3, 38, 25]]), (60, 60), 0.5,
+                          over_grown_pixels)
+
+    mask = coco_mask.decode(runs)
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    assert rows[0] == 0 and abs(rows[-1] - 25) <= 1 and abs(columns[0] - 10) <= 1 and abs(columns[-1] - 38) <= 1

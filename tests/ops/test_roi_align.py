@@ -63,3 +63,31 @@ def test_levels_by_size():
     align = PyramidRoIAlign(7, (4, 8, 16, 32), finest_size=56, end_offset=1)
     rois = np.array([[0, 0, side - 1, side - 1] for side in (1, 56, 111, 112, 223, 224, 448, 4000)], "f4")
     assert align.levels(Tensor(rois)).asnumpy().tolist() == [0, 0, 0, 1, 1, 2, 3, 3]
+
+
+@pytest.mark.parametrize("size", [2, 7])
+def test_dense_samples_are_the_mean_of_a_sample_per_cell(size):
+    """Against the definition, sample by sample; the first RoI reaches beyond the map, the second is thin."""
+    rois = np.array([[[-9, 20, 130, 159], [40, 40, 41, 120], [10.3, 20.6, 100.2, 77.7]]], "f4")
+    features = random_map(4, channels=2)
+    align = PyramidRoIAlign(size, (4,), finest_size=28, end_offset=0, least_cells=0, dense=True)
+    bins = align((Tensor(features),), Tensor(rois)).asnumpy()
+    for roi, found in zip(rois[0].astype(float) / 4 - 0.5, bins):
+        axes = []
+        for low, high in ((roi[1], roi[3]), (roi[0], roi[2])):
+            length = (high - low) / size
+            count = max(1, int(np.ceil(length)))
+            axes.append([low + (number + (np.arange(count) + 0.5) / count) * length for number in range(size)])
+        want = [[np.mean([looked_up(features[0], y, x) for y in down for x in across], axis=0) for across in axes[1]]
+                for down in axes[0]]
+        np.testing.assert_allclose(found, np.transpose(want, (2, 0, 1)), atol=1e-4)
+
+
+def looked_up(features, y, x):
+    """Linear interpolation between the four cells around a position; nothing further out than a cell."""
+    height, width = features.shape[1:]
+    if not (-1 <= y <= height and -1 <= x <= width):
+        return np.zeros(len(features))
+    y, x = min(max(y, 0), height - 1), min(max(x, 0), width - 1)
+    rows, columns = np.maximum(1 - abs(np.arange(height) - y), 0), np.maximum(1 - abs(np.arange(width) - x), 0)
+    return features @ columns @ rows
