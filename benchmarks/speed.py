@@ -82,12 +82,14 @@ def inference_seconds(config, detector, repeats: int) -> list:
 
 
 def random_picture(rng, input_shape: tuple) -> tuple:
-    """A picture of the input's size and a target of OBJECTS boxes."""
+    """A picture of the input's size and a target of OBJECTS boxes, which are their own outlines."""
     _, height, width = input_shape
     corners = rng.random((OBJECTS, 2)) * 0.6
     boxes = np.concatenate([corners, corners + 0.05 + rng.random((OBJECTS, 2)) * 0.35], axis=1)
+    boxes *= [width, height, width, height]
     return rng.integers(0, 256, (height, width, 3), dtype=np.uint8), {
-        "boxes": (boxes * [width, height, width, height]).astype(np.float32),
+        "boxes": boxes.astype(np.float32),
+        "segments": [[[x1, y1, x2, y1, x2, y2, x1, y2]] for x1, y1, x2, y2 in boxes],
         "labels": rng.integers(0, len(CLASSES), OBJECTS).astype(np.int32), "crowd": np.zeros(OBJECTS, bool)}
 
 
