@@ -5,6 +5,8 @@ from typing import Callable, Optional
 
 from mindspore import nn, ops
 
+from src.ops.conv2d import Conv2d
+
 
 class ConvNorm(nn.Cell):
     """Convolution without bias, batch norm, and an optional activation.
@@ -18,8 +20,8 @@ class ConvNorm(nn.Cell):
                  symmetric: bool = False, activation: Optional[nn.Cell] = None, eps: float = 1e-3,
                  momentum: float = 0.97):
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, group=groups,
-                              pad_mode="pad" if symmetric else "same", padding=kernel_size // 2 if symmetric else 0)
+        self.conv = Conv2d(in_channels, out_channels, kernel_size, stride, group=groups,
+                           pad_mode="pad" if symmetric else "same", padding=kernel_size // 2 if symmetric else 0)
         self.norm = nn.BatchNorm2d(out_channels, eps=eps, momentum=momentum)
         self.activation = activation
 

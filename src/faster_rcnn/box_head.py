@@ -22,7 +22,8 @@ class Linear(nn.Cell):
         self.bias = Parameter(initializer("zeros", (outputs,), ms.float32), name="bias")
 
     def construct(self, x):
-        return ops.matmul(x, self.weight) + self.bias
+        # The operator, not ops.matmul: the gradient of that transposes the weight, which takes longer than the product.
+        return ops.MatMul()(x, self.weight) + self.bias
 
 
 class BoxHead(nn.Cell):

@@ -47,7 +47,7 @@ class FasterRCNNLoss(nn.Cell):
     def with_samples(self, images, anchor_index, anchor_labels, anchor_boxes, boxes, labels, priority):
         """The losses, the levels of the pyramid, and what ProposalSampler returned: a further head starts here."""
         levels, objectness, deltas = self.network(images)
-        rpn_cls, rpn_reg = self.rpn_losses(objectness, deltas, anchor_index, anchor_labels, anchor_boxes)
+        rpn_cls, rpn_reg = self.rpn_losses(levels, anchor_index, anchor_labels, anchor_boxes)
         samples = self.sampler(*self.proposals(objectness, deltas), boxes, labels, priority)
         rois, roi_labels, taken, owner = samples
         box_cls, box_reg = self.box_losses(levels, rois, roi_labels, taken, gather_rows(boxes, owner))
@@ -56,14 +56,14 @@ class FasterRCNNLoss(nn.Cell):
         rpn, box = rpn_cls + rpn_reg, box_cls + box_reg
         return (rpn + box, rpn, box, rpn_cls, rpn_reg, box_cls, box_reg), levels, samples
 
-    def rpn_losses(self, objectness, deltas, index, labels, boxes):
+    def rpn_losses(self, levels, index, labels, boxes):
         """Cross entropy and smooth L1, both divided by the number of anchors that are drawn."""
-        logits = ops.gather_elements(ops.concat(objectness, 1), 1, index)
+        logits, deltas = self.network.rpn.of_anchors(levels, index)
         drawn, positive = (labels >= 0).astype(logits.dtype), (labels > 0).astype(logits.dtype)
         cls_loss = (sigmoid_cross_entropy(logits, positive) * drawn).sum() / labels.size
         anchors = self.anchors[index]
         targets = encode(ops.where((labels > 0).expand_dims(-1), boxes, anchors), anchors, self.rpn_stds)
-        distance = smooth_l1_loss(gather_rows(ops.concat(deltas, 1), index), targets, RPN_BETA).sum(-1)
+        distance = smooth_l1_loss(deltas, targets, RPN_BETA).sum(-1)
         return cls_loss, (distance * positive).sum() / labels.size
 
     def box_losses(self, levels, rois, labels, taken, boxes):

@@ -13,6 +13,7 @@ from src.faster_rcnn.box_head import BoxDetections, BoxHead
 from src.faster_rcnn.config import STRIDES
 from src.faster_rcnn.proposals import Proposals
 from src.faster_rcnn.rpn import RPNHead
+from src.ops.conv2d import Conv2d
 from src.ops.resize import resize_nearest
 from src.ops.roi_align import PyramidRoIAlign
 
@@ -111,7 +112,7 @@ def build_stages(model, num_classes: int, *, frozen_body: bool, roi_end_offset: 
                 parameter.requires_grad = False
     if model.stem_batch_statistics:
         use_statistics(backbone.stem[:STEM_LAYERS_IN_BATCH_MODE], moving=False)
-    fpn = FPN(backbone.channels, channels, lambda: _xavier(nn.Conv2d(channels, channels, 3, has_bias=True)), upsample)
+    fpn = FPN(backbone.channels, channels, lambda: _xavier(Conv2d(channels, channels, 3, has_bias=True)), upsample)
     for lateral in fpn.laterals:
         _xavier(lateral)
     roi_align = PyramidRoIAlign(model.roi_size, ROI_STRIDES, model.roi_align_finest_scale, roi_end_offset,

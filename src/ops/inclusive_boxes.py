@@ -50,11 +50,13 @@ def wider_than(boxes: Tensor, least: float) -> Tensor:
 
 def box_iou(first: Tensor, second: Tensor) -> Tensor:
     """Intersection over union of (..., N, 4) and (..., G, 4) -> (..., N, G)."""
-    first, second = first.expand_dims(-2), second.expand_dims(-3)
-    low, high = ops.maximum(first[..., :2], second[..., :2]), ops.minimum(first[..., 2:], second[..., 2:])
-    sides = ops.relu(high - low + 1)
-    inter = sides[..., 0] * sides[..., 1]
-    return inter / (_area(first) + _area(second) - inter)
+    x1, y1, x2, y2 = _columns(first.expand_dims(-2))
+    other_x1, other_y1, other_x2, other_y2 = _columns(second.expand_dims(-3))
+    width = ops.relu(ops.minimum(x2, other_x2) - ops.maximum(x1, other_x1) + 1)
+    height = ops.relu(ops.minimum(y2, other_y2) - ops.maximum(y1, other_y1) + 1)
+    inter = width * height
+    areas = (x2 - x1 + 1) * (y2 - y1 + 1) + (other_x2 - other_x1 + 1) * (other_y2 - other_y1 + 1)
+    return inter / (areas - inter)
 
 
 def _clipped(corners: Tensor, limit) -> Tensor:
@@ -63,10 +65,6 @@ def _clipped(corners: Tensor, limit) -> Tensor:
 
 def _columns(rows: Tensor) -> tuple:
     return rows[..., 0], rows[..., 1], rows[..., 2], rows[..., 3]
-
-
-def _area(boxes: Tensor) -> Tensor:
-    return (boxes[..., 2] - boxes[..., 0] + 1) * (boxes[..., 3] - boxes[..., 1] + 1)
 
 
 def _centers(boxes: Tensor) -> tuple:

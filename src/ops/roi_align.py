@@ -8,6 +8,8 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
+from src.ops.cell_table import CellTable, image_of_each, level_layout
+
 SAMPLES = 2  # per side of a bin
 LONGEST = 56  # side of a RoI, in cells, up to which a RoI that is sampled densely has as many samples as cells
 
@@ -24,7 +26,7 @@ class PyramidRoIAlign(nn.Cell):
     least_cells: shortest side of a RoI, in cells; without it that of the built-in operator, 1 where end_offset is 0.
     dense: as in mmdetection, RoIs lie half a cell further up and left, and a bin has a sample for each cell that it is
     long, rounded up; in RoIs beyond LONGEST no more than it has there, each of which is the nearest cell.
-    construct: maps, tuple of (B, C, h, w), of which the first len(strides) are used, and rois (B, N, 4) in pixels
+    construct: maps, tuple of (B, C, h, w), of which the first len(strides) hold RoIs, and rois (B, N, 4) in pixels
     -> (B * N, C, size, size). No gradient goes to the RoIs.
     """
 
@@ -42,16 +44,17 @@ class PyramidRoIAlign(nn.Cell):
         self.scales = Tensor(1 / np.array(strides), ms.float32)
         # Middle of every sample as a part of the RoI's side.
         self.samples = Tensor((np.arange(size * SAMPLES) + 0.5) / (size * SAMPLES), ms.float32)
+        self.table = CellTable()
+        self.weighted_sums = WeightedSums()
 
     def construct(self, maps, rois):
         batch, count, _ = rois.shape
-        maps = maps[:len(self.strides)]
         channels = maps[0].shape[1]
         rois = ops.stop_gradient(rois).reshape(-1, 4)
         level = self.levels(rois)
-        first_cells, heights, widths, image = _layout(batch, count, tuple(features.shape[2:] for features in maps))
+        first_cells, heights, widths = level_layout(batch, tuple(features.shape[2:] for features in maps))
         heights, widths = heights[level], widths[level]
-        first_cell = first_cells[level] + image * heights * widths
+        first_cell = first_cells[level] + image_of_each(batch, count) * heights * widths
         scale = self.scales[level]
         taps = self._dense_taps if self.dense else self._taps
         rows, row_weights = taps(rois[:, 1], rois[:, 3], scale, heights)
@@ -60,8 +63,7 @@ class PyramidRoIAlign(nn.Cell):
         cells = (first_cell[:, None, None] + rows * widths[:, None, None])[:, :, None, :, None] \
             + columns[:, None, :, None, :]
         weights = row_weights[:, :, None, :, None] * column_weights[:, None, :, None, :]
-        table = ops.concat([ops.transpose(features, (0, 2, 3, 1)).reshape(-1, channels) for features in maps], 0)
-        bins = self._weighted_sums(table, cells, weights)
+        bins = self.weighted_sums(self.table(maps), cells, weights)
         return ops.transpose(bins.reshape(-1, self.size * self.size, channels), (0, 2, 1)).reshape(
             -1, channels, self.size, self.size)
 
@@ -111,20 +113,28 @@ class PyramidRoIAlign(nn.Cell):
         weights = ops.where(far_apart, ops.concat((shares, ops.zeros_like(shares[:, :, :1])), -1), weights)
         return ops.minimum(taps.astype(ms.int32), last), weights
 
-    def _weighted_sums(self, table, cells, weights):
-        """One row of taps after the other, so that never more than one of them is in memory."""
+
+class WeightedSums(nn.Cell):
+    """Sums of weighted rows of a table: (table (cells, C), numbers (R, h, w, taps, taps) of rows, weights of these) ->
+    (R * h * w, 1, C).
+
+    One row of taps is gathered at a time, forward and backward, each waiting for the one before: all of them are many
+    times as large as the result. No gradient goes to the weights.
+    """
+
+    def construct(self, table, cells, weights):
         taps, sums = cells.shape[3], 0
         for row in range(taps):
-            features = ops.gather(table, cells[:, :, :, row].reshape(-1), 0).reshape(-1, taps, table.shape[1])
+            after = ops.depend(table, sums) if self.training and row else table
+            features = ops.gather(after, cells[:, :, :, row].reshape(-1), 0).reshape(-1, taps, table.shape[1])
             sums = sums + ops.bmm(weights[:, :, :, row].reshape(-1, 1, taps), features)
         return sums
 
-
-@ops.constexpr
-def _layout(batch: int, count: int, sizes: tuple) -> tuple:
-    """Where the cells of each level begin in the table, its height and width, (levels,) int32 each; and the image of
-    each of `count` RoIs per image."""
-    first = np.cumsum([0] + [batch * height * width for height, width in sizes[:-1]])
-    heights, widths = np.array(sizes).T
-    images = np.repeat(np.arange(batch), count)
-    return tuple(Tensor(array, ms.int32) for array in (first, heights, widths, images))
+    def bprop(self, table, cells, weights, _, dout):
+        (count, channels), taps = table.shape, cells.shape[3]
+        sums = ops.zeros_like(table)
+        for row in range(taps):
+            after = ops.depend(dout, sums)
+            features = ops.bmm(weights[:, :, :, row].reshape(-1, taps, 1), after).reshape(-1, channels)
+            sums = sums + ops.unsorted_segment_sum(features, cells[:, :, :, row].reshape(-1), count)
+        return sums, ops.zeros_like(cells), ops.zeros_like(weights)

@@ -1,0 +1,102 @@
+"""Convolution whose gradients need little memory on a CPU."""
+from __future__ import annotations
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, nn, ops
+from mindspore.ops.operations import _grad_ops
+
+STRIP_ROWS = 8
+
+
+class Conv2d(nn.Conv2d):
+    """nn.Conv2d; on a CPU the gradients of 3x3 convolutions of stride 1 are computed as in LeanConvolution.
+
+    `convolution` is what construct does without the bias, for weights that the caller makes up: (x, weight).
+    """
+
+    def __init__(self, *arguments, **settings):
+        super().__init__(*arguments, **settings)
+        same_size = self.pad_mode == "same" or self.pad_mode == "pad" and set(self.conv2d.pad) == {1}
+        plain = same_size and (self.group, self.kernel_size, self.stride, self.dilation) == (1, (3, 3), (1, 1), (1, 1))
+        lean = plain and ms.get_context("device_target") == "CPU"
+        self.convolution = LeanConvolution(self.out_channels) if lean else self.conv2d
+
+    def construct(self, x):
+        output = self.convolution(x, self.weight)
+        return self.bias_add(output, self.bias) if self.has_bias else output
+
+
+class LeanConvolution(nn.Cell):
+    """3x3, stride 1, output as large as the input: (x (B, C, H, W), weight (D, C, 3, 3)) -> (B, D, H, W).
+
+    MindSpore's CPU kernels of the two gradients each keep nine maps of the whole input, per layer and for good: over
+    4 GB in a Faster R-CNN at 768x1280. The gradient of the input is a convolution itself, which keeps little; that of
+    the weight is taken of strips of the input, as of a batch, so that the nine maps are of one strip.
+    """
+
+    def __init__(self, out_channels: int):
+        super().__init__()
+        self.convolve = ops.Conv2D(out_channels, 3, pad_mode="pad", pad=1)
+        settings = {"pad_mode": "pad", "stride": (1, 1), "dilation": (1, 1, 1, 1)}
+        self.weight_gradient = _grad_ops.Conv2DBackpropFilter(
+            out_channels, (3, 3), pad=(1, 1, 1, 1), pad_list=(1, 1, 1, 1), **settings)
+        self.weight_gradient_of_strips = _grad_ops.Conv2DBackpropFilter(
+            out_channels, (3, 3), pad=(0, 0, 1, 1), pad_list=(0, 0, 1, 1), **settings)
+
+    def construct(self, x, weight):
+        return self.convolve(x, weight)
+
+    def bprop(self, x, weight, _, dout):
+        dx = ops.Conv2D(x.shape[1], 3, pad_mode="pad", pad=1)(dout, _mirrored(weight))
+        if _strip_rows(x.shape[2]) == x.shape[2]:
+            return dx, self.weight_gradient(dout, x, weight.shape)
+        x = ops.depend(x, dout)  # otherwise the strips are made, and kept, while the loss is computed
+        return dx, self.weight_gradient_of_strips(_strips(dout, 0), _strips(x, 1), weight.shape)
+
+
+def _mirrored(weight: Tensor) -> Tensor:
+    """(D, C, 3, 3) -> (C, D, 3, 3) with both axes of the kernels reversed. Rows gathered and multiplied by a
+    permutation: transposing and reversing take ten times as long on a CPU."""
+    outputs, inputs = weight.shape[:2]
+    order, reverse = _mirroring(outputs, inputs)
+    kernels = ops.gather(weight.reshape(outputs * inputs, 9), order, 0)
+    return ops.MatMul()(kernels, reverse).reshape(inputs, outputs, 3, 3)
+
+
+def _strips(maps: Tensor, more: int) -> Tensor:
+    """(B, C, H, W) -> (B * strips, C, rows + 2 more, W): with `more` rows above and below, which are zeros beyond the
+    edges of the map."""
+    _, channels, height, width = maps.shape
+    rows = ops.concat((maps.reshape(-1, width), ops.zeros((1, width), maps.dtype)), 0)
+    # Gathered, because transposing keeps an index of eight bytes for every number.
+    numbers = _strip_numbers(maps.shape[:3], more)
+    return ops.gather(rows, numbers, 0).reshape(-1, channels, _strip_rows(height) + 2 * more, width)
+
+
+def _rows(height: int) -> int:
+    """Of a strip: the largest divisor of the height up to STRIP_ROWS, or the height itself."""
+    return next((rows for rows in range(STRIP_ROWS, 1, -1) if height % rows == 0), height)
+
+
+_strip_rows = ops.constexpr(_rows)
+
+
+@ops.constexpr
+def _mirroring(outputs: int, inputs: int) -> tuple:
+    """Order of the kernels with inputs first (outputs * inputs,), and the matrix that reverses nine cells."""
+    order = np.arange(outputs * inputs).reshape(outputs, inputs).T.ravel()
+    return Tensor(order, ms.int32), Tensor(np.eye(9)[::-1], ms.float32)
+
+
+@ops.constexpr
+def _strip_numbers(shape: tuple, more: int) -> Tensor:
+    """Numbers of the rows of all strips (B, strips, C, rows + 2 more), flat, in maps of shape (B, C, H); the number
+    behind the last one stands for a row of zeros."""
+    batch, channels, height = shape
+    size = _rows(height)
+    row = np.arange(0, height, size)[:, None] + np.arange(-more, size + more)
+    first = np.arange(batch * channels).reshape(batch, 1, channels, 1) * height
+    inside = (row >= 0) & (row < height)
+    numbers = np.where(inside[:, None], first + row[:, None], batch * channels * height)
+    return Tensor(numbers.ravel(), ms.int32)
