@@ -3,7 +3,9 @@ from __future__ import annotations
 
 from typing import Optional
 
-from mindspore import nn
+import mindspore as ms
+from mindspore import Parameter, nn, ops
+from mindspore.common.initializer import initializer
 
 # Configuration D of the paper: convolutions and channels of each block.
 BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
@@ -31,11 +33,24 @@ class ConvReLU(nn.Cell):
         return x if self.relu is None else self.relu(x)
 
 
+class LearnedLength(nn.Cell):
+    """The channels of every cell scaled to length 1, then by a factor for each (ParseNet, Liu et al. 2015, section
+    3.3), which begins with 20 (Liu et al. 2016, section 3.1)."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.factors = Parameter(initializer(20, (channels,), ms.float32))
+
+    def construct(self, x):
+        length = ops.sqrt((x * x).sum(1, keepdims=True))
+        return x / ops.maximum(length, 1e-12) * self.factors.reshape(1, -1, 1, 1).astype(x.dtype)
+
+
 class VGG16(nn.Cell):
     """Image to conv4_3 and fc7, the fully connected layers being convolutions, fc6 with dilation 6.
 
     batch_norm, bias: of the thirteen convolutions of the blocks. fc_relu: ReLU after fc6 and fc7; the zoo's SSD has
-    none.
+    none. as_in_paper: fc6 and fc7 have biases, and conv4_3 is returned with lengths that are learned; in the zoo not.
     construct: (B, 3, H, W) -> (B, 512, H/8, W/8), (B, 1024, H/16, W/16), sides rounded up. While training it also takes
     the dropout of fc6 and fc7, (B, 2, 1024, H/16, W/16) factors: 0 drops a value, 1 / (1 - p) keeps it. Factors that
     are given can be given again; the state of MindSpore's own dropout cannot be saved, and no run could be resumed.
@@ -44,7 +59,8 @@ class VGG16(nn.Cell):
     channels = (512, FC_CHANNELS)
     strides = (8, 16)
 
-    def __init__(self, batch_norm: bool = False, bias: bool = False, fc_relu: bool = True):
+    def __init__(self, batch_norm: bool = False, bias: bool = False, fc_relu: bool = True,
+                 as_in_paper: bool = False):
         super().__init__()
         blocks, channels = [], 3
         for count, out_channels in BLOCKS:
@@ -56,8 +72,9 @@ class VGG16(nn.Cell):
         self.blocks = nn.CellList(blocks)
         self.halve = nn.MaxPool2d(2, 2, pad_mode="same")
         self.pool5 = nn.MaxPool2d(3, 1, pad_mode="same")
-        self.fc6 = ConvReLU(channels, FC_CHANNELS, 3, dilation=6, relu=fc_relu)
-        self.fc7 = ConvReLU(FC_CHANNELS, FC_CHANNELS, 1, relu=fc_relu)
+        self.fc6 = ConvReLU(channels, FC_CHANNELS, 3, dilation=6, bias=as_in_paper, relu=fc_relu)
+        self.fc7 = ConvReLU(FC_CHANNELS, FC_CHANNELS, 1, bias=as_in_paper, relu=fc_relu)
+        self.rescale4 = LearnedLength(channels) if as_in_paper else None
 
     def construct(self, x, dropout=None):
         maps = ()
@@ -66,6 +83,8 @@ class VGG16(nn.Cell):
             maps += (x,)
             x = self.halve(x)
         conv4_3, conv5_3 = maps[-2:]
+        if self.rescale4 is not None:
+            conv4_3 = self.rescale4(conv4_3)
         x = self.fc6(self.pool5(conv5_3))
         if dropout is None:
             return conv4_3, self.fc7(x)

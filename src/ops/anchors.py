@@ -25,14 +25,15 @@ class PriorBoxes(NamedTuple):
 
 def ssd_prior_boxes(image_size: Sequence[int], feature_sizes: Sequence[Sequence[int]],
                     steps: Sequence[Sequence[float]], min_scale: float, max_scale: float,
-                    aspect_ratios: Sequence[Sequence[float]]) -> PriorBoxes:
+                    aspect_ratios: Sequence[Sequence[float]], scales: Optional[Sequence[float]] = None) -> PriorBoxes:
     """Prior boxes of SSD (section 2.2), level by level, row by row.
 
     image_size: height, width in pixels. feature_sizes, steps: (height, width) of each map in cells, and of a cell
     in pixels. aspect_ratios: per level the ratios besides 1; an empty first level gets the paper's three small boxes.
+    scales: of each level and one more, instead of min_scale and max_scale; then no side is longer than the image's.
     """
-    levels = len(feature_sizes)
-    scales = [min_scale + (max_scale - min_scale) / (levels - 1) * level for level in range(levels)] + [1.0]
+    levels, longest = len(feature_sizes), 1 if scales else math.inf
+    scales = scales or [min_scale + (max_scale - min_scale) / (levels - 1) * level for level in range(levels)] + [1.0]
     boxes = []
     for level, (rows, columns) in enumerate(feature_sizes):
         scale, ratios = scales[level], aspect_ratios[level]
@@ -48,7 +49,7 @@ def ssd_prior_boxes(image_size: Sequence[int], feature_sizes: Sequence[Sequence[
         cells = [side / step for side, step in zip(image_size, steps[level])]
         for row, column in product(range(rows), range(columns)):
             cy, cx = (row + 0.5) / cells[0], (column + 0.5) / cells[1]
-            boxes += [(cy, cx, height, width) for width, height in sizes]
+            boxes += [(cy, cx, min(height, longest), min(width, longest)) for width, height in sizes]
     boxes = np.array(boxes)
     return PriorBoxes(boxes.astype(np.float32), corners_from_centers(boxes).astype(np.float32))
 

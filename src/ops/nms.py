@@ -1,18 +1,21 @@
 """Non-maximum suppression on numpy arrays."""
 from __future__ import annotations
 
+from typing import Optional
+
 import numpy as np
 
 MOST_IN_PAIRS = 8192  # boxes whose pairwise overlaps are held in memory, half a gigabyte
 
 
 def classwise_nms(boxes: np.ndarray, scores: np.ndarray, min_score: float, iou_threshold: float,
-                  max_per_class: int) -> tuple:
+                  max_per_class: int, candidates_per_class: Optional[int] = None, end_offset: int = 1) -> tuple:
     """Greedy suppression within each class, all classes at once; classes share their boxes, as in SSD.
 
     boxes: (N, 4) corners in pixels. scores: (N, C). A box counts for a class above min_score, and is suppressed by a
     better one of the class when their overlap is above iou_threshold; the best max_per_class of a class are kept.
-    Overlaps use the "+1 pixel" convention the old zoo evaluated with.
+    candidates_per_class: how many of a class, its best, come into question; all when left out. end_offset: what is
+    added to the ends of boxes in overlaps; 1 is the "+1 pixel" convention the old zoo evaluated with.
     Returns (box index (K,), class (K,)), class by class, best first.
 
     One step picks the best remaining box of every class: 100 steps on (C, N) arrays instead of C x 100 steps on N.
@@ -25,9 +28,12 @@ def classwise_nms(boxes: np.ndarray, scores: np.ndarray, min_score: float, iou_t
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     boxes = boxes[candidates].astype(np.float32)
     few = len(candidates) <= min(len(classes) * max_per_class, MOST_IN_PAIRS)
-    pairs = _overlapping(boxes, boxes, iou_threshold) if few else None
+    pairs = _overlapping(boxes, boxes, iou_threshold, end_offset) if few else None
     remaining = np.ascontiguousarray(scores[np.ix_(candidates, classes)].T, dtype=np.float32)
     remaining[remaining <= min_score] = -np.inf
+    if candidates_per_class and candidates_per_class < len(candidates):
+        last = np.partition(remaining, -candidates_per_class, axis=1)[:, -candidates_per_class]
+        remaining[remaining < last[:, None]] = -np.inf
     rows = np.arange(len(classes))
     picked_class, picked_box, picked_rank = [], [], []
     for rank in range(max_per_class):
@@ -40,7 +46,7 @@ def classwise_nms(boxes: np.ndarray, scores: np.ndarray, min_score: float, iou_t
         picked_class.append(classes)
         picked_box.append(candidates[best])
         picked_rank.append(np.full(len(rows), rank))
-        suppressed = pairs[best] if few else _overlapping(boxes[best], boxes, iou_threshold)
+        suppressed = pairs[best] if few else _overlapping(boxes[best], boxes, iou_threshold, end_offset)
         np.copyto(remaining, -np.inf, where=suppressed)
         remaining[rows, best] = -np.inf
     picked_class, picked_box = np.concatenate(picked_class), np.concatenate(picked_box)
@@ -48,9 +54,10 @@ def classwise_nms(boxes: np.ndarray, scores: np.ndarray, min_score: float, iou_t
     return picked_box[order], picked_class[order]
 
 
-def _overlapping(boxes: np.ndarray, others: np.ndarray, threshold: float) -> np.ndarray:
-    """(M, N) bool: IoU of a box (M, 4) and another (N, 4) above the threshold, with one pixel added to each side."""
-    low, high, other_low, other_high = boxes[:, None, :2], boxes[:, None, 2:] + 1, others[:, :2], others[:, 2:] + 1
+def _overlapping(boxes: np.ndarray, others: np.ndarray, threshold: float, end_offset: int) -> np.ndarray:
+    """(M, N) bool: IoU of a box (M, 4) and another (N, 4) above the threshold."""
+    low, high = boxes[:, None, :2], boxes[:, None, 2:] + end_offset
+    other_low, other_high = others[:, :2], others[:, 2:] + end_offset
     height = np.minimum(high[..., 0], other_high[:, 0])
     height -= np.maximum(low[..., 0], other_low[:, 0])
     np.maximum(height, 0, out=height)

@@ -1,5 +1,5 @@
 """Settings of the SSD family; the defaults are the zoo's ssd300 with MobileNetV2 on COCO."""
-from typing import ClassVar, Dict, List, Optional
+from typing import ClassVar, Dict, List, Literal, Optional
 
 from pydantic import Field, field_validator, model_validator
 
@@ -24,6 +24,9 @@ class SSDModel(ModelSection):
     use_anchor_generator: bool = Field(False, description="FPN: default boxes by octave scales")
     min_scale: float = Field(0.2, gt=0, le=1, description="smallest default box, as a part of the input")
     max_scale: float = Field(0.95, gt=0, le=1, description="largest default box, as a part of the input")
+    default_box_scales: Optional[List[float]] = Field(
+        None, description="default boxes per level, and one more, as parts of the input; none = evenly from min_scale "
+        "to max_scale, then 1")
     aspect_ratios: List[List[float]] = Field(
         [[], [2, 3], [2, 3], [2, 3], [2, 3], [2, 3]], description="aspect ratios per level, each with its inverse")
     prior_scaling: List[float] = Field([0.1, 0.2], min_length=2, max_length=2,
@@ -42,6 +45,9 @@ class SSDModel(ModelSection):
                            "them, the zoo's have not")
     vgg_extra_relu: bool = Field(False, description="VGG16: ReLU after fc6 and every later convolution, as in the "
                                  "paper; false as in the zoo, which its checkpoints need")
+    ssd_style: Literal["zoo", "torchvision"] = Field(
+        "zoo", description="VGG16: predictors, scores, overlaps and resizing as in the zoo, or as in torchvision's "
+        "ssd300_vgg16, whose weights need it; the latter cannot be trained here")
     feature_extractor_base_param: Optional[str] = Field(None, description="ImageNet checkpoint of the backbone; none "
                                                         "= start without one")
     checkpoint_filter_list: List[str] = Field(
@@ -52,8 +58,8 @@ class SSDModel(ModelSection):
     def _minus_one_is_none(cls, value):
         return None if value == -1 else value
 
-    @field_validator("img_shape", "steps", "num_default", "extras_in_channels", "extras_out_channels",
-                     "extras_strides", "prior_scaling", "extras_ratio")
+    @field_validator("img_shape", "steps", "default_box_scales", "num_default", "extras_in_channels",
+                     "extras_out_channels", "extras_strides", "prior_scaling", "extras_ratio")
     @classmethod
     def _above_zero(cls, values):
         return values if values is None else above_zero(values)
@@ -68,9 +74,13 @@ class SSDModel(ModelSection):
         if not self.use_anchor_generator:
             names += ("extras_strides", "extras_ratio", "aspect_ratios")
         counts = {name: len(getattr(self, name)) for name in names}
+        if self.default_box_scales:
+            counts["default_box_scales less 1"] = len(self.default_box_scales) - 1
         if len(set(counts.values())) > 1:
             listed = ", ".join(f"{name} {count}" for name, count in counts.items())
             raise ValueError(f"the lists with one entry per level differ in length: {listed}")
+        if self.ssd_style != "zoo" and self.model_name != "ssd_vgg16":
+            raise ValueError(f"ssd_style {self.ssd_style} is of ssd_vgg16, not of {self.model_name}")
         if self.feature_extractor_base_param and self.pretrain_vgg_bn != self.ssd_vgg_bn:
             raise ValueError(f"ssd_vgg_bn is {self.ssd_vgg_bn} and pretrain_vgg_bn {self.pretrain_vgg_bn}: a backbone "
                              "cannot start from one that differs in its batch norms")
@@ -109,6 +119,8 @@ class SSDEval(EvalSection):
 
     nms_threshold: float = Field(0.6, ge=0, le=1, description="IoU above which the lower-scored box is dropped")
     min_score: float = Field(0.1, ge=0, le=1, description="scores below are not detections")
+    nms_candidates: Optional[int] = Field(None, ge=1, description="boxes of a class that go into NMS, its best; none = "
+                                          "all")
     max_boxes: int = Field(100, ge=1, description="detections kept per class")
     max_per_image: Optional[int] = Field(None, ge=1, description="detections kept per picture; none = no limit")
 

@@ -7,6 +7,7 @@ from typing import Sequence
 import numpy as np
 
 from src.backbones.zoo_names import renamed
+from src.errors import ConfigError
 from src.ops.detections import Detections
 from src.ssd.decode import decode
 from src.ssd.legacy import FILTER_WORDS, NOT_FROM_IMAGENET, imagenet_cells, zoo_cells
@@ -40,6 +41,11 @@ class SSDDetector:
         self.mean, self.std = (255 * np.array(values, np.float32) for values in (config.data.mean, config.data.std))
 
     @property
+    def as_torchvision(self) -> bool:
+        """Whether everything is done as in torchvision's ssd300_vgg16."""
+        return self.config.model.ssd_style == "torchvision"
+
+    @property
     def input_shape(self) -> tuple:
         """Of one picture: channels, height, width."""
         return (3, *self.config.model.img_shape)
@@ -60,13 +66,20 @@ class SSDDetector:
         """The Cell that is evaluated and exported: (B, 3, H, W) -> the tensors of output_names."""
         from src.ssd.network import SSDInference
 
-        return SSDInference(network, self.priors.centers, self.config.model.prior_scaling)
+        return SSDInference(network, self.priors.centers, self.config.model.prior_scaling,
+                            exclusive=self.as_torchvision)
 
     def loss(self, network):
-        """The Cell that is trained: (images, *batch_columns[1:]) -> losses named by its `parts`."""
+        """The Cell that is trained: (images, *batch_columns[1:]) -> losses named by its `parts`.
+
+        Raises ConfigError for the style of torchvision, whose scores this loss does not suit.
+        """
         from src.ssd.loss import SSDLoss
 
         model = self.config.model
+        if self.as_torchvision:
+            raise ConfigError("ssd_style torchvision is for weights that are trained already: its scores exclude each "
+                              "other, those of the loss here do not; train with --ssd_style zoo")
         return SSDLoss(network, len(self.classes), model.alpha, model.gamma, model.background_loss)
 
     def filtered_parameters(self) -> tuple:
@@ -92,6 +105,8 @@ class SSDDetector:
 
     def preprocess(self, image: np.ndarray) -> tuple:
         """Decoded picture -> (network input (3, H, W), geometry for `postprocess`)."""
+        # torchvision resizes numbers.
+        image = image.astype(np.float32) if self.as_torchvision else image
         return eval_input(image, self.config.model.img_shape, self.mean, self.std), self.geometry(*image.shape[:2])
 
     def geometry(self, height: int, width: int) -> tuple:
@@ -102,7 +117,8 @@ class SSDDetector:
         """Outputs of one picture, without the batch axis -> its detections."""
         settings = self.config.eval
         return decode(*outputs, geometry, min_score=settings.min_score, nms_threshold=settings.nms_threshold,
-                      max_boxes=settings.max_boxes, max_per_image=settings.max_per_image)
+                      max_boxes=settings.max_boxes, max_per_image=settings.max_per_image,
+                      candidates_per_class=settings.nms_candidates, end_offset=0 if self.as_torchvision else 1)
 
     def sidecar(self) -> dict:
         """What somebody who runs the exported file needs to know about its input."""

@@ -12,7 +12,8 @@ from src.backbones.zoo_names import resnet_cells
 FILTER_WORDS = {"multi_loc_layers": "box_predictors", "multi_cls_layers": "class_predictors"}
 
 # Beginnings of names: the classifiers of ImageNet checkpoints, and the layers that SSD added to the bodies.
-NOT_FROM_IMAGENET = ("fc.", "end_point.", "classifier.", "head.", "backbone.expand16", "backbone.fc6", "backbone.fc7")
+NOT_FROM_IMAGENET = ("fc.", "end_point.", "classifier.", "head.", "backbone.expand16", "backbone.fc6", "backbone.fc7",
+                     "backbone.rescale4")
 
 PREDICTORS = {"loc": "box_predictors", "cls": "class_predictors"}
 MOBILENET_V1_BLOCKS = 13

@@ -15,7 +15,7 @@ from src.backbones.mobilenet_v2 import InvertedResidual, MobileNetV2
 from src.backbones.resnet import ResNet
 from src.backbones.vgg import VGG16, ConvReLU
 from src.errors import ConfigError
-from src.ssd.predictors import PredictorPerMap, SharedPredictor
+from src.ssd.predictors import PlainPredictor, PredictorPerMap, SeparablePredictor, SharedPredictor
 from src.ssd.priors import MAPS
 
 
@@ -47,38 +47,40 @@ class SSD(nn.Cell):
 class SSDInference(nn.Cell):
     """What is exported: boxes relative to the image instead of deltas, scores instead of logits.
 
-    priors: (N, 4) cy, cx, h, w relative to the image.
+    priors: (N, 4) cy, cx, h, w relative to the image. exclusive: the scores of a box sum up to 1, as in the paper;
+    otherwise each is one of its own.
     construct: (B, 3, H, W) -> boxes (B, N, 4) y1, x1, y2, x2 in 0..1, scores (B, N, 1 + classes) in 0..1.
     """
 
-    def __init__(self, network: SSD, priors: np.ndarray, prior_scaling: Sequence[float]):
+    def __init__(self, network: SSD, priors: np.ndarray, prior_scaling: Sequence[float], exclusive: bool = False):
         super().__init__(auto_prefix=False)  # parameters keep the network's names
         self.network = network
         self.centers = Tensor(priors[None, :, :2])
         self.sizes = Tensor(priors[None, :, 2:])
         self.center_scale, self.size_scale = prior_scaling
+        self.exclusive = exclusive
 
     def construct(self, images):
         deltas, logits = self.network(images)
         centers = deltas[:, :, :2] * self.center_scale * self.sizes + self.centers
         sizes = ops.exp(deltas[:, :, 2:] * self.size_scale) * self.sizes
         boxes = ops.concat((centers - sizes / 2, centers + sizes / 2), -1)
-        return ops.clamp(boxes, 0.0, 1.0), ops.sigmoid(logits)
+        return ops.clamp(boxes, 0.0, 1.0), ops.softmax(logits, -1) if self.exclusive else ops.sigmoid(logits)
 
 
 class VGGExtra(nn.Cell):
     """An extra map of SSD300-VGG16: 1x1 to half the depth, then 3x3 (section 3.1, conv8 to conv11).
 
-    halves: the 3x3 has stride 2 and padding, otherwise stride 1 and no padding. relu: after both; the zoo has none.
+    halves: the 3x3 has stride 2 and padding, otherwise stride 1 and no padding. relu, bias: of both; the zoo has none.
     The zoo pads its first two 1x1 convolutions by one cell and not the 3x3 behind them; without bias this gives the
     same numbers as padding the 3x3, which is what happens here.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, halves: bool, relu: bool):
+    def __init__(self, in_channels: int, out_channels: int, halves: bool, relu: bool, bias: bool):
         super().__init__()
-        self.reduce = ConvReLU(in_channels, out_channels // 2, 1, relu=relu)
+        self.reduce = ConvReLU(in_channels, out_channels // 2, 1, bias=bias, relu=relu)
         self.spatial = ConvReLU(out_channels // 2, out_channels, 3, 2 if halves else 1, padding=1 if halves else 0,
-                                relu=relu)
+                                bias=bias, relu=relu)
 
     def construct(self, x):
         return self.spatial(self.reduce(x))
@@ -110,10 +112,12 @@ def _ssd300_mobilenet_v1(model, num_classes: int) -> SSD:
 
 
 def _ssd300_vgg16(model, num_classes: int) -> SSD:
-    channels, relu = model.extras_out_channels, model.vgg_extra_relu
-    extras = [VGGExtra(before, after, level < MAPS[model.model_name].unpadded_from, relu)
+    channels, relu, as_in_paper = model.extras_out_channels, model.vgg_extra_relu, model.ssd_style == "torchvision"
+    extras = [VGGExtra(before, after, level < MAPS[model.model_name].unpadded_from, relu, as_in_paper)
               for level, (before, after) in enumerate(zip(channels[1:], channels[2:]), start=2)]
-    return _with_predictor_per_map(VGG16(model.ssd_vgg_bn, model.vgg_bias, fc_relu=relu), extras, model, num_classes)
+    body = VGG16(model.ssd_vgg_bn, model.vgg_bias, fc_relu=relu, as_in_paper=as_in_paper)
+    return _with_predictor_per_map(body, extras, model, num_classes,
+                                   PlainPredictor if as_in_paper else SeparablePredictor)
 
 
 def _ssd_mobilenet_v1_fpn(model, num_classes: int) -> SSD:
@@ -126,12 +130,14 @@ def _ssd_resnet50_fpn(model, num_classes: int) -> SSD:
     return _with_fpn(body, body.channels[1:], model, num_classes)
 
 
-def _with_predictor_per_map(body: nn.Cell, extras: list, model, num_classes: int) -> SSD:
+def _with_predictor_per_map(body: nn.Cell, extras: list, model, num_classes: int,
+                            predictor: type = SeparablePredictor) -> SSD:
     channels, boxes = model.extras_out_channels, model.num_default
     if tuple(channels[:2]) != body.channels:
         raise ConfigError(f"extras_out_channels {channels}: the first two maps come from the backbone of "
                           f"{model.model_name} and have {list(body.channels)} channels")
-    return SSD(body, extras, PredictorPerMap(channels, boxes, 4), PredictorPerMap(channels, boxes, num_classes + 1))
+    return SSD(body, extras, PredictorPerMap(channels, boxes, 4, predictor),
+               PredictorPerMap(channels, boxes, num_classes + 1, predictor))
 
 
 def _with_fpn(body: nn.Cell, body_channels: Sequence[int], model, num_classes: int) -> SSD:

@@ -23,15 +23,32 @@ class SeparablePredictor(nn.Cell):
     def construct(self, x):
         return _rows(self.pointwise(self.activation(self.norm(self.depthwise(x)))), self.outputs)
 
+    @property
+    def output_layer(self) -> nn.Conv2d:
+        return self.pointwise
+
+
+class PlainPredictor(nn.Cell):
+    """The paper's head of one map: a 3x3 convolution. construct: as of SeparablePredictor."""
+
+    def __init__(self, channels: int, boxes: int, outputs: int):
+        super().__init__()
+        self.outputs = outputs
+        self.output_layer = nn.Conv2d(channels, boxes * outputs, 3, has_bias=True)
+
+    def construct(self, x):
+        return _rows(self.output_layer(x), self.outputs)
+
 
 class PredictorPerMap(nn.SequentialCell):
-    """A SeparablePredictor of its own for every map.
+    """A head of its own for every map, of the class `predictor`.
 
     construct: maps (B, C, h, w) -> (B, N, outputs), N prior boxes of all maps.
     """
 
-    def __init__(self, channels: Sequence[int], boxes_per_cell: Sequence[int], outputs: int):
-        super().__init__([SeparablePredictor(depth, boxes, outputs) for depth, boxes in zip(channels, boxes_per_cell)])
+    def __init__(self, channels: Sequence[int], boxes_per_cell: Sequence[int], outputs: int,
+                 predictor: type = SeparablePredictor):
+        super().__init__([predictor(depth, boxes, outputs) for depth, boxes in zip(channels, boxes_per_cell)])
 
     def construct(self, maps):
         rows = ()
@@ -41,7 +58,7 @@ class PredictorPerMap(nn.SequentialCell):
 
     @property
     def output_layers(self) -> list:
-        return [predictor.pointwise for predictor in self.cell_list]
+        return [predictor.output_layer for predictor in self.cell_list]
 
 
 class SharedPredictor(nn.Cell):

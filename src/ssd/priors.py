@@ -59,7 +59,8 @@ def prior_boxes(model) -> PriorBoxes:
         source, priors = "use_anchor_generator", octave_prior_boxes(model.img_shape, sizes, steps)
     else:
         source = f"aspect_ratios {model.aspect_ratios}"
-        priors = ssd_prior_boxes(model.img_shape, sizes, steps, model.min_scale, model.max_scale, model.aspect_ratios)
+        priors = ssd_prior_boxes(model.img_shape, sizes, steps, model.min_scale, model.max_scale, model.aspect_ratios,
+                                 model.default_box_scales)
     per_level = [boxes * rows * columns for boxes, (rows, columns) in zip(model.num_default, sizes)]
     if sum(per_level) != len(priors.centers):
         raise ConfigError(f"num_default {model.num_default} does not agree with {source}: "

@@ -26,6 +26,7 @@ models = pytest.importorskip("torchvision").models
 
 FASTER = "faster_rcnn/faster_rcnn_resnet50_torchvision.yaml"
 MASK = "mask_rcnn/mask_rcnn_resnet50_torchvision.yaml"
+SSD = "ssd/ssd_vgg16_torchvision.yaml"
 IDS = [f"id {number}" for number in range(1, 91)]
 
 
@@ -60,6 +61,21 @@ def random_two_stage(make):
     return model
 
 
+def random_ssd():
+    """With scores that are spread, and most boxes being background."""
+    torch.manual_seed(0)
+    model = models.detection.ssd300_vgg16(weights=None, weights_backbone=None).eval()
+    images, classes = tensors(pictures(2)), model.head.classification_head.module_list
+    with torch.no_grad():
+        model.backbone.scale_weight.uniform_(10, 30)
+        spread_outputs(lambda: model(images), {**{layer: 3.0 for layer in classes}, **{
+            layer: 1.0 for layer in model.head.regression_head.module_list}})
+        for layer in classes:
+            layer.bias.normal_(0, 0.5)
+            layer.bias[::len(IDS) + 1] += 13
+    return model
+
+
 def tensors(images: list) -> list:
     return [torch.from_numpy(image).permute(2, 0, 1).float() / 255 for image in images]
 
@@ -82,6 +98,12 @@ def test_detections_and_masks_are_those_of_mask_rcnn():
     found, wanted = theirs(model, images)
     have = ours(model, IDS, MASK, TWO_STAGE_FLAGS)(images)
     assert_same_masks(have, [one["masks"][:, 0].numpy() > 0.5 for one in found], assert_same_detections(have, wanted))
+
+
+@pytest.mark.nightly
+def test_detections_are_those_of_ssd():
+    model, images = random_ssd(), pictures()
+    assert_same_detections(ours(model, IDS, SSD, [])(images), theirs(model, images)[1])
 
 
 def test_ids_of_coco_without_a_class_are_left_out():

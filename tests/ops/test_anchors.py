@@ -31,6 +31,20 @@ def test_after_the_last_level_comes_the_whole_picture():
     np.testing.assert_allclose(priors[-1, 2:], np.sqrt([0.8, 0.8]), rtol=1e-6)
 
 
+def test_scales_can_be_given_and_no_side_is_longer_than_the_picture():
+    priors = ssd_prior_boxes(**TWO_LEVELS, aspect_ratios=[[2], [2]], scales=[0.1, 0.9, 1]).centers
+    root = np.sqrt(2)
+    np.testing.assert_allclose(priors[0, 2:], [0.1, 0.1], rtol=1e-6)
+    np.testing.assert_allclose(priors[-4:, 2:], [[0.9, 0.9], [0.9 / root, 1], [1, 0.9 / root], np.sqrt([0.9, 0.9])],
+                               rtol=1e-6)
+
+
+def test_anchors_around_corners_include_the_pixel_before_their_end():
+    # A square of 16 around the corner of each cell, the next cell 5 pixels down and 7 across.
+    anchors = grid_anchors((2, 2), 4, [4], [1], steps=(5, 7), centered=False)
+    np.testing.assert_array_equal(anchors, [[-8, -8, 7, 7], [-1, -8, 14, 7], [-8, -3, 7, 12], [-1, -3, 14, 12]])
+
+
 def test_a_first_level_without_ratios_has_three_small_boxes():
     priors = ssd_prior_boxes(**TWO_LEVELS, aspect_ratios=[[], [2]]).centers
     root = np.sqrt(2)

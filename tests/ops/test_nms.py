@@ -127,3 +127,18 @@ def test_soft_nms_drops_what_falls_below_the_smallest_score():
 
 def test_soft_nms_of_nothing():
     assert soft_nms(np.zeros((0, 4)), np.zeros(0)).shape == (0,)
+
+
+def test_boxes_that_end_where_they_say_overlap_less():
+    # 10 x 10 that share 10 x 5, an overlap of a third; with a pixel added to each side 11 x 6 of 176, 0.375.
+    boxes = np.array([[0, 0, 10, 10], [0, 5, 10, 15]], np.float32)
+    scores = np.array([[0.8], [0.7]], np.float32)
+    assert len(classwise_nms(boxes, scores, 0.1, 0.35, 10)[0]) == 1
+    assert len(classwise_nms(boxes, scores, 0.1, 0.35, 10, end_offset=0)[0]) == 2
+
+
+def test_of_each_class_only_the_best_candidates_count():
+    boxes = np.array([[0, 20 * row, 9, 20 * row + 9] for row in range(4)], np.float32)
+    scores = np.array([[0.9, 0.2], [0.8, 0.3], [0.7, 0.4], [0.6, 0.5]], np.float32)
+    index, label = classwise_nms(boxes, scores, 0.1, 0.5, 10, candidates_per_class=2)
+    assert list(zip(index, label)) == [(0, 0), (1, 0), (3, 1), (2, 1)]
