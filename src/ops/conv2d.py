@@ -20,7 +20,7 @@ class Conv2d(nn.Conv2d):
         same_size = self.pad_mode == "same" or self.pad_mode == "pad" and set(self.conv2d.pad) == {1}
         plain = same_size and (self.group, self.kernel_size, self.stride, self.dilation) == (1, (3, 3), (1, 1), (1, 1))
         lean = plain and ms.get_context("device_target") == "CPU"
-        self.convolution = LeanConvolution(self.out_channels) if lean else self.conv2d
+        self.convolution = LeanConvolution(self.conv2d, self.out_channels) if lean else self.conv2d
 
     def construct(self, x):
         output = self.convolution(x, self.weight)
@@ -35,9 +35,9 @@ class LeanConvolution(nn.Cell):
     the weight is taken of strips of the input, as of a batch, so that the nine maps are of one strip.
     """
 
-    def __init__(self, out_channels: int):
+    def __init__(self, convolve: ops.Conv2D, out_channels: int):
         super().__init__()
-        self.convolve = ops.Conv2D(out_channels, 3, pad_mode="pad", pad=1)
+        self.convolve = convolve  # nn.Conv2d's own, which exports
         settings = {"pad_mode": "pad", "stride": (1, 1), "dilation": (1, 1, 1, 1)}
         self.weight_gradient = _grad_ops.Conv2DBackpropFilter(
             out_channels, (3, 3), pad=(1, 1, 1, 1), pad_list=(1, 1, 1, 1), **settings)
