@@ -122,6 +122,7 @@ def test_nothing_half_written_stays(stopped):
     assert [path for path in run.rglob(".*") if path.is_file()] == []
 
 
+@pytest.mark.nightly
 def test_averages_and_accumulation_are_resumed_exactly(cli, drawn, tmp_path):
     """Killed after an evaluation, in the middle of an accumulation."""
     flags = {**drawn.flags, **AVERAGING}
@@ -170,6 +171,7 @@ def test_a_run_is_not_overwritten(cli, drawn, stopped):
     assert json.loads((run / "ckpt_0" / "latest.json").read_text()) == latest
 
 
+@pytest.mark.nightly
 def test_dropout_is_resumed_exactly(cli, drawn, tmp_path):
     """VGG16, at the smallest input that leaves its last maps a cell."""
     flags = {**drawn.flags, "img_shape": "257,257", "batch_size": 1, "epoch_size": 1, "save_checkpoint_epochs": 1}
