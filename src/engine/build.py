@@ -21,7 +21,6 @@ from src.engine.trainer import Position, Trainer
 from src.errors import UsageError
 from src.evaluation.evaluate import measure, predict_dataset, summary_of
 from src.evaluation.predictor import Predictor, network_runner
-from src.ops.depthwise import use_turned_kernels
 from src.ops.normalize import NormalizeImages
 
 
@@ -92,8 +91,6 @@ def crowded(files, limit: int) -> str:
 def build_step(config, loss: nn.Cell, detector, rates: np.ndarray, process) -> TrainStep:
     """The compiled step of this configuration; a CPU computes in float32 and needs no loss scale."""
     settings, on_cpu = config.optimizer, config.runtime.device_target == "CPU"
-    if on_cpu:
-        use_turned_kernels(loss)
     parameters = loss.trainable_params()
     per_update = rates[config.train.accumulation_steps - 1::config.train.accumulation_steps]
     optimizer = build_optimizer(settings, parameters, per_update)

@@ -1,4 +1,4 @@
-"""Convolution whose gradients need little memory on a CPU."""
+"""Convolution whose gradients need little memory, or time, on a CPU."""
 from __future__ import annotations
 
 import mindspore as ms
@@ -10,7 +10,8 @@ STRIP_ROWS = 8
 
 
 class Conv2d(nn.Conv2d):
-    """nn.Conv2d; on a CPU the gradients of 3x3 convolutions of stride 1 are computed as in LeanConvolution.
+    """nn.Conv2d; on a CPU the gradients of 3x3 convolutions of stride 1 are computed as in LeanConvolution, those of
+    depthwise ones as in DepthwiseConvolution.
 
     `convolution` is what construct does without the bias, for weights that the caller makes up: (x, weight).
     """
@@ -18,9 +19,14 @@ class Conv2d(nn.Conv2d):
     def __init__(self, *arguments, **settings):
         super().__init__(*arguments, **settings)
         same_size = self.pad_mode == "same" or self.pad_mode == "pad" and set(self.conv2d.pad) == {1}
-        plain = same_size and (self.group, self.kernel_size, self.stride, self.dilation) == (1, (3, 3), (1, 1), (1, 1))
-        lean = plain and ms.get_context("device_target") == "CPU"
-        self.convolution = LeanConvolution(self.conv2d, self.out_channels) if lean else self.conv2d
+        dense = self.stride == self.dilation == (1, 1) and ms.get_context("device_target") == "CPU"
+        height, width = self.kernel_size
+        self.convolution = self.conv2d
+        if dense and same_size and self.group == 1 and height == width == 3:
+            self.convolution = LeanConvolution(self.conv2d, self.out_channels)
+        elif (dense and self.pad_mode == "same" and self.group == self.in_channels == self.out_channels
+              and height == width and height % 2):
+            self.convolution = DepthwiseConvolution(self.conv2d, self.out_channels, height)
 
     def construct(self, x):
         output = self.convolution(x, self.weight)
@@ -53,6 +59,30 @@ class LeanConvolution(nn.Cell):
             return dx, self.weight_gradient(dout, x, weight.shape)
         x = ops.depend(x, dout)  # otherwise the strips are made, and kept, while the loss is computed
         return dx, self.weight_gradient_of_strips(_strips(dout, 0), _strips(x, 1), weight.shape)
+
+
+class DepthwiseConvolution(nn.Cell):
+    """K x K, K odd, stride 1, output as large as the input: (x (B, C, H, W), weight (C, 1, K, K)) -> (B, C, H, W).
+
+    MindSpore's CPU kernels take three times as long for the gradient of the input as for the convolution itself (144
+    channels, 75 x 75, batch 8: 72 ms beside 22 ms). It is a depthwise convolution, too: of the output's gradient with
+    the kernel turned round. A training step of SSD300-MobileNetV2, batch 8, falls from 1.18 to 1.01 s.
+    """
+
+    def __init__(self, convolve: ops.Conv2D, channels: int, side: int):
+        super().__init__()
+        self.convolve = convolve  # nn.Conv2d's own, which exports
+        pads = (side // 2,) * 4
+        settings = {"pad_mode": "pad", "pad": pads, "group": channels}
+        self.input_gradient = ops.Conv2D(channels, side, **settings)
+        self.weight_gradient = _grad_ops.Conv2DBackpropFilter(channels, side, pad_list=pads, **settings)
+        self.turn_round = ops.ReverseV2([2, 3])
+
+    def construct(self, x, weight):
+        return self.convolve(x, weight)
+
+    def bprop(self, x, weight, _, dout):
+        return self.input_gradient(dout, self.turn_round(weight)), self.weight_gradient(dout, x, weight.shape)
 
 
 def _mirrored(weight: Tensor) -> Tensor:

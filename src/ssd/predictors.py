@@ -5,6 +5,8 @@ from typing import Sequence
 
 from mindspore import Tensor, nn, ops
 
+from src.ops.conv2d import Conv2d
+
 
 class SeparablePredictor(nn.Cell):
     """SSDLite head of one map: depthwise 3x3, norm, ReLU6, 1x1 with bias (MobileNetV2, section 6.2).
@@ -15,7 +17,7 @@ class SeparablePredictor(nn.Cell):
     def __init__(self, channels: int, boxes: int, outputs: int):
         super().__init__()
         self.outputs = outputs
-        self.depthwise = nn.Conv2d(channels, channels, 3, pad_mode="same", group=channels)
+        self.depthwise = Conv2d(channels, channels, 3, pad_mode="same", group=channels)
         self.norm = nn.BatchNorm2d(channels, eps=1e-3, momentum=0.97)
         self.activation = nn.ReLU6()
         self.pointwise = nn.Conv2d(channels, boxes * outputs, 1, has_bias=True)
