@@ -96,7 +96,7 @@ class PyramidRoIAlign(nn.Cell):
         """
         most = self.most_samples
         bin_length = ((high + self.end_offset - low) * scale / self.size)[:, None, None]
-        count = ops.clamp(ops.ceil(bin_length), 1, most)
+        count = ops.clamp(-ops.floor(-bin_length), 1, most)  # rounded up; MindSpore cannot export Ceil
         number = ops.arange(most).astype(ms.float32)
         bins = ops.arange(self.size).astype(ms.float32)[:, None]
         position = (low * scale - 0.5)[:, None, None] + (bins + (number + 0.5) / count) * bin_length
