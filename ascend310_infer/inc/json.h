@@ -22,6 +22,7 @@ class Json {
 
   // What it holds, null when that is of another kind.
   const bool *AsBool() const { return std::get_if<bool>(&value_); }
+  bool IsNull() const { return std::holds_alternative<std::nullptr_t>(value_); }
   const double *AsNumber() const { return std::get_if<double>(&value_); }
   const std::string *AsString() const { return std::get_if<std::string>(&value_); }
   const Array *AsArray() const { return std::get_if<Array>(&value_); }
@@ -41,9 +42,13 @@ class JsonReader {
   bool Bool(const std::string &key) const;
   std::string Text(const std::string &key) const;
   std::array<float, 3> Colors(const std::string &key) const;
+  // `missing` when there is no such key, or it is null.
+  std::string TextOr(const std::string &key, const std::string &missing) const;
+  std::array<int, 2> CountsOr(const std::string &key, const std::array<int, 2> &missing) const;
 
  private:
   [[noreturn]] void Fail(const std::string &key, const std::string &wanted) const;
+  bool Has(const std::string &key) const;
   const Json &Value(const std::string &key) const;  // null when there is no such key
 
   const std::string &path_;

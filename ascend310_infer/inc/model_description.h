@@ -14,11 +14,14 @@ struct ModelDescription {
   int height = 0;
   int width = 0;
   bool keep_ratio = false;
-  std::string placement = "corner";  // of a picture that keeps its ratio: corner (upper left) or center
-  bool bgr = false;                  // order of the channels
-  std::array<float, 3> mean{};       // in that order, of values 0 to 255
+  std::string placement = "corner";   // of a picture that keeps its ratio: corner (upper left) or center
+  std::array<int, 2> resize_sides{};  // in the corner: length of the shorter side, limit of the longer; 0: as fits
+  std::string resized_as = "uint8";   // or float32
+  std::string padding = "black";      // where there is no picture; or mean, the colour that becomes 0
+  bool bgr = false;                   // order of the channels
+  std::array<float, 3> mean{};        // in that order, of values 0 to 255
   std::array<float, 3> std{};
-  std::vector<std::string> outputs;  // names; empty: unknown
+  std::vector<std::string> outputs;   // names; empty: unknown
 
   std::vector<int64_t> InputShape() const { return {batch_size, 3, height, width}; }
 };

@@ -7,7 +7,7 @@
 #include "model_description.h"
 
 // uint8 picture (blue, green, red) -> values of (3, height, width), the same bits as the family's transforms.py:
-// resized as uint8, black where it has no pixels, then (value - mean) / std in float32.
+// resized, then (value - mean) / std in float32; where it has no pixels, that of black, or 0.
 std::vector<float> Preprocess(const cv::Mat &bgr, const ModelDescription &description);
 
 #endif  // ASCEND310_INFER_PREPROCESS_H_

@@ -58,6 +58,14 @@ std::array<float, 3> Colors(const std::string &text) {
   return colors;
 }
 
+std::array<int, 2> Sides(const std::string &text) {
+  const size_t comma = text.find(',');
+  if (comma == std::string::npos) {
+    throw UsageError("'" + text + "' is not two numbers as in 800,1333");
+  }
+  return {WholeNumber(text.substr(0, comma)), WholeNumber(text.substr(comma + 1))};
+}
+
 // The word of `choices` that text is, whatever its capitals.
 std::string OneOf(const std::string &text, const std::vector<std::string> &choices) {
   const auto same = [](unsigned char one, unsigned char other) { return std::tolower(one) == std::tolower(other); };
@@ -118,6 +126,11 @@ const std::vector<Flag> &Flags() {
        [](Options *o, Text t) { o->description.keep_ratio = TrueOrFalse(t); }},
       {"placement", "", "NAME", "with keep_ratio: corner or center",
        [](Options *o, Text t) { o->description.placement = t; }},
+      {"resize_sides", "", "SHORT,LONG", "with keep_ratio: length of the shorter side, limit of the longer (as fits)",
+       [](Options *o, Text t) { o->description.resize_sides = Sides(t); }},
+      {"resized_as", "", "NAME", "uint8 or float32", [](Options *o, Text t) { o->description.resized_as = t; }},
+      {"padding", "", "NAME", "beside pictures that do not fill the input: black, or mean, which becomes 0",
+       [](Options *o, Text t) { o->description.padding = t; }},
       {"channels", "", "NAME", "RGB or BGR", [](Options *o, Text t) { o->description.bgr = OneOf(t, {"RGB", "BGR"}) == "BGR"; }},
       {"mean", "", "R,G,B", "subtracted from values of 0 to 255, in the order of the channels",
        [](Options *o, Text t) { o->description.mean = Colors(t); }},

@@ -10,6 +10,12 @@
 namespace {
 constexpr int kMaxDepth = 100;  // deeper than any description, and far from the end of the stack
 constexpr double kLargestCount = 1e6;
+
+bool IsCount(const Json &json) {
+  const double *number = json.AsNumber();
+  return number != nullptr && *number >= 1 && *number <= kLargestCount && *number == std::floor(*number);
+}
+
 }  // namespace
 
 class JsonParser {
@@ -177,6 +183,8 @@ const Json *Json::Find(const std::string &key) const {
   return found == members->end() ? nullptr : &found->second;
 }
 
+bool JsonReader::Has(const std::string &key) const { return !Value(key).IsNull(); }
+
 const Json &JsonReader::Value(const std::string &key) const {
   static const Json null;
   const Json *value = json_.Find(key);
@@ -184,11 +192,10 @@ const Json &JsonReader::Value(const std::string &key) const {
 }
 
 int JsonReader::Count(const std::string &key) const {
-  const double *number = Value(key).AsNumber();
-  if (number == nullptr || *number < 1 || *number > kLargestCount || *number != std::floor(*number)) {
+  if (!IsCount(Value(key))) {
     Fail(key, "a whole number from 1");
   }
-  return static_cast<int>(*number);
+  return static_cast<int>(*Value(key).AsNumber());
 }
 
 bool JsonReader::Bool(const std::string &key) const {
@@ -219,6 +226,21 @@ std::array<float, 3> JsonReader::Colors(const std::string &key) const {
     colors[index] = static_cast<float>(*number);
   }
   return colors;
+}
+
+std::string JsonReader::TextOr(const std::string &key, const std::string &missing) const {
+  return Has(key) ? Text(key) : missing;
+}
+
+std::array<int, 2> JsonReader::CountsOr(const std::string &key, const std::array<int, 2> &missing) const {
+  if (!Has(key)) {
+    return missing;
+  }
+  const Json::Array *numbers = Value(key).AsArray();
+  if (numbers == nullptr || numbers->size() != 2 || !std::all_of(numbers->begin(), numbers->end(), IsCount)) {
+    Fail(key, "two whole numbers from 1");
+  }
+  return {static_cast<int>(*(*numbers)[0].AsNumber()), static_cast<int>(*(*numbers)[1].AsNumber())};
 }
 
 void JsonReader::Fail(const std::string &key, const std::string &wanted) const {

@@ -5,6 +5,16 @@
 
 #include "errors.h"
 
+namespace {
+
+void CheckChoice(const std::string &name, const std::string &value, const std::string &one, const std::string &other) {
+  if (value != one && value != other) {
+    throw UsageError(name + " '" + value + "': choose " + one + " or " + other);
+  }
+}
+
+}  // namespace
+
 Json ReadJson(const std::string &path) {
   std::ifstream file(path, std::ios::binary);
   if (!file) {
@@ -31,7 +41,10 @@ ModelDescription ReadDescription(const std::string &path) {
   description.keep_ratio = input.Bool("keep_ratio");
   if (description.keep_ratio) {
     description.placement = input.Text("placement");
+    description.resize_sides = input.CountsOr("resize_sides", description.resize_sides);
+    description.padding = input.TextOr("padding", description.padding);
   }
+  description.resized_as = input.TextOr("resized_as", description.resized_as);
   description.bgr = input.Text("channels") == "BGR";
   description.mean = input.Colors("mean");
   description.std = input.Colors("std");
@@ -57,7 +70,7 @@ void CheckDescription(const ModelDescription &description) {
       throw UsageError("std has to hold three numbers above 0; give --std");
     }
   }
-  if (description.placement != "corner" && description.placement != "center") {
-    throw UsageError("placement '" + description.placement + "': choose corner or center");
-  }
+  CheckChoice("placement", description.placement, "corner", "center");
+  CheckChoice("resized_as", description.resized_as, "uint8", "float32");
+  CheckChoice("padding", description.padding, "black", "mean");
 }

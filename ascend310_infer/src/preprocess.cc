@@ -1,27 +1,35 @@
 #include "preprocess.h"
 
 #include <algorithm>
+#include <array>
 #include <opencv2/imgproc.hpp>
 
 namespace {
 
-// Stretched to the whole input.
-cv::Mat Stretched(const cv::Mat &image, const ModelDescription &description) {
-  cv::Mat resized;
-  cv::resize(image, resized, {description.width, description.height}, 0, 0, cv::INTER_LINEAR);
-  return resized;
+// Stretched to the whole input, or as large as allowed for the corner: `fit` of src/faster_rcnn/transforms.py.
+cv::Size SizeInInput(const cv::Mat &image, const ModelDescription &description) {
+  double down = static_cast<double>(description.height) / image.rows;
+  double across = static_cast<double>(description.width) / image.cols;
+  if (description.keep_ratio) {
+    const auto [shorter, longer] = description.resize_sides;
+    down = std::min(down, across);
+    if (shorter > 0) {
+      down = std::min({down, static_cast<double>(shorter) / std::min(image.rows, image.cols),
+                       static_cast<double>(longer) / std::max(image.rows, image.cols)});
+    }
+    across = down;
+  }
+  const double rounding = description.keep_ratio && description.resized_as == "float32" ? 0 : 0.5;
+  const auto side = [&](int old, double scale, int limit) {
+    return std::max(1, std::min(limit, static_cast<int>(old * scale + rounding)));
+  };
+  return {side(image.cols, across, description.width), side(image.rows, down, description.height)};
 }
 
-// As large as fits, in the upper left corner: `to_canvas` of src/faster_rcnn/transforms.py.
-cv::Mat InCorner(const cv::Mat &image, const ModelDescription &description) {
-  const double scale = std::min(static_cast<double>(description.height) / image.rows,
-                                static_cast<double>(description.width) / image.cols);
-  const auto side = [&](int old, int limit) { return std::max(1, std::min(limit, static_cast<int>(old * scale + 0.5))); };
-  const int height = side(image.rows, description.height), width = side(image.cols, description.width);
-  cv::Mat canvas(description.height, description.width, CV_8UC3, cv::Scalar::all(0));
-  cv::Mat corner = canvas(cv::Rect(0, 0, width, height));
-  cv::resize(image, corner, {width, height}, 0, 0, cv::INTER_LINEAR);
-  return canvas;
+cv::Mat Resized(const cv::Mat &image, const ModelDescription &description) {
+  cv::Mat resized;
+  cv::resize(image, resized, SizeInInput(image, description), 0, 0, cv::INTER_LINEAR);
+  return resized;
 }
 
 // Its longer side as long as the input is wide, in the middle: `Window` of src/centernet/transforms.py.
@@ -34,28 +42,45 @@ cv::Mat InCenter(const cv::Mat &image, const ModelDescription &description) {
   return canvas;
 }
 
+// Writes a channel into the upper left corner of rows that are `width` long.
+template <typename Value, typename Normalize>
+void WriteChannel(const cv::Mat &picture, int channel, int64_t width, float *target, const Normalize &normalize) {
+  for (int row = 0; row < picture.rows; ++row) {
+    const Value *source = picture.ptr<Value>(row) + channel;
+    for (int column = 0; column < picture.cols; ++column) {
+      target[row * width + column] = normalize(source[3 * column]);
+    }
+  }
+}
+
 }  // namespace
 
 std::vector<float> Preprocess(const cv::Mat &bgr, const ModelDescription &description) {
-  cv::Mat canvas;
-  if (!description.keep_ratio) {
-    canvas = Stretched(bgr, description);
-  } else {
-    canvas = description.placement == "center" ? InCenter(bgr, description) : InCorner(bgr, description);
+  cv::Mat image = bgr;
+  if (description.resized_as == "float32") {
+    bgr.convertTo(image, CV_32F);
   }
-  const size_t pixels = static_cast<size_t>(canvas.rows) * canvas.cols;
+  const bool centered = description.keep_ratio && description.placement == "center";
+  const cv::Mat picture = centered ? InCenter(image, description) : Resized(image, description);
+  const size_t pixels = static_cast<size_t>(description.height) * description.width;
   std::vector<float> values(3 * pixels);
   for (int channel = 0; channel < 3; ++channel) {
-    // 256 divisions instead of one per pixel.
-    std::array<float, 256> normalized;
-    for (int value = 0; value < 256; ++value) {
-      normalized[value] = (static_cast<float>(value) - description.mean[channel]) / description.std[channel];
-    }
-    const uint8_t *source = canvas.data + (description.bgr ? channel : 2 - channel);
+    const auto normalized = [&](float value) { return (value - description.mean[channel]) / description.std[channel]; };
     float *target = values.data() + channel * pixels;
-    for (size_t pixel = 0; pixel < pixels; ++pixel) {
-      target[pixel] = normalized[source[3 * pixel]];
+    if (description.padding == "black") {
+      std::fill_n(target, pixels, normalized(0));
     }
+    const int source = description.bgr ? channel : 2 - channel;
+    if (picture.depth() == CV_32F) {
+      WriteChannel<float>(picture, source, description.width, target, normalized);
+      continue;
+    }
+    // 256 divisions instead of one per pixel.
+    std::array<float, 256> of_byte;
+    for (int value = 0; value < 256; ++value) {
+      of_byte[value] = normalized(static_cast<float>(value));
+    }
+    WriteChannel<uint8_t>(picture, source, description.width, target, [&](uint8_t value) { return of_byte[value]; });
   }
   return values;
 }

@@ -158,11 +158,11 @@ class FasterRCNNDetector:
 
     def sidecar(self) -> dict:
         """What somebody who runs the exported file needs to know about its input."""
-        sides = self.config.data.resize_sides
-        # The C++ application knows the plain corner only, and refuses the other.
-        placement = f"corner, sides {sides[0]} to {sides[1]}" if sides else "corner"
+        data, style = self.config.data, self.config.model.style
         return {"input": {"layout": "NCHW", "channels": "RGB", "height": self.input_shape[1],
-                          "width": self.input_shape[2], "keep_ratio": self.config.data.keep_ratio,
-                          "placement": placement, "mean": self.mean.tolist(), "std": self.std.tolist()},
+                          "width": self.input_shape[2], "keep_ratio": data.keep_ratio, "placement": "corner",
+                          "resize_sides": data.resize_sides, "padding": "mean" if style.exact_ends else "black",
+                          "resized_as": "float32" if style.resized_as_numbers else "uint8",
+                          "mean": self.mean.tolist(), "std": self.std.tolist()},
                 "boxes": "x1, y1, x2, y2 in pixels of the input, last pixel included, and score",
                 "labels": "0-based, without background", "masks": "true for rows that are detections"}

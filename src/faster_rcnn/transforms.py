@@ -146,7 +146,7 @@ def fit(picture_size: Sequence[int], canvas_size: Sequence[int], keep_ratio: boo
     if keep_ratio:
         wanted = (sides[0] / min(picture_size), sides[1] / max(picture_size)) if sides else ()
         scale = (min(*scale, *wanted),) * 2
-    rounding = 0 if style.resized_as_numbers else 0.5
+    rounding = 0 if keep_ratio and style.resized_as_numbers else 0.5
     resized = tuple(max(1, min(side, int(old * factor + rounding)))
                     for side, old, factor in zip(canvas_size, picture_size, scale))
     if style.exact_ends:  # there corners are scaled by what the sides really are

@@ -124,6 +124,7 @@ class SSDDetector:
         """What somebody who runs the exported file needs to know about its input."""
         return {"input": {"layout": "NCHW", "channels": "RGB", "height": self.input_shape[1],
                           "width": self.input_shape[2], "keep_ratio": False,
+                          "resized_as": "float32" if self.as_torchvision else "uint8",
                           "mean": self.mean.tolist(), "std": self.std.tolist()},
                 "boxes": "y1, x1, y2, x2 relative to the picture", "scores": "column 0 is background"}
 

@@ -96,9 +96,13 @@ def check_equal_masks(own: dict, others: dict) -> None:
         assert (overlap.max(1) > 0.98).mean() >= 0.95 and (overlap.max(0) > 0.98).mean() >= 0.95, image
 
 
-@pytest.mark.parametrize("model", {row.family: name for name, row in DETECTORS.items()}.values())
-def test_networks_get_the_bits_of_their_python_transform(application, tmp_path, model):
-    detector = build_detector(load_config(["--model_name", model], "eval"), ("object",))
+@pytest.mark.parametrize("config", [
+    "ssd/ssd300_mobilenet_v2", "ssd/ssd_vgg16_torchvision", "centernet/centernet_resnet50",
+    *(f"{path}_resnet50{style}" for path in ("faster_rcnn/faster_rcnn", "mask_rcnn/mask_rcnn")
+      for style in ("", "_torchvision", "_mmdet"))])
+def test_networks_get_the_bits_of_their_python_transform(application, tmp_path, config):
+    path = ROOT / "config" / f"{config}.yaml"
+    detector = build_detector(load_config(["--config_path", str(path)], "eval"), ("object",))
     _, height, width = detector.input_shape
     (tmp_path / "model.mindir").write_text(f"1 3 {height} {width}")
     (tmp_path / "model.json").write_text(json.dumps({"batch_size": 1, **detector.sidecar()}))
@@ -112,7 +116,9 @@ def test_networks_get_the_bits_of_their_python_transform(application, tmp_path, 
         image = read_image(path)
         wanted, geometry = detector.preprocess(image)
         found = np.fromfile(tmp_path / "inputs" / f"{path.stem}.bin", np.float32).reshape(wanted.shape)
-        np.testing.assert_array_equal(found, wanted, path.name)
+        # Two versions of OpenCV do not interpolate numbers alike: a hundredth of 255 levels.
+        levels = 1e-2 if detector.sidecar()["input"].get("resized_as") == "float32" else 0
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=levels / min(detector.std), err_msg=path.name)
         assert repr(detector.geometry(*image.shape[:2])) == repr(geometry)
 
 
@@ -141,7 +147,21 @@ def equal_aps(cli, cwd: Path, **data) -> list:
 
 @pytest.mark.parametrize("model, engine", CASES)
 def test_the_application_detects_what_eval_detects(cli, drawn, exported_recipe, application, tmp_path, model, engine):
-    path, shapes = exported_recipe(model, ENGINES[engine], *MODELS[model]), drawn.folder / "shapes"
+    path = exported_recipe(model, ENGINES[engine], *MODELS[model])
+    check_application(cli, drawn, application, tmp_path, path, engine)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("style", ["torchvision", "mmdet"])
+def test_it_does_so_in_the_styles_of_other_libraries(cli, drawn, exported_recipe, application, tmp_path, style):
+    path = exported_recipe("mask_rcnn_resnet50", "onnx", *MODELS["mask_rcnn_resnet50"], f"--box_style={style}",
+                           "--resize_sides=80,120")
+    check_application(cli, drawn, application, tmp_path, path, "openvino")
+
+
+def check_application(cli, drawn, application, tmp_path: Path, path: Path, engine: str) -> None:
+    """The exported model at `path` gives the same detections and AP, masks included, through the application."""
+    shapes = drawn.folder / "shapes"
     run_application(application, tmp_path, path, shapes / "val2017", engine)
     data = {"coco_root": shapes, "model_path": path}
     assert cli.call("postprocess", tmp_path, **data, report=False).returncode == 0
@@ -150,7 +170,7 @@ def test_the_application_detects_what_eval_detects(cli, drawn, exported_recipe, 
 
     found = equal_aps(cli, tmp_path, **data, instances_set=made)
 
-    assert len(found) == (2 if model.startswith("mask") else 1) and all(0.05 < ap < 0.95 for ap in found)
+    assert len(found) == (2 if path.name.startswith("mask") else 1) and all(0.05 < ap < 0.95 for ap in found)
 
 
 @pytest.mark.nightly
