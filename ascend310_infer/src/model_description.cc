@@ -70,6 +70,10 @@ void CheckDescription(const ModelDescription &description) {
       throw UsageError("std has to hold three numbers above 0; give --std");
     }
   }
+  const auto [shorter, longer] = description.resize_sides;
+  if ((shorter > 0) != (longer > 0)) {
+    throw UsageError("resize_sides has to hold two numbers above 0; give --resize_sides");
+  }
   CheckChoice("placement", description.placement, "corner", "center");
   CheckChoice("resized_as", description.resized_as, "uint8", "float32");
   CheckChoice("padding", description.padding, "black", "mean");
