@@ -7,6 +7,8 @@ import mindspore as ms
 from mindspore import Parameter, Tensor, nn, ops
 from mindspore.common.initializer import XavierNormal, initializer
 
+from src.ops.conv2d import Conv2d
+
 CONVS = 4
 
 
@@ -27,15 +29,18 @@ class MaskHead(nn.Cell):
     def construct(self, features: Tensor) -> Tensor:
         for conv in self.convs:
             features = ops.relu(conv(features))
-        return self.logits(ops.relu(self.upscale(features)))
+        count, _, height, width = features.shape
+        cells = self.logits(ops.relu(self.upscale(features))).reshape(count, 2, 2, -1, height, width)
+        return cells.transpose(0, 3, 4, 1, 5, 2).reshape(count, -1, 2 * height, 2 * width)
 
 
 class DoubleSize(nn.Cell):
-    """A transposed 2x2 convolution of stride 2: (N, C, h, w) -> (N, D, 2 h, 2 w).
+    """A transposed 2x2 convolution of stride 2, its outputs not yet in place: (N, C, h, w) -> (N * 2 * 2, D, h, w), for
+    each of the 2x2 cells that become of a cell.
 
-    No two of its outputs overlap, so it is a 1x1 convolution to four times the channels, of which each four become
-    2x2 cells. In this form it exports to ONNX; MindSpore's own operator does not. weight: (C, D, 2, 2), as the
-    operator has it.
+    No two outputs overlap, so it is a 1x1 convolution to four times the channels. In this form it exports to ONNX;
+    MindSpore's own operator does not. Putting them in place is left to the caller: transposing is slow on a CPU, and
+    what is made of them, cell by cell, is smaller. weight: (C, D, 2, 2), as the operator has it.
     """
 
     def __init__(self, in_channels: int, out_channels: int):
@@ -46,13 +51,11 @@ class DoubleSize(nn.Cell):
 
     def construct(self, x: Tensor) -> Tensor:
         in_channels, out_channels = self.channels
-        count, _, height, width = x.shape
-        kernel = self.weight.transpose(1, 2, 3, 0).reshape(4 * out_channels, in_channels, 1, 1)
-        cells = ops.conv2d(x, kernel.astype(x.dtype)).reshape(count, out_channels, 2, 2, height, width)
-        spread = cells.transpose(0, 1, 4, 2, 5, 3).reshape(count, out_channels, 2 * height, 2 * width)
-        return spread + self.bias.astype(x.dtype).reshape(1, -1, 1, 1)
+        kernel = self.weight.transpose(2, 3, 1, 0).reshape(4 * out_channels, in_channels, 1, 1)
+        cells = ops.conv2d(x, kernel.astype(x.dtype)).reshape(-1, out_channels, *x.shape[2:])
+        return cells + self.bias.astype(x.dtype).reshape(1, -1, 1, 1)
 
 
-def _conv(in_channels: int, out_channels: int, kernel_size: int, gain: float) -> nn.Conv2d:
-    return nn.Conv2d(in_channels, out_channels, kernel_size, has_bias=True, weight_init=XavierNormal(gain),
-                     bias_init="zeros")
+def _conv(in_channels: int, out_channels: int, kernel_size: int, gain: float) -> Conv2d:
+    return Conv2d(in_channels, out_channels, kernel_size, has_bias=True, weight_init=XavierNormal(gain),
+                  bias_init="zeros")

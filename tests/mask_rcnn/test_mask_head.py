@@ -1,7 +1,7 @@
 import mindspore as ms
 import numpy as np
 import pytest
-from mindspore import Tensor, ops
+from mindspore import Tensor, nn, ops
 
 from src.mask_rcnn.mask_head import DoubleSize, MaskHead
 
@@ -14,12 +14,25 @@ def test_doubling_the_size_is_a_transposed_convolution_of_stride_two():
     layer.weight.set_data(Tensor(weight))
     layer.bias.set_data(Tensor(bias))
 
-    found = layer(Tensor(x)).asnumpy()
+    found = layer(Tensor(x)).asnumpy().reshape(4, 2, 2, 2, 5, 6)
 
-    want = np.zeros((4, 2, 10, 12), np.float32)
     for row, column in np.ndindex(2, 2):
-        want[:, :, row::2, column::2] = np.einsum("nchw,cd->ndhw", x, weight[:, :, row, column])
-    np.testing.assert_allclose(found, want + bias[None, :, None, None], atol=1e-5)
+        want = np.einsum("nchw,cd->ndhw", x, weight[:, :, row, column]) + bias[None, :, None, None]
+        np.testing.assert_allclose(found[:, row, column], want, atol=1e-5)
+
+
+def test_the_head_puts_cells_in_their_places():
+    head = MaskHead(in_channels=3, channels=3, classes=1)
+    head.convs = nn.CellList()
+    for parameter, value in ((head.upscale.weight, np.ones((3, 3, 2, 2))), (head.logits.weight, np.ones((1, 3, 1, 1)))):
+        parameter.set_data(Tensor(value.astype(np.float32)))
+    head.upscale.weight[:, :, 1, 0] = 2  # lower left of the four
+    x = np.arange(1, 7, dtype=np.float32).reshape(1, 1, 2, 3).repeat(3, 1)
+
+    (found,) = head(Tensor(x)).asnumpy()[0]
+
+    np.testing.assert_allclose(found[::2, ::2], 9 * x[0, 0])
+    np.testing.assert_allclose(found[1::2, ::2], 18 * x[0, 0])
 
 
 def test_the_head_gives_a_map_of_twice_the_size_for_every_class():
