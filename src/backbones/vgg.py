@@ -7,6 +7,8 @@ import mindspore as ms
 from mindspore import Parameter, nn, ops
 from mindspore.common.initializer import initializer
 
+from src.ops.conv2d import Conv2d
+
 # Configuration D of the paper: convolutions and channels of each block.
 BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 FC_CHANNELS = 1024
@@ -21,8 +23,8 @@ class ConvReLU(nn.Cell):
         super().__init__()
         # Not pad_mode "same": onnxruntime refuses it together with a dilation.
         padding = dilation * (kernel_size // 2) if padding is None else padding
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, pad_mode="pad", padding=padding,
-                              dilation=dilation, has_bias=bias)
+        self.conv = Conv2d(in_channels, out_channels, kernel_size, stride, pad_mode="pad", padding=padding,
+                           dilation=dilation, has_bias=bias)
         self.norm = nn.BatchNorm2d(out_channels) if batch_norm else None
         self.relu = nn.ReLU() if relu else None
 

@@ -9,6 +9,7 @@ from mindspore import Tensor, nn, ops
 from mindspore import dtype as mstype
 
 from src.backbones.resnet import ResNet
+from src.ops.conv2d import Conv2d
 from src.ops.deform_conv import DeformConv
 
 UP_CHANNELS = (256, 128, 64)
@@ -64,7 +65,7 @@ class Head(nn.Cell):
 
     def __init__(self, in_channels: int, hidden: int, outputs: int):
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, hidden, 3, pad_mode="pad", padding=1, has_bias=True)
+        self.conv = Conv2d(in_channels, hidden, 3, pad_mode="pad", padding=1, has_bias=True)
         self.output = nn.Conv2d(hidden, outputs, 1, has_bias=True)
 
     def construct(self, x):

@@ -105,8 +105,8 @@ def _strips(maps: Tensor, more: int) -> Tensor:
 
 
 def _rows(height: int) -> int:
-    """Of a strip: the largest divisor of the height up to STRIP_ROWS, or the height itself."""
-    return next((rows for rows in range(STRIP_ROWS, 1, -1) if height % rows == 0), height)
+    """Of a strip: STRIP_ROWS or fewer, so that the last strip reaches as little beyond the map as possible."""
+    return -(-height // -(-height // STRIP_ROWS))
 
 
 _strip_rows = ops.constexpr(_rows)

@@ -36,7 +36,7 @@ class PlainPredictor(nn.Cell):
     def __init__(self, channels: int, boxes: int, outputs: int):
         super().__init__()
         self.outputs = outputs
-        self.output_layer = nn.Conv2d(channels, boxes * outputs, 3, has_bias=True)
+        self.output_layer = Conv2d(channels, boxes * outputs, 3, has_bias=True)
 
     def construct(self, x):
         return _rows(self.output_layer(x), self.outputs)
@@ -73,12 +73,12 @@ class SharedPredictor(nn.Cell):
     def __init__(self, levels: int, channels: int, depth: int, boxes: int, outputs: int):
         super().__init__()
         self.outputs = outputs
-        self.convs = nn.CellList([nn.Conv2d(channels, channels, 3, has_bias=True) for _ in range(depth)])
+        self.convs = nn.CellList([Conv2d(channels, channels, 3, has_bias=True) for _ in range(depth)])
         self.norms = nn.CellList([
             nn.CellList([nn.BatchNorm2d(channels, eps=1e-3, momentum=0.97) for _ in range(depth)])
             for _ in range(levels)])
         self.activation = nn.ReLU6()
-        self.output = nn.Conv2d(channels, boxes * outputs, 3, has_bias=True)
+        self.output = Conv2d(channels, boxes * outputs, 3, has_bias=True)
 
     def construct(self, maps):
         rows = ()

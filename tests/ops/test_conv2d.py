@@ -8,7 +8,7 @@ from src.ops.conv2d import Conv2d, LeanConvolution
 RNG = np.random.default_rng(0)
 
 
-@pytest.mark.parametrize("height", [16, 12, 11], ids=["whole strips", "strips of six rows", "no strips"])
+@pytest.mark.parametrize("height", [16, 11, 8], ids=["whole strips", "a last strip beyond the map", "no strips"])
 def test_gradients_are_those_of_mindspores_convolution(height):
     x = Tensor(RNG.standard_normal((2, 3, height, 10)).astype("f4"))
     factors = Tensor(RNG.standard_normal((2, 5, height, 10)).astype("f4"))
