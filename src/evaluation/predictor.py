@@ -157,10 +157,12 @@ def _compiled(network) -> Callable:
     import mindspore as ms
     from mindspore import ops
 
+    on_cpu = ms.get_context("device_target") == "CPU"
+
     @ms.jit
     def call(images, never):
         outputs = network(images)
-        if never:
+        if on_cpu and never:
             never = ops.logical_not(never)
         return outputs, never
 
