@@ -4,6 +4,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -167,7 +168,7 @@ def _build_application(folder: Path, engines: tuple, cmake_flags: str = "") -> A
     lite = folder / "lite" / "runtime"
     shutil.copytree(STAND_IN / "include", lite / "include")
     (lite / "lib").mkdir()
-    subprocess.run(["g++", "-std=c++17", "-shared", "-fPIC", "-I", lite, STAND_IN / "stand_in.cc", "-o",
+    subprocess.run(["g++", "-std=c++17", "-shared", "-fPIC", *_abi(engines), "-I", lite, STAND_IN / "stand_in.cc", "-o",
                     lite / "lib" / "libmindspore-lite.so"], check=True)
     shutil.copy(lite / "lib" / "libmindspore-lite.so", lite / "lib" / "libminddata-lite.so")
     environment = {**os.environ, "BUILD_DIR": str(folder / "out"), "LITE_HOME": str(folder / "lite"),
@@ -178,6 +179,18 @@ def _build_application(folder: Path, engines: tuple, cmake_flags: str = "") -> A
         pytest.skip("the C++ application is not tested: no OpenCV headers; `make cpp-deps` installs them")
     assert done.returncode == 0, done.stdout + done.stderr
     return Application(folder / "out" / "main", engines)
+
+
+def _abi(engines: tuple) -> list:
+    """Flags for the C++ ABI that OpenVINO makes the application have: the old one with its packages for Python 3.9.
+    MindSpore Lite serves both, the stand-in one."""
+    if "openvino" not in engines:
+        return []
+    folder = os.environ.get("OpenVINO_DIR")  # noqa: SIM112, CMake's spelling
+    folder = folder or Path(importlib.util.find_spec("openvino").origin).parent / "cmake"
+    config = (Path(folder) / "OpenVINOConfig.cmake").read_text(encoding="utf-8")
+    found = re.search(r'set\(OpenVINO_GLIBCXX_USE_CXX11_ABI "(\d)"\)', config)
+    return [f"-D_GLIBCXX_USE_CXX11_ABI={found[1]}"] if found else []
 
 
 @pytest.fixture(scope="session")
