@@ -6,22 +6,23 @@ import tempfile
 from pathlib import Path
 
 from src.checkpoint import Weights, save_weights
+from src.command_line import load_config
+from src.conditions import as_flag
 from src.conversion.coco_classes import COCO_CLASSES
-from src.conversion.conditions import as_flag
 from src.conversion.convert import Conversion, choose_naming, convert
 from src.conversion.files import existing_file, read_any_weights
 from src.conversion.naming import SOURCES, resnet_of, zoo_namings
 from src.data.records import foreground
-from src.detectors import DETECTORS, build_detector, load_config
 from src.engine.terminal import quiet_terminal
 from src.entry import run
 from src.errors import UsageError
-from src.model_utils.config import split_flags
+from src.models import MODELS, build_detector
+from src.settings.config import split_flags
 
 HELP = f"""usage: python convert_checkpoint.py --ckpt_file FILE --model NAME [--source SOURCE] [--output FILE.ckpt]
 
   --ckpt_file  weights of the old model zoo (.ckpt), of PyTorch (.pth, .pt; tensors only) or .safetensors
-  --model      the detector they are for: {', '.join(DETECTORS)};
+  --model      the detector they are for: {', '.join(MODELS)};
                without it Faster R-CNN with the ResNet or Res2Net in the file, as in the old zoo
   --source     {' | '.join(SOURCES)}; found out from the names in the file when left out
   --output     the checkpoint to write; without it <model>.ckpt or <model>_backbone.ckpt in this folder
@@ -61,9 +62,9 @@ def model_of_body(weights: Weights) -> str:
     """The Faster R-CNN with the ResNet or Res2Net that the weights are: what the zoo's converters were for."""
     kind, depth = resnet_of(weights.arrays)
     model = f"faster_rcnn_{kind}{depth}"
-    if model not in DETECTORS:
+    if model not in MODELS:
         raise UsageError(f"{weights.path}: its names do not say which model it is for; add --model NAME, one of "
-                         f"{', '.join(DETECTORS)}")
+                         f"{', '.join(MODELS)}")
     return model
 
 

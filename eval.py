@@ -4,8 +4,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from src.command_line import load_config
 from src.data.annotations import load_split
-from src.detectors import load_config
 from src.engine.logs import draw_curves
 from src.engine.run_folder import describe_run, results_folder, versions
 from src.engine.terminal import quiet_terminal

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from src.checkpoint import read_weights
-from src.detectors import load_config
+from src.command_line import load_config
 from src.engine.run_folder import results_folder, versions
 from src.engine.terminal import quiet_terminal
 from src.entry import keep_traces_in, run

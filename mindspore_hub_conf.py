@@ -2,16 +2,17 @@
 from __future__ import annotations
 
 from src.checkpoint import read_weights
+from src.command_line import load_config
 from src.conversion.coco_classes import COCO_CLASSES
-from src.detectors import build_detector, load_config
 from src.evaluation.model_file import load_network
+from src.models import build_detector
 
 
 def create_network(name: str, **settings):
     """The Cell that is evaluated and exported, in inference mode: (B, 3, H, W) float32 -> the tensors that
     docs/deployment.md describes.
 
-    name: a model of src/detectors.py. settings: keys of its configuration; with `checkpoint_file_path` the weights are
+    name: a model of src/models.py. settings: keys of its configuration; with `checkpoint_file_path` the weights are
     loaded, otherwise they are initial; `classes` are those of COCO when neither they nor the checkpoint say otherwise.
     Raises UsageError, ConfigError or CheckpointError.
     """

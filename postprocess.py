@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from src.command_line import load_config
 from src.data.annotations import load_split
-from src.detectors import load_config
 from src.engine.run_folder import made, versions
 from src.entry import keep_traces_in, run
 from src.evaluation.evaluate import judge, open_data, predict_dataset

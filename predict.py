@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from src.command_line import load_config
 from src.data.drawing import draw_boxes
 from src.data.images import encode_jpeg, read_image
-from src.detectors import load_config
 from src.engine.run_folder import results_folder
 from src.engine.terminal import quiet_terminal
 from src.entry import keep_traces_in, run

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from src.command_line import load_config
 from src.data.images import read_image
-from src.detectors import load_config
 from src.engine.run_folder import made
 from src.entry import keep_traces_in, run
 from src.evaluation.evaluate import open_data

@@ -6,10 +6,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from src.command_line import load_config, read_config
 from src.data.annotations import load_split
 from src.data.audit import audit
 from src.data.mindrecord import open_mindrecord, prepare_mindrecord
-from src.detectors import build_detector, detector_class, load_config, read_config
 from src.engine.logs import draw_curves
 from src.engine.run_folder import describe_run, run_folder
 from src.engine.start_weights import require_backbone_file
@@ -20,6 +20,7 @@ from src.evaluation.evaluate import audited_split
 from src.files import write_file
 from src.model_utils.device_adapter import init_distributed, set_device
 from src.model_utils.moxing_adapter import staged
+from src.models import build_detector, detector_class
 
 
 def main(argv=None) -> int:

@@ -18,8 +18,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from src.command_line import load_config  # noqa: E402
 from src.data.images import read_image  # noqa: E402
-from src.detectors import load_config  # noqa: E402
 from src.entry import run  # noqa: E402
 from src.errors import ProjectError  # noqa: E402
 from src.evaluation.model_file import open_predictor  # noqa: E402

@@ -13,13 +13,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from src.command_line import load_config  # noqa: E402
 from src.data.annotations import load_coco  # noqa: E402
 from src.data.audit import audit  # noqa: E402
 from src.data.loader import TrainLoader  # noqa: E402
 from src.data.mindrecord import prepare_mindrecord  # noqa: E402
 from src.data.shapes import draw_shapes  # noqa: E402
-from src.detectors import build_detector, load_config  # noqa: E402
 from src.entry import run  # noqa: E402
+from src.models import build_detector  # noqa: E402
 
 BATCH = 8
 

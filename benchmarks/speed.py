@@ -19,9 +19,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np  # noqa: E402
 
 from benchmarks.measuring import peak_memory_mb  # noqa: E402
-from src.detectors import build_detector, load_config  # noqa: E402
+from src.command_line import load_config  # noqa: E402
 from src.entry import run  # noqa: E402
 from src.model_utils.device_adapter import set_device, this_process  # noqa: E402
+from src.models import build_detector  # noqa: E402
 
 CLASSES = tuple(f"class{index}" for index in range(80))
 OBJECTS = 8

@@ -123,7 +123,7 @@ by_launcher() {
 by_rank_table() {
   local folder=$1 log=$2 table rank device size cores bind=() first=0
   # One line per device of this host: rank, device, devices in the whole job.
-  table=$(cd "$project" && python -m src.model_utils.rank_table "${given[RANK_TABLE_FILE]}") || exit 2
+  table=$(python "$project/tools/rank_table.py" "${given[RANK_TABLE_FILE]}") || exit 2
   read -r first _ size <<< "$table"
   if [ -n "${given[DEVICE_NUM]:-}" ] && [ "${given[DEVICE_NUM]}" != "$size" ]; then
     wrong "DEVICE_NUM is ${given[DEVICE_NUM]}, but ${given[RANK_TABLE_FILE]} names $size devices"

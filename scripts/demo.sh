@@ -25,8 +25,8 @@ step() {
 }
 
 mkdir -p "$room"
-step "draw pictures" python -m src.data.shapes --output "$room/shapes"
-step "audit" python -m src.data.audit "${data[@]}" --split all --report_dir "$room/audit"
+step "draw pictures" python tools/draw_shapes.py --output "$room/shapes"
+step "audit" python audit.py "${data[@]}" --split all --report_dir "$room/audit"
 step "MindRecord, training" python train.py "${data[@]}" --output_path "$run" "${training_flags[@]}"
 
 checkpoint=$run/ckpt_0/$(sed -n 's/.*"checkpoint": "\(.*\)".*/\1/p' "$run/ckpt_0/latest.json")

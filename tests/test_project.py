@@ -14,33 +14,35 @@ ROOT = Path(__file__).resolve().parents[1]
 MAY_IMPORT = {
     "errors": set(),
     "files": set(),
+    "settings": set(),
     "model_utils": set(),
     "ops": set(),
     "backbones": {"ops"},
     "families": {"ops", "backbones"},
-    "detectors": {"ops", "backbones", "families"},
+    "models": {"ops", "backbones", "families"},
+    "command_line": {"models"},
     "data": {"ops"},
     "checkpoint": set(),
-    "evaluation": {"ops", "detectors", "data", "checkpoint", "conversion"},
-    "engine": {"ops", "detectors", "data", "checkpoint", "conversion", "evaluation"},
-    "conversion": {"backbones", "checkpoint"},
+    "conditions": {"checkpoint"},
+    "evaluation": {"ops", "models", "data", "checkpoint", "conditions"},
+    "engine": {"ops", "models", "data", "checkpoint", "conditions", "conversion", "evaluation"},
+    "conversion": {"backbones", "checkpoint", "conditions"},
     "entry": set(),
-    "entry points": {"ops", "detectors", "data", "checkpoint", "conversion", "evaluation", "engine", "entry"},
+    "programs": {"ops", "models", "command_line", "data", "checkpoint", "conditions", "conversion", "evaluation",
+                 "engine", "entry"},
 }
-FOR_EVERYBODY = {"errors", "files", "model_utils"}
+FOR_EVERYBODY = {"errors", "files", "settings", "model_utils"}
 # Of the families only these: the first is the second and a head more.
 BUILDS_ON = {("mask_rcnn", "faster_rcnn")}
-# Programs of their own (`python -m ...`), which need the table of detectors when they run, not when they are imported.
-LOOK_UP_WHEN_THEY_RUN = {("src/data/audit.py", "detectors"), ("src/data/download.py", "detectors"),
-                         ("src/model_utils/document.py", "detectors")}
 
 FORBIDDEN_CALLS = {"eval", "exec", "os.system", "os.popen", "yaml.load", "yaml.full_load", "yaml.unsafe_load"}
 FORBIDDEN_IMPORTS = {"pickle", "cPickle", "dill", "marshal", "shelve"}
 FORBIDDEN_ARGUMENTS = {"shell": True, "allow_pickle": True}
 
 # Modules that answer without MindSpore, whose import alone takes seconds.
-WITHOUT_MINDSPORE = ("src/detectors.py", "src/entry.py", "src/errors.py", "src/model_utils", "src/data",
-                     "src/evaluation", "src/backbones/zoo_names.py", "src/backbones/depths.py",
+WITHOUT_MINDSPORE = ("src/models.py", "src/command_line.py", "src/entry.py", "src/errors.py", "src/settings",
+                     "src/model_utils", "src/data", "src/evaluation", "src/backbones/zoo_names.py",
+                     "src/backbones/depths.py",
                      *(f"src/ssd/{name}.py" for name in ("config", "decode", "priors", "targets", "transforms")),
                      *(f"src/mask_rcnn/{name}.py" for name in ("config", "decode", "detector", "legacy", "transforms")),
                      *(f"src/centernet/{name}.py" for name in ("config", "decode", "targets", "transforms")))
@@ -54,8 +56,8 @@ def python_files(*places: str) -> list:
     return [path.relative_to(ROOT) for path in found]
 
 
-ENTRY_POINTS = sorted(path.relative_to(ROOT) for path in ROOT.glob("*.py"))
-SOURCES = [path for path in ENTRY_POINTS + python_files("src", "benchmarks") if path != Path("src/__init__.py")]
+PROGRAMS = sorted(path.relative_to(ROOT) for path in ROOT.glob("*.py"))
+SOURCES = [path for path in PROGRAMS + python_files("src", "tools", "benchmarks") if path != Path("src/__init__.py")]
 
 
 def parse(path: Path) -> ast.Module:
@@ -65,7 +67,7 @@ def parse(path: Path) -> ast.Module:
 def row_of(path: Path) -> str:
     """The row of MAY_IMPORT that a file of the project belongs to; a package of src without a row is a family."""
     if path.parts[0] != "src":
-        return "entry points"
+        return "programs"
     in_package = len(path.parts) > 2
     name = path.parts[1] if in_package else path.stem
     return "families" if in_package and name not in MAY_IMPORT else name
@@ -80,26 +82,20 @@ def file_of(module: str) -> Path | None:
 
 
 def imports(tree: ast.Module):
-    """(line, imported module, whether it waits for a call) of every import, the program below __main__ left out."""
-    waiting = {id(node) for function in ast.walk(tree) if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef))
-               for node in ast.walk(function)}
-    program = {id(node) for branch in tree.body if isinstance(branch, ast.If) and "__main__" in ast.dump(branch.test)
-               for node in ast.walk(branch)}
+    """(line, imported module) of every import."""
     for node in ast.walk(tree):
-        if id(node) in program:
-            continue
         if isinstance(node, ast.Import):
-            yield from ((node.lineno, alias.name, id(node) in waiting) for alias in node.names)
+            yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"line {node.lineno}: relative import; write src. ..."
             submodules = [f"{node.module}.{alias.name}" for alias in node.names]
             for module in sorted({name if file_of(name) else node.module for name in submodules}):
-                yield node.lineno, module, id(node) in waiting
+                yield node.lineno, module
 
 
 def wrong_arrows(path: Path, tree: ast.Module) -> list:
     row, wrong = row_of(path), []
-    for line, module, waits in imports(tree):
+    for line, module in imports(tree):
         target = file_of(module)
         if target is None or target == Path("src/__init__.py"):
             continue
@@ -107,8 +103,6 @@ def wrong_arrows(path: Path, tree: ast.Module) -> list:
         same_package = path.parent == target.parent and path.parent not in (Path(), Path("src"))
         extends = (path.parent.name, target.parent.name) in BUILDS_ON
         if same_package or extends or goal in FOR_EVERYBODY | MAY_IMPORT[row]:
-            continue
-        if waits and (path.as_posix(), goal) in LOOK_UP_WHEN_THEY_RUN:
             continue
         wrong.append(f"{path.as_posix()}:{line}: {row} -> {goal} ({module})")
     return wrong
@@ -123,7 +117,7 @@ def forbidden(path: Path, tree: ast.Module) -> list:
             found += [(node.lineno, f"{keyword.arg}={keyword.value.value}") for keyword in node.keywords
                       if keyword.arg in FORBIDDEN_ARGUMENTS and isinstance(keyword.value, ast.Constant)
                       and keyword.value.value is FORBIDDEN_ARGUMENTS[keyword.arg]]
-    found += [(line, module) for line, module, _ in imports(tree) if module.split(".")[0] in FORBIDDEN_IMPORTS]
+    found += [(line, module) for line, module in imports(tree) if module.split(".")[0] in FORBIDDEN_IMPORTS]
     return [f"{path.as_posix()}:{line}: {what}" for line, what in found]
 
 
@@ -141,14 +135,16 @@ def test_imports_point_one_way():
 @pytest.mark.parametrize("path, line, arrow", [
     ("src/data/loader.py", "from src.ssd import targets", "data -> families (src.ssd.targets)"),
     ("src/data/loader.py", "import src.backbones.layers", "data -> backbones (src.backbones.layers)"),
-    ("src/data/loader.py", "from src.detectors import load_config", "data -> detectors (src.detectors)"),
-    ("src/data/audit.py", "from src.detectors import load_config", "data -> detectors (src.detectors)"),
+    ("src/data/loader.py", "from src.command_line import load_config", "data -> command_line (src.command_line)"),
+    ("src/data/audit.py", "def main():\n    from src.models import MODELS", "data -> models (src.models)"),
+    ("src/settings/help.py", "from src.models import MODELS", "settings -> models (src.models)"),
+    ("src/data/shapes.py", "from tools import draw_shapes", "data -> programs (tools.draw_shapes)"),
     ("src/ssd/loss.py", "from src.data.loader import TrainLoader", "families -> data (src.data.loader)"),
     ("src/centernet/loss.py", "from src.ssd.loss import SSDLoss", "families -> families (src.ssd.loss)"),
     ("src/evaluation/coco.py", "from src.engine import logs", "evaluation -> engine (src.engine.logs)"),
     ("src/faster_rcnn/loss.py", "from src.mask_rcnn import targets", "families -> families (src.mask_rcnn.targets)"),
     ("src/ops/nms.py", "def f():\n    from src.entry import run", "ops -> entry (src.entry)"),
-    ("src/engine/logs.py", "import train", "engine -> entry points (train)"),
+    ("src/engine/logs.py", "import train", "engine -> programs (train)"),
 ])
 def test_an_import_that_points_back_is_found(path, line, arrow):
     found = wrong_arrows(Path(path), ast.parse(line))
@@ -157,8 +153,6 @@ def test_an_import_that_points_back_is_found(path, line, arrow):
 
 @pytest.mark.parametrize("path, line", [
     ("src/ssd/loss.py", "from src.ssd.network import SSD\nfrom src.ops.losses import smooth_l1_loss"),
-    ("src/data/audit.py", "def main():\n    from src.detectors import load_config"),
-    ("src/data/shapes.py", "if __name__ == '__main__':\n    from src.entry import run"),
     ("src/engine/build.py", "import numpy\nfrom src.evaluation.predictor import Predictor"),
     ("benchmarks/speed.py", "from benchmarks.measuring import peak_memory_mb"),
     ("train.py", "from src.entry import run\nfrom src.errors import UsageError"),

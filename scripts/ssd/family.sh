@@ -80,6 +80,5 @@ download() {
   existing CONFIG_PATH
   [ "${given[DATASET]}" = coco ] || wrong "DATASET is '${given[DATASET]}', but only coco can be downloaded"
   pass CONFIG_PATH
-  export PYTHONPATH=$project${PYTHONPATH:+:$PYTHONPATH}
-  exec python -m src.data.download "${flags[@]}" "${own_flags[@]}"
+  exec python "$project/tools/download_coco.py" "${flags[@]}" "${own_flags[@]}"
 }

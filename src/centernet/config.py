@@ -3,8 +3,8 @@ from typing import ClassVar, Dict, List, Literal, Optional
 
 from pydantic import Field, field_validator
 
-from src.model_utils.config import Config
-from src.model_utils.schema import (
+from src.settings.config import Config
+from src.settings.schema import (
     DataSection,
     EvalSection,
     ModelSection,

@@ -23,7 +23,7 @@ from src.backbones.resnet import ResNet
 from src.backbones.vgg import BLOCKS as VGG_BLOCKS
 from src.backbones.vgg import VGG16
 from src.backbones.zoo_names import res2net_cells, resnet_cells
-from src.conversion.conditions import norm_eps
+from src.conditions import norm_eps
 from src.conversion.naming import Naming
 from src.errors import CheckpointError
 

@@ -13,9 +13,9 @@ from mindspore import nn
 
 from src.backbones.resnet import ResNet
 from src.backbones.zoo_names import resnet_cells
+from src.conditions import norm_eps
 from src.conversion.bodies import COUNTER, PYTORCH_EPS, batch_norms, renamed_from_pytorch, scale_norms
 from src.conversion.coco_classes import COCO_OUTPUTS, UNUSED_IDS, without_unused_ids
-from src.conversion.conditions import norm_eps
 from src.conversion.naming import Naming
 
 LOGITS, DELTAS, MASKS = "box_head.logits", "box_head.deltas", "mask_head.logits"

@@ -1,28 +1,22 @@
-"""The audit: every picture and every box is looked at once, before anything is trained on them.
-
-    python -m src.data.audit --config_path FILE [--split train|val|test|all] [--report_dir DIR] [any setting]
-"""
+"""The audit: every picture and every box is looked at once, before anything is trained on them."""
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Optional
 
 import numpy as np
 from tqdm import tqdm
 
-from src.data.annotations import inside, load_split
-from src.data.audit_policy import RULES, resolve_policy
+from src.data.annotations import inside
+from src.data.audit_policy import resolve_policy
 from src.data.audit_report import AuditReport, Finding, Totals
 from src.data.images import MAX_PIXELS, decode_image, exif_orientation, image_size, is_complete
 from src.errors import DatasetError, ImageError
 
 MIN_SIDE = 0.01  # pixels; COCO writes two decimals, a shorter side is rounded away
-SPLITS = ("train", "val", "test")  # the last one is known to VOC only
 
 
 def audit(annotations, policy=None, max_pixels=MAX_PIXELS, workers=None, progress=True, with_masks=False):
@@ -239,44 +233,3 @@ def _size_text(size):
 
 def _box_text(box):
     return "{:g}, {:g} to {:g}, {:g}".format(*box)
-
-
-def main(argv=None):
-    """Audit the splits of a configuration; returns 0. Raises DatasetError when a finding is refused."""
-    from src.detectors import detector_class, load_config  # name every family, and data knows none
-
-    rules = [f"  {kind}: {rule.default} ({'; '.join(rule.meanings())})" for kind, rule in RULES.items()]
-    parser = argparse.ArgumentParser(
-        prog="python -m src.data.audit", usage="%(prog)s --config_path FILE [options] [any setting]",
-        description="Look at every picture and every box of a data set, and report what is wrong with them.",
-        epilog="\n".join(["audit_policy: kinds of findings and the action taken by default. 'error', which refuses the",
-                          "data set, is possible for every kind.", *rules]),
-        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, add_help=False)
-    parser.add_argument("--split", choices=(*SPLITS, "all"), default="train", help="what to audit (default: train)")
-    parser.add_argument("--report_dir", type=Path, default=Path("audit"), help="folder for audit.json and audit.png; "
-                        "with --split all, one folder per split below it (default: audit)")
-    arguments = sys.argv[1:] if argv is None else argv
-    if "-h" in arguments or "--help" in arguments:
-        parser.print_help()
-    own, rest = parser.parse_known_args(arguments)
-    config = load_config(rest, command="audit")
-    policy = resolve_policy(config.data.audit_policy)
-    splits = (own.split,) if own.split != "all" else SPLITS if config.data.dataset == "voc" else SPLITS[:2]
-    refusals = []
-    for split in splits:
-        report = examine(load_split(config.data, split), policy, config.data.max_image_pixels,
-                         config.data.num_parallel_workers, with_masks=detector_class(config).with_masks)
-        folder = own.report_dir / split if own.split == "all" else own.report_dir
-        report.write(folder)
-        print(f"{report.table()}\nreport: {folder / 'audit.json'}\npictures: {folder / 'audit.png'}")
-        if report.errors:
-            refusals.append(report.error_message())
-    if refusals:
-        raise DatasetError("\n".join(refusals))
-    return 0
-
-
-if __name__ == "__main__":
-    from src.entry import run
-
-    raise SystemExit(run(main))

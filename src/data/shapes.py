@@ -1,4 +1,4 @@
-"""Draws a small data set, so that everything can be tried without a download: python -m src.data.shapes --output DIR
+"""Draws a small data set, so that everything can be tried without a download (tools/draw_shapes.py).
 
 Circles, rectangles and triangles, each in a third of the colour wheel, on busy, dull backgrounds (gradient, stripes,
 checks or clouds, with lines, crosses and noise that are no targets). Sizes go from 25 % to 60 % of the shorter side;
@@ -8,19 +8,17 @@ the picture.
 """
 from __future__ import annotations
 
-import argparse
 import colorsys
 import json
 import os
 import shutil
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from src.data.images import encode_jpeg
-from src.errors import DatasetError, ProjectError, UsageError
+from src.errors import DatasetError, UsageError
 
 CLASSES = ("circle", "rectangle", "triangle")
 MIN_VISIBLE = 0.5
@@ -222,26 +220,3 @@ def _area(outline):
     """Shoelace formula."""
     x, y = outline.T
     return round(float(abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1)))) / 2, 2)
-
-
-def main(arguments=None) -> int:
-    """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m src.data.shapes", description="Draw a small detection data set: "
-                                     "circles, rectangles and triangles as JPEG files with COCO annotations.")
-    parser.add_argument("--output", required=True, help="folder to write, becomes coco_root")
-    parser.add_argument("--train", type=int, default=400, help="number of pictures to train on (default 400)")
-    parser.add_argument("--val", type=int, default=100, help="number of pictures to evaluate on (default 100)")
-    parser.add_argument("--seed", type=int, default=1, help="another seed gives other pictures (default 1)")
-    options = parser.parse_args(arguments)
-    try:
-        drawn = draw_shapes(options.output, options.train, options.val, seed=options.seed)
-    except ProjectError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    outcome = "drawn" if drawn else "are there already, kept"
-    print(f"{options.output}: {options.train} + {options.val} pictures {outcome}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -4,7 +4,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from src.checkpoint import load_weights, read_weights
-from src.conversion.conditions import check_conditions
+from src.conditions import check_conditions
 from src.errors import UsageError
 
 

@@ -130,7 +130,7 @@ class Trainer:
         self.log.say(what)
         if skipped >= self.settings.max_nonfinite_steps:
             raise TrainingError(f"{what}\n{skipped} steps in a row were not finite; lower the learning rate or the "
-                                "loss scale, or look at these images with python -m src.data.audit")
+                                "loss scale, or look at these images with audit.py")
 
     def _finish_epoch(self) -> bool:
         """Evaluate and save where it is time to; whether the run stops early."""

@@ -12,13 +12,14 @@ from src.data.annotations import load_split, to_coco
 from src.data.audit import audit
 from src.data.drawing import draw_boxes
 from src.data.images import encode_jpeg, read_image
-from src.detectors import detector_class
-from src.evaluation.coco import diagnose, evaluate_coco
+from src.evaluation.coco import evaluate_coco
+from src.evaluation.diagnosis import diagnose
 from src.evaluation.predictions import PredictionWriter, merge_predictions, read_predictions
 from src.evaluation.report import write_report
 from src.evaluation.voc import evaluate_voc
 from src.files import write_file
 from src.model_utils.device_adapter import ALONE, Process
+from src.models import detector_class
 
 RULE = "=" * 40
 TITLES = {"bbox": "Boxes", "segm": "Masks"}

@@ -5,12 +5,12 @@ import json
 from pathlib import Path
 
 from src.checkpoint import FIT_ADVICE, Weights, is_list_of_names, load_weights, read_weights
-from src.conversion.conditions import check_conditions
+from src.conditions import check_conditions
 from src.data.records import foreground
-from src.detectors import build_detector
 from src.errors import CheckpointError, ConfigError, UsageError
 from src.evaluation.predictor import Predictor, mindir_runner, network_runner, onnx_runner
 from src.model_utils.device_adapter import set_device
+from src.models import build_detector
 
 ENDINGS = (".ckpt", ".mindir", ".onnx")
 

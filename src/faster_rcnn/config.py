@@ -4,8 +4,8 @@ from typing import ClassVar, Dict, List, Literal, Optional
 from pydantic import Field, field_validator
 
 from src.faster_rcnn.box_styles import BOX_STYLES, BoxStyle
-from src.model_utils.config import Config
-from src.model_utils.schema import (
+from src.settings.config import Config
+from src.settings.schema import (
     DataSection,
     EvalSection,
     ModelSection,

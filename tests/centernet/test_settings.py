@@ -3,16 +3,17 @@ from __future__ import annotations
 
 import pytest
 
-from src.detectors import DETECTORS, load_config
+from src.command_line import load_config
 from src.errors import ConfigError
+from src.models import MODELS
 
-MODELS = [name for name, row in DETECTORS.items() if row.family == "centernet"]
+MODELS = [name for name, row in MODELS.items() if row.family == "centernet"]
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_plain_file_differs_in_the_up_sampling_alone(name):
     shipped = load_config(["--model_name", name], "train")
-    plain_path = DETECTORS[name].config_path.with_name(f"{name}_plain.yaml")
+    plain_path = MODELS[name].config_path.with_name(f"{name}_plain.yaml")
     plain = load_config(["--config_path", str(plain_path)], "train")
     assert (shipped.model.up_sampling, plain.model.up_sampling) == ("deformable", "plain")
     assert shipped.replace(up_sampling="plain") == plain and plain.sources.keys() == shipped.sources.keys()

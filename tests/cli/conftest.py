@@ -18,8 +18,9 @@ import recipe
 from golden import Golden
 
 from src.checkpoint import save_weights
+from src.command_line import load_config
 from src.data.shapes import draw_shapes
-from src.detectors import build_detector, load_config
+from src.models import build_detector
 
 ROOT = Path(__file__).resolve().parents[2]
 # Golden data that lists the parameters, where its name is another; and the one whose scales are taken.

@@ -14,8 +14,9 @@ import pytest
 import recipe
 from pycocotools import mask
 
+from src.command_line import load_config
 from src.data.images import encode_jpeg, read_image
-from src.detectors import DETECTORS, build_detector, load_config
+from src.models import MODELS, build_detector
 
 ROOT = Path(__file__).resolve().parents[2]
 NEAR = 0.01  # pixels
@@ -32,7 +33,7 @@ MODELS = {  # model -> what makes it small
     "ssd_vgg16": ("--img_shape=272,264", SSD),
     "centernet_resnet50": (CENTERNET, "--up_sampling=plain"),
     "centernet_resnet101": (CENTERNET,),
-    **{name: TWO_STAGES for name, row in DETECTORS.items() if row.family == "faster_rcnn"},
+    **{name: TWO_STAGES for name, row in MODELS.items() if row.family == "faster_rcnn"},
     "mask_rcnn_resnet50": (*TWO_STAGES, "--rcnn_mask_out_channels=16", "--export_batch_size=2"),
 }
 ENGINES = {"openvino": "onnx", "mindspore": "mindir"}

@@ -11,8 +11,9 @@ from golden import Golden
 from mindspore import Tensor
 
 from src.checkpoint import read_weights
+from src.command_line import load_config
 from src.conversion.coco_classes import COCO_CLASSES
-from src.detectors import build_detector, load_config
+from src.models import build_detector
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 

@@ -7,12 +7,13 @@ import numpy as np
 from mindspore import Tensor
 
 from src.checkpoint import Weights
+from src.command_line import load_config
 from src.conversion.convert import choose_naming, convert
 from src.conversion.torchvision_ssd import ssd_namings
 from src.conversion.two_stage import two_stage_namings
 from src.data.shapes import draw_picture
-from src.detectors import build_detector, load_config
 from src.evaluation.predictor import Predictor, network_runner
+from src.models import build_detector
 from src.ops.masks import bitmap
 
 CONFIG = Path(__file__).resolve().parents[2] / "config"

@@ -9,13 +9,14 @@ import pytest
 from mindspore import Tensor
 
 from src.checkpoint import Weights, save_weights
+from src.command_line import load_config
 from src.conversion.bodies import body_namings
 from src.conversion.coco_classes import COCO_CLASSES
 from src.conversion.convert import choose_naming, convert
 from src.conversion.naming import zoo_namings
-from src.detectors import build_detector, load_config
 from src.engine.start_weights import load_backbone
 from src.errors import CheckpointError
+from src.models import build_detector
 
 torch = pytest.importorskip("torch")
 

@@ -8,11 +8,12 @@ import pytest
 from golden import Golden
 
 from src.checkpoint import Weights
+from src.command_line import load_config
 from src.conversion.coco_classes import COCO_CLASSES
 from src.conversion.convert import choose_naming, convert
 from src.conversion.naming import zoo_namings
-from src.detectors import build_detector, load_config
 from src.errors import CheckpointError
+from src.models import build_detector
 
 NO_BODY = ("--feature_extractor_base_param", "none")
 LATER_ZOO = (*NO_BODY, "--without_bg_loss", "true")

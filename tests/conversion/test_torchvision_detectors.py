@@ -16,10 +16,11 @@ from random_detectors import (
     spread_outputs,
 )
 
+from src.command_line import load_config
 from src.conversion.coco_classes import COCO_CLASSES, without_unused_ids
 from src.conversion.two_stage import two_stage_namings
-from src.detectors import build_detector, load_config
 from src.faster_rcnn.transforms import MEAN, STD
+from src.models import build_detector
 
 torch = pytest.importorskip("torch")
 models = pytest.importorskip("torchvision").models

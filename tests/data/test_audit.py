@@ -411,7 +411,7 @@ def test_blood_cells_hold_two_boxes_without_extent(split, images, boxes, where):
 
 
 def run_audit(*arguments):
-    return subprocess.run([sys.executable, "-m", "src.data.audit", *map(str, arguments)], cwd=ROOT, text=True,
+    return subprocess.run([sys.executable, "audit.py", *map(str, arguments)], cwd=ROOT, text=True,
                           capture_output=True, timeout=60)
 
 

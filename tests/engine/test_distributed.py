@@ -22,7 +22,7 @@ import numpy as np
 from mindspore import nn
 from src.engine.train_step import TrainStep
 from src.model_utils.device_adapter import init_distributed, set_device
-from src.model_utils.schema import RuntimeSection
+from src.settings.schema import RuntimeSection
 
 accumulation = int(sys.argv[2])
 runtime = RuntimeSection(run_distribute=sys.argv[3] == "several", runtime_num_threads=1)

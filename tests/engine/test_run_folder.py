@@ -5,7 +5,7 @@ import pytest
 
 from src.engine.run_folder import describe_run, git_revision, results_folder, run_folder, versions
 from src.errors import UsageError
-from src.model_utils.config import Config
+from src.settings.config import Config
 from train import open_run
 
 

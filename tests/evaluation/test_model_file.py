@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from src.detectors import load_config
+from src.command_line import load_config
 from src.errors import CheckpointError, ConfigError, ProjectError, UsageError
 from src.evaluation import model_file
 from src.evaluation.model_file import check_model_path, model_classes, open_predictor

@@ -5,11 +5,12 @@ import mindspore as ms
 import numpy as np
 import pytest
 
+from src.command_line import load_config
 from src.data.shapes import draw_picture
-from src.detectors import build_detector, load_config
 from src.engine.build import build_step
 from src.errors import ConfigError
 from src.model_utils.device_adapter import this_process
+from src.models import build_detector
 
 SMALL = {"img_height": 96, "img_width": 128, "fpn_out_channels": 32, "rcnn_fc_out_channels": 64, "num_gts": 8,
          "rpn_proposal_nms_pre": 100, "rpn_proposal_max_num": 100, "num_expected_neg_stage2": 32,

@@ -8,7 +8,7 @@ from mindspore import Tensor, nn
 
 from src.centernet.detector import CenterNetDetector
 from src.centernet.targets import Targets
-from src.detectors import load_config
+from src.command_line import load_config
 
 PLAIN = ("--up_sampling", "plain")
 

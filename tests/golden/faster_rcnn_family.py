@@ -5,7 +5,7 @@ import numpy as np
 from golden import Golden
 from mindspore import Tensor, nn
 
-from src.detectors import load_config
+from src.command_line import load_config
 from src.faster_rcnn.detector import FasterRCNNDetector
 
 SIZES = ((192, 320), (96, 160), (48, 80), (24, 40), (12, 20))  # of the levels at 768 x 1280

@@ -7,7 +7,7 @@ import recipe
 from golden import Golden
 from mindspore import Tensor, nn
 
-from src.detectors import load_config
+from src.command_line import load_config
 from src.ssd.detector import SSDDetector
 
 

@@ -9,11 +9,12 @@ from mindspore import Tensor
 
 from export import export
 from src.checkpoint import save_weights
+from src.command_line import load_config
 from src.data.records import AnnotationSet, LabelledBox, make_record
-from src.detectors import build_detector, load_config
 from src.evaluation.evaluate import measure, predict_dataset, summary_of
 from src.evaluation.model_file import open_predictor
 from src.evaluation.predictions import json_rle
+from src.models import build_detector
 
 CLASSES = ("circle", "rectangle", "triangle")
 PICTURE_SIZE = (90, 120)

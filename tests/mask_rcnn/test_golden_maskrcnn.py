@@ -16,7 +16,7 @@ from golden import LIMITS, Golden, sample_error, spread
 from mindspore import Tensor, ops
 from pycocotools import mask as coco_mask
 
-from src.detectors import load_config
+from src.command_line import load_config
 from src.engine.optimizer import build_optimizer
 from src.engine.schedule import learning_rates
 from src.faster_rcnn.transforms import fit

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from src.detectors import load_config
+from src.command_line import load_config
 
 OLD_FILE = """model_name: maskrcnn
 img_width: 1280

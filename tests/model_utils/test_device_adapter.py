@@ -14,7 +14,7 @@ from src.model_utils.local_adapter import (
     is_launched,
     is_scheduler,
 )
-from src.model_utils.schema import RuntimeSection
+from src.settings.schema import RuntimeSection
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -77,7 +77,7 @@ def test_the_device_is_chosen_once_per_process():
     program = """
 from src.errors import UsageError
 from src.model_utils.device_adapter import init_distributed, set_device
-from src.model_utils.schema import RuntimeSection
+from src.settings.schema import RuntimeSection
 runtime = RuntimeSection(device_target="CPU", runtime_num_threads=1, run_distribute=True)
 try:
     set_device(RuntimeSection(device_target="GPU"))

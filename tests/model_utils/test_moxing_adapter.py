@@ -13,8 +13,8 @@ import pytest
 
 from src.errors import DatasetError, StorageError, UsageError
 from src.model_utils import moxing_adapter
-from src.model_utils.config import Config
 from src.model_utils.moxing_adapter import copy, local_file, staged
+from src.settings.config import Config
 
 
 def config(**changed) -> Config:

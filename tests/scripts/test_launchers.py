@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from src.detectors import DETECTORS, load_config
+from src.command_line import load_config
+from src.models import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = sorted(path.relative_to(ROOT / "scripts").as_posix() for path in ROOT.glob("scripts/*/*.sh")
@@ -174,10 +175,10 @@ def test_every_script_is_in_the_table():
 @pytest.mark.parametrize("script, line", [case[:2] for case in CASES])
 def test_every_flag_is_one_that_the_program_knows(shell, script, line):
     family = script.split("/")[0]
-    models = [name for name, row in DETECTORS.items() if row.family == family]
+    models = [name for name, row in MODELS.items() if row.family == family]
     if not models:
         pytest.skip(f"{family} is not in the table of detectors")
-    config = DETECTORS[models[0]].config_path
+    config = MODELS[models[0]].config_path
     shutil.copy(config, shell.files["old.yaml"])
     if "net.onnx" in line:
         shutil.copy(config, shell.cwd / "net.yaml")

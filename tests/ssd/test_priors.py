@@ -1,6 +1,6 @@
 import pytest
 
-from src.detectors import load_config
+from src.command_line import load_config
 from src.errors import ConfigError
 from src.ssd.config import SSDModel
 from src.ssd.detector import SSDDetector

@@ -10,15 +10,15 @@ from mindspore import Tensor
 from ssd_family import detector_of
 
 from src.checkpoint import save_weights
-from src.detectors import DETECTORS
 from src.engine.start_weights import load_backbone, require_backbone_file
 from src.errors import CheckpointError, ConfigError, UsageError
+from src.models import MODELS
 from src.ssd.config import SSDModel
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 
 
-@pytest.mark.parametrize("name", [name for name, row in DETECTORS.items() if row.family == "ssd"])
+@pytest.mark.parametrize("name", [name for name, row in MODELS.items() if row.family == "ssd"])
 def test_all_classes_start_with_the_chosen_score(name):
     detector = detector_of(name, "--initial_score", "0.01")
     for layer in detector.network().class_predictors.output_layers:

@@ -1,4 +1,4 @@
-"""Which devices of a rank table are on this host: python -m src.model_utils.rank_table FILE prints a line
+"""Which devices of a rank table are on this host: python tools/rank_table.py FILE prints a line
 `rank device size` for each, size being the number of devices in the whole job."""
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import socket
 import sys
 from pathlib import Path
 
-from src.errors import UsageError
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from src.errors import UsageError  # noqa: E402
 
 
 def devices_of_this_host(path: Path) -> tuple:

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from src.errors import UsageError
-from src.model_utils.rank_table import devices_of_this_host
+from tools.rank_table import devices_of_this_host
 
 
 def table(path, **servers):

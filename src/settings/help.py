@@ -3,12 +3,11 @@ from __future__ import annotations
 
 from typing import Optional
 
-from src.model_utils.config import Config, fields
-from src.model_utils.schema import type_name
+from src.settings.config import Config, fields
+from src.settings.schema import type_name
 
-PROGRAMS = {"audit": "-m src.data.audit", "download": "-m src.data.download"}
-INTRODUCTION = """usage: python {program} --config_path FILE [--key value ...]
-       python {program} --model_name NAME [--key value ...]
+INTRODUCTION = """usage: python {program}.py --config_path FILE [--key value ...]
+       python {program}.py --model_name NAME [--key value ...]
 
 Models: {models}
 Every key of the configuration file is a flag: --key value, --key=value, or --key alone for true.
@@ -18,7 +17,7 @@ Lists are written 300,300 or [300,300]; dictionaries a=b,c=d. A flag wins over t
 
 def help_text(command: str, config: Optional[Config], models: list) -> str:
     """All settings by section with type, value of `config` (or schema default) and description."""
-    lines = [INTRODUCTION.format(program=PROGRAMS.get(command, f"{command}.py"), models=", ".join(models))]
+    lines = [INTRODUCTION.format(program=command, models=", ".join(models))]
     if config is None:
         lines.append("The settings that all models share; with --config_path or --model_name also the model's own.\n")
     section = None

@@ -4,18 +4,17 @@ import hashlib
 import json
 import re
 import sys
-from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Optional
+from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
-from src.errors import ConfigError, UsageError
+from src.errors import ConfigError
 from src.files import write_file
-from src.model_utils import yaml_text
-from src.model_utils.legacy_keys import ALIASES, DEAD_KEYS, GROUPS, OLD_MODEL_NAMES, SWITCHES
-from src.model_utils.schema import (
+from src.settings import yaml_text
+from src.settings.given import Setting
+from src.settings.old_keys import ALIASES, DEAD_KEYS, SWITCHES
+from src.settings.schema import (
     DataSection,
     EvalSection,
     ExportSection,
@@ -100,17 +99,6 @@ class Config(BaseModel):
         return type(self) is type(other) and self.model_dump() == other.model_dump()
 
 
-@dataclass(frozen=True)
-class Setting:
-    """One value as it was given, before the schema has seen it."""
-
-    name: str
-    value: object
-    source: str                     # "file.yaml:12", "flag --name"
-    section: Optional[str] = None   # the group of the file that it stood in
-    old_file: bool = False
-
-
 SECTIONS = tuple(Config.model_fields)
 
 
@@ -119,62 +107,6 @@ def fields(config_class) -> dict:
     return {key: (name, field)
             for name, section in config_class.model_fields.items()
             for key, field in section.annotation.model_fields.items()}
-
-
-def split_flags(argv: Iterable[str]) -> list:
-    """`--key value`, `--key=value` and bare `--key` (true) as a list of Settings; raises UsageError on anything else.
-
-    A later flag replaces an earlier one of the same name, so that launchers can append "$@".
-    """
-    settings, waiting = {}, None
-    for token in argv:
-        if token.startswith("--"):
-            name, equals, text = token[2:].partition("=")
-            name = name.replace("-", "_")
-            settings[name] = Setting(name, text if equals else "true", f"flag --{name}")
-            waiting = None if equals else name
-        elif waiting:
-            settings[waiting] = Setting(waiting, token, f"flag --{waiting}")
-            waiting = None
-        else:
-            raise UsageError(f"unexpected argument '{token}'; settings are given as --key value (see --help)")
-    return list(settings.values())
-
-
-def read_file(path) -> list:
-    """The settings of a YAML file: one document in sections, or a flat file of the old zoo (values, help, choices).
-
-    Raises ConfigError that names file and line.
-    """
-    path = Path(path)
-    documents, lines = yaml_text.read(path)
-    if not documents or not isinstance(documents[0], dict):
-        raise ConfigError(f"{path}: no settings found; expected sections such as 'model:' with one key per line")
-    if len(documents) > 3 or not all(isinstance(document, dict) for document in documents):
-        raise ConfigError(f"{path}: expected one document, or the two or three of an old zoo file "
-                          f"(values, help, choices); found {len(documents)}")
-    settings = []
-    for name, value in documents[0].items():
-        if name in SECTIONS:
-            if not isinstance(value, dict):
-                raise ConfigError(f"{path}:{lines[name]}: '{name}' is a section and needs its keys below it, "
-                                  f"found {value!r}")
-            settings += [Setting(key, item, f"{path}:{lines[key]}", section=name) for key, item in value.items()]
-        elif name in GROUPS and isinstance(value, dict):
-            settings += [Setting(GROUPS[name].get(key, key), item, f"{path}:{lines[key]}", old_file=True)
-                         for key, item in _old_group(value).items()]
-        else:
-            value = OLD_MODEL_NAMES.get(value, value) if name == "model_name" else value
-            settings.append(Setting(name, value, f"{path}:{lines[name]}", old_file=True))
-    return settings
-
-
-def _old_group(group: dict) -> dict:
-    """The keys of an old file's group, with those of the inner groups that its values choose (MultiDecay, Adam)."""
-    chosen = [item for item in group.values() if isinstance(item, str)]
-    inner = [item for name, item in group.items() if name in chosen and isinstance(item, dict)]
-    plain = {key: item for key, item in group.items() if not isinstance(item, dict)}
-    return {key: item for keys in (plain, *inner) for key, item in keys.items()}
 
 
 def build(config_class, file_settings: list, flag_settings: list) -> Config:

@@ -14,9 +14,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from src.data import download
-from src.data.download import Archive, download_coco, fetch
 from src.errors import DatasetError, StorageError
+from tools import download_coco as download
+from tools.download_coco import Archive, download_coco, fetch
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -4,15 +4,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from src.detectors import DETECTORS, FAMILIES, config_class, load_config
+from src.command_line import load_config
 from src.errors import ConfigError, ProjectError, UsageError
-from src.model_utils import config as configuration
-from src.model_utils.config import Config, fields, split_flags
-from src.model_utils.document import TARGET, markdown
-from src.model_utils.legacy_keys import ALIASES, DEAD_KEYS, SWITCHES
+from src.models import FAMILIES, MODELS, config_class
+from src.settings import config as configuration
+from src.settings import yaml_text
+from src.settings.config import Config, fields
+from src.settings.files import read_file
+from src.settings.flags import split_flags
+from src.settings.old_keys import ALIASES, DEAD_KEYS, SWITCHES
 from src.ssd.config import SSDConfig
+from tools.document_settings import TARGET, markdown
 
-SSD300 = DETECTORS["ssd300"].config_path
+SSD300 = MODELS["ssd300"].config_path
 
 # The old zoo's ssd_mobilenet_v1_fpn_config.yaml, with only its model_name changed: values, help, choices.
 OLD_FILE = """
@@ -69,15 +73,15 @@ def test_old_spellings_lead_to_keys_and_are_no_keys_themselves():
 
 
 def test_generated_reference_is_current():
-    assert TARGET.read_text(encoding="utf-8") == markdown(), "run: python -m src.model_utils.document"
+    assert TARGET.read_text(encoding="utf-8") == markdown(), "run: python tools/document_settings.py"
 
 
 # --- the YAML files
 
-@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize("name", MODELS)
 def test_the_file_of_a_model_is_complete_and_commented(name):
-    row = DETECTORS[name]
-    given = configuration.read_file(row.config_path)
+    row = MODELS[name]
+    given = read_file(row.config_path)
     assert {setting.name for setting in given} == set(fields(config_class(row.family)))
     lines = row.config_path.read_text(encoding="utf-8").splitlines()
     for number, line in enumerate(lines):
@@ -118,7 +122,7 @@ def test_flags_in_all_forms():
 @pytest.mark.parametrize("old, key", ALIASES.items())
 def test_every_old_spelling_is_a_flag(old, key):
     text = {"classes": "[a]", "file_format": "ONNX", "eval_split": "test", "lr_type": "PolyDecay"}.get(key, "1")
-    name, section = next((name, fields(config_class(row.family))[key][0]) for name, row in DETECTORS.items()
+    name, section = next((name, fields(config_class(row.family))[key][0]) for name, row in MODELS.items()
                          if key in fields(config_class(row.family)))
     changed, wanted = (load_config(["--model_name", name, f"--{flag}", text], "train") for flag in (old, key))
     assert getattr(getattr(changed, section), key) == getattr(getattr(wanted, section), key)
@@ -260,5 +264,5 @@ def test_any_flags_raise_only_project_errors_or_reload(pairs):
     except ProjectError as error:
         assert str(error)
         return
-    documents, _ = configuration.yaml_text.parse(config.dump_yaml(), "dump")
+    documents, _ = yaml_text.parse(config.dump_yaml(), "dump")
     assert type(config).model_validate(documents[0]) == config and config.hash()

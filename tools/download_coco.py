@@ -1,4 +1,4 @@
-"""COCO 2017 from its server: python -m src.data.download --config_path FILE [--coco_root FOLDER]
+"""COCO 2017 from its server: python tools/download_coco.py --config_path FILE [--coco_root FOLDER]
 
 Pictures and annotations of train2017 and val2017, 20 GB, as archives that are checked and unpacked into coco_root.
 A download that was cut off goes on where it stopped, in the same call or the next.
@@ -18,8 +18,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from src.errors import DatasetError, StorageError
-from src.files import unpack
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from src.command_line import load_config  # noqa: E402
+from src.entry import run  # noqa: E402
+from src.errors import DatasetError, StorageError  # noqa: E402
+from src.files import unpack  # noqa: E402
 
 SERVER = "http://images.cocodataset.org"
 ATTEMPTS = 5            # in a row that bring nothing
@@ -134,14 +138,10 @@ def _sha1(path: Path) -> str:
 
 
 def main(argv=None) -> int:
-    from src.detectors import load_config  # names every family, and data knows none
-
-    config = load_config(sys.argv[1:] if argv is None else argv, "download")
+    config = load_config(sys.argv[1:] if argv is None else argv, "tools/download_coco")
     download_coco(Path(config.data.coco_root))
     return 0
 
 
 if __name__ == "__main__":
-    from src.entry import run
-
-    raise SystemExit(run(main))
+    sys.exit(run(main))

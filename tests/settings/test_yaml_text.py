@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from src.errors import ConfigError
-from src.model_utils import yaml_text
+from src.settings import yaml_text
 
 TEXT = st.text(st.characters(blacklist_categories=("Cs",)), max_size=20)
 SCALARS = st.one_of(st.none(), st.booleans(), st.integers(-10**18, 10**18),

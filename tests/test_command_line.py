@@ -5,16 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from src.detectors import DETECTORS, FAMILIES, config_class, detector_class, load_config
-from src.model_utils.config import fields
+from src.command_line import load_config
+from src.models import FAMILIES, MODELS, config_class, detector_class
+from src.settings.config import fields
 
 ROOT = Path(__file__).resolve().parents[1]
-ENTRY = "import sys; from src.entry import run; from src.detectors import load_config; " \
+ENTRY = "import sys; from src.entry import run; from src.command_line import load_config; " \
         "sys.exit(run(lambda: load_config(sys.argv[1:], 'train') and 0))"
 
 
 def test_every_model_has_a_file_and_a_family():
-    for name, row in DETECTORS.items():
+    for name, row in MODELS.items():
         assert load_config(["--model_name", name], "train").model.model_name == name
         assert row.family in FAMILIES
 
@@ -51,14 +52,14 @@ def test_help_and_a_wrong_flag_answer_within_two_seconds(flags, code, words):
 
 
 def test_the_table_imports_neither_mindspore_nor_a_network():
-    code = "import sys, src.detectors, src.entry, src.model_utils.device_adapter, src.ssd.config; " \
+    code = "import sys, src.command_line, src.entry, src.model_utils.device_adapter, src.ssd.config; " \
            "sys.exit('mindspore' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_says_what_the_commands_ask_before_a_network_exists(family):
-    name = next(name for name, row in DETECTORS.items() if row.family == family)
+    name = next(name for name, row in MODELS.items() if row.family == family)
     detector = detector_class(load_config(["--model_name", name], "train"))
     assert isinstance(detector.with_masks, bool)
     assert detector.mindrecord_prefix and detector.checkpoint_prefix

@@ -2,7 +2,7 @@ from typing import Dict, List, Literal, Optional
 
 import pytest
 
-from src.model_utils.schema import from_text, type_name
+from src.settings.schema import from_text, type_name
 
 
 @pytest.mark.parametrize("text, annotation, value", [

@@ -9,7 +9,7 @@ from typing import Dict, List, Literal, Optional, Union, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from src.errors import ConfigError
-from src.model_utils import yaml_text
+from src.settings import yaml_text
 
 MAX_DIGITS = 25     # a longer number is a mistake, and a YAML file could not give it back
 _UNIONS = (Union, getattr(types, "UnionType", Union))

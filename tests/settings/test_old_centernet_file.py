@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from src.detectors import load_config
+from src.command_line import load_config
 from src.errors import ConfigError
 
 OLD_FILE = """

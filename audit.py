@@ -1,0 +1,58 @@
+"""Look at a data set: python audit.py --config_path FILE [--split NAME] [--report_dir DIR] [--key value ...]"""
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from src.command_line import load_config
+from src.data.annotations import load_split
+from src.data.audit import examine
+from src.data.audit_policy import RULES, resolve_policy
+from src.entry import run
+from src.errors import DatasetError
+from src.models import detector_class
+
+SPLITS = ("train", "val", "test")  # the last one is known to VOC only
+
+
+def main(argv=None) -> int:
+    """Audit the splits of a configuration; returns 0. Raises DatasetError when a finding is refused."""
+    arguments = sys.argv[1:] if argv is None else argv
+    parser = _parser()
+    if "-h" in arguments or "--help" in arguments:
+        parser.print_help()
+    own, rest = parser.parse_known_args(arguments)
+    config = load_config(rest, command="audit")
+    policy = resolve_policy(config.data.audit_policy)
+    splits = (own.split,) if own.split != "all" else SPLITS if config.data.dataset == "voc" else SPLITS[:2]
+    refusals = []
+    for split in splits:
+        report = examine(load_split(config.data, split), policy, config.data.max_image_pixels,
+                         config.data.num_parallel_workers, with_masks=detector_class(config).with_masks)
+        folder = own.report_dir / split if own.split == "all" else own.report_dir
+        report.write(folder)
+        print(f"{report.table()}\nreport: {folder / 'audit.json'}\npictures: {folder / 'audit.png'}")
+        if report.errors:
+            refusals.append(report.error_message())
+    if refusals:
+        raise DatasetError("\n".join(refusals))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    rules = [f"  {kind}: {rule.default} ({'; '.join(rule.meanings())})" for kind, rule in RULES.items()]
+    parser = argparse.ArgumentParser(
+        prog="python audit.py", usage="%(prog)s --config_path FILE [options] [any setting]",
+        description="Look at every picture and every box of a data set, and report what is wrong with them.",
+        epilog="\n".join(["audit_policy: kinds of findings and the action taken by default. 'error', which refuses the",
+                          "data set, is possible for every kind.", *rules]),
+        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, add_help=False)
+    parser.add_argument("--split", choices=(*SPLITS, "all"), default="train", help="what to audit (default: train)")
+    parser.add_argument("--report_dir", type=Path, default=Path("audit"), help="folder for audit.json and audit.png; "
+                        "with --split all, one folder per split below it (default: audit)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

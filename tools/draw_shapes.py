@@ -1,0 +1,34 @@
+"""Draw a small data set: python tools/draw_shapes.py --output DIR [--train N] [--val N] [--seed N]"""
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from src.data.shapes import draw_shapes  # noqa: E402
+from src.errors import ProjectError  # noqa: E402
+
+
+def main(arguments=None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(description="Draw a small detection data set: "
+                                     "circles, rectangles and triangles as JPEG files with COCO annotations.")
+    parser.add_argument("--output", required=True, help="folder to write, becomes coco_root")
+    parser.add_argument("--train", type=int, default=400, help="number of pictures to train on (default 400)")
+    parser.add_argument("--val", type=int, default=100, help="number of pictures to evaluate on (default 100)")
+    parser.add_argument("--seed", type=int, default=1, help="another seed gives other pictures (default 1)")
+    options = parser.parse_args(arguments)
+    try:
+        drawn = draw_shapes(options.output, options.train, options.val, seed=options.seed)
+    except ProjectError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    outcome = "drawn" if drawn else "are there already, kept"
+    print(f"{options.output}: {options.train} + {options.val} pictures {outcome}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
