@@ -189,6 +189,20 @@ def test_what_answers_at_once_does_not_import_mindspore():
     assert result.returncode == 0, result.stderr
 
 
+CLOCKS = {"time.time", "time.monotonic", "time.perf_counter"}
+
+
+def asserted_clocks(path: Path, tree: ast.Module) -> list:
+    """Where an assert reads the clock on the wall, which runs on while other programs have the processor."""
+    return [f"{path.as_posix()}:{node.lineno}" for node in ast.walk(tree) if isinstance(node, ast.Assert)
+            and any(isinstance(part, ast.Call) and ast.unparse(part.func) in CLOCKS for part in ast.walk(node))]
+
+
+def test_no_test_depends_on_how_busy_the_machine_is():
+    assert asserted_clocks(Path("test.py"), ast.parse("assert time.monotonic() - started < 2")) == ["test.py:1"]
+    assert [place for path in python_files("tests") for place in asserted_clocks(path, parse(path))] == []
+
+
 def asserts_something(test: ast.FunctionDef) -> bool:
     """An assert, or a call of pytest.raises, np.testing.assert_... or a helper named check_... or assert_..."""
     for node in ast.walk(test):

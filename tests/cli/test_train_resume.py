@@ -24,7 +24,8 @@ def wait_until(condition, process) -> None:
     deadline = time.monotonic() + TIME_LIMIT
     while not condition():
         assert process.poll() is None, process.output.read_text()
-        assert time.monotonic() < deadline, process.output.read_text()
+        if time.monotonic() > deadline:
+            raise TimeoutError(process.output.read_text())
         time.sleep(0.002)
 
 

@@ -120,11 +120,11 @@ def test_documents_with_a_doctype_are_refused_at_once(tmp_path, document, encodi
     devkit(tmp_path, {"1": ""}, train=["1"])
     (tmp_path / "Annotations" / "1.xml").write_text(f"<?xml version=\"1.0\" encoding=\"{encoding}\"?>{document}",
                                                     encoding=encoding)
-    start = time.monotonic()
+    start = time.process_time()
 
     with pytest.raises(AnnotationError, match="1.xml.*DOCTYPE"):
         load_voc(tmp_path, "train", ["cat"])
-    assert time.monotonic() - start < 2
+    assert time.process_time() - start < 2
 
 
 @pytest.mark.parametrize("document, message", [

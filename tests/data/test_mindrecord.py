@@ -7,9 +7,9 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -315,16 +315,17 @@ def test_another_rank_takes_what_rank_0_wrote(written):
     assert files.image_count == 3
 
 
-def test_another_rank_waits_only_so_long(written, tmp_path):
+def test_another_rank_waits_only_so_long(written, tmp_path, monkeypatch):
     annotations, folder = written
-    other_set = replace(annotations, classes=("a", "b"))
+    other_set, waits = replace(annotations, classes=("a", "b")), []
+    monkeypatch.setattr(mindrecord, "time", SimpleNamespace(monotonic=lambda: sum(waits), sleep=waits.append))
 
-    started = time.monotonic()
-    with pytest.raises(DatasetError, match=r"ssd\.mindrecord\.json: waited 0\.2 s .* no MindRecord of this name"):
-        prepare(annotations, tmp_path / "nowhere", rank=1, rank_size=2, timeout=0.2)
-    with pytest.raises(DatasetError, match="waited 0.2 s .* stale"):
-        prepare(other_set, folder, rank=1, rank_size=2, timeout=0.2)
-    assert time.monotonic() - started < 5
+    with pytest.raises(DatasetError, match=r"ssd\.mindrecord\.json: waited 2\.5 s .* no MindRecord of this name"):
+        prepare(annotations, tmp_path / "nowhere", rank=1, rank_size=2, timeout=2.5)
+    assert waits == [1, 1, 1]
+    with pytest.raises(DatasetError, match="waited 0.5 s .* stale"):
+        prepare(other_set, folder, rank=1, rank_size=2, timeout=0.5)
+    assert waits == [1, 1, 1, 0.5]
 
 
 def test_a_failure_of_rank_0_ends_the_waiting(written, tmp_path):

@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = ("old.ckpt", "old.yaml", "val.json", "net.onnx", "coco", "records", "hccl.json")
+HANGS = 300  # seconds after which a script that still runs is taken to hang
 
 STAND_IN = f"""#!{sys.executable}
 import json, os, sys, time
@@ -71,7 +72,7 @@ class Shell:
     def run(self, script: str, *arguments, **options) -> tuple:
         """(exit code, output)"""
         process = self.start(script, *arguments, **options)
-        output, _ = process.communicate(timeout=120)
+        output, _ = process.communicate(timeout=HANGS)
         return process.returncode, output
 
     @property
@@ -81,9 +82,10 @@ class Shell:
         return sorted(map(json.loads, lines), key=lambda call: call["environment"].get("RANK_ID", ""))
 
     def wait_for_calls(self, count: int) -> list:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + HANGS
         while len(self.calls) < count:
-            assert time.monotonic() < deadline, f"only {len(self.calls)} of {count} calls"
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"only {len(self.calls)} of {count} calls")
             time.sleep(0.1)
         return self.calls
 
