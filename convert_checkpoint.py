@@ -12,7 +12,6 @@ from src.conversion.coco_classes import COCO_CLASSES
 from src.conversion.convert import Conversion, choose_naming, convert
 from src.conversion.files import existing_file, read_any_weights
 from src.conversion.naming import SOURCES, resnet_of, zoo_namings
-from src.data.records import foreground
 from src.engine.terminal import quiet_terminal
 from src.entry import run
 from src.errors import UsageError
@@ -77,7 +76,7 @@ def convert_weights(weights: Weights, config, source: str | None, output: str | 
     from src.conversion.two_stage import two_stage_namings
 
     model = config.model.model_name
-    classes = foreground(config.data.classes) if config.data.classes else COCO_CLASSES
+    classes = tuple(config.data.classes or COCO_CLASSES)
     detector = build_detector(config, classes)
     network = detector.network()
     shapes = {parameter.name: tuple(parameter.shape) for parameter in network.get_parameters()}

@@ -18,6 +18,14 @@ def test_a_new_network_has_the_outputs_of_the_exported_model():
     assert boxes.shape[2] == 4 and scores.shape[2] == 3, "two classes and the background"
 
 
+def test_a_leading_background_is_no_class():
+    with_background, without = (create_network("ssd300", classes=classes)
+                                for classes in (["background", "circle", "square"], ["circle", "square"]))
+    shapes = [{parameter.name: parameter.shape for parameter in network.get_parameters()}
+              for network in (with_background, without)]
+    assert shapes[0] == shapes[1]
+
+
 def test_weights_and_classes_come_from_the_checkpoint(tmp_path):
     first = create_network("ssd300", img_shape=[96, 96], classes=["circle", "square"])
     parameters = first.parameters_dict()

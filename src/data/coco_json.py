@@ -18,11 +18,11 @@ from src.data.records import (
     checked_integer,
     checked_name,
     checked_number,
-    foreground,
     make_record,
     read_bytes,
 )
 from src.errors import AnnotationError
+from src.settings.schema import without_background
 
 MAX_DIGITS = 19
 _REQUIRED = object()
@@ -135,11 +135,8 @@ def _category_names(entries, source):
 
 def _select(names, classes, json_path):
     """The category ids in label order."""
-    if classes is None:
-        ids = tuple(sorted(names))
-        return ids[1:] if ids and names[ids[0]] == "background" else ids
     category_of = {name: category for category, name in names.items()}
-    wanted = foreground(classes)
+    wanted = without_background([names[category] for category in sorted(names)]) if classes is None else classes
     unknown = [name for name in wanted if name not in category_of]
     if unknown:
         raise AnnotationError(f"{json_path}: has no category named {', '.join(unknown)}; "

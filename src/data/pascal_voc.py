@@ -14,7 +14,6 @@ from src.data.records import (
     checked_flag,
     checked_integer,
     checked_name,
-    foreground,
     image_ids,
     inside,
     make_record,
@@ -23,6 +22,7 @@ from src.data.records import (
     read_lines,
 )
 from src.errors import AnnotationError, UsageError
+from src.settings.schema import without_background
 
 MAX_XML_BYTES = 16 << 20
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
@@ -42,7 +42,7 @@ def load_voc(root, split, classes=None) -> AnnotationSet:
     eval/ with pictures and xml side by side, or in Images/ and Annotations/ inside each.
 
     classes: names in label order, objects of others are left out; None takes all names in any xml below root, sorted,
-    so that splits agree.
+    so that splits agree, but for a leading "background".
     Boxes: as in the zoo, 1 is subtracted from all four 1-based coordinates; the last column and row of pixels that
     VOC counts in is therefore not part of the box.
     Image ids: see `image_ids`. A picture is the file with the stem of the xml, or else what <filename> says.
@@ -51,7 +51,7 @@ def load_voc(root, split, classes=None) -> AnnotationSet:
     root = Path(root).resolve()
     problems = []
     chosen = _find_split(root, split, problems)
-    classes = foreground(classes) if classes is not None else _all_class_names(root)
+    classes = _all_class_names(root) if classes is None else tuple(classes)
     labels = {name: label for label, name in enumerate(classes)}
     pictures = {path.stem: path for path in sorted(chosen.image_folder.iterdir(), reverse=True)
                 if path.suffix.lower() in IMAGE_SUFFIXES}
@@ -140,9 +140,10 @@ def _all_class_names(root):
             names.update(name for name, _, _ in _objects(_parse(xml_path)))
         except AnnotationError as error:
             raise AnnotationError(f"{xml_path}: {error}") from None
-    if not names:
+    classes = tuple(without_background(sorted(names)))
+    if not classes:
         raise AnnotationError(f"{root}: no xml file has an object, so there are no classes; set voc_root or classes")
-    return tuple(sorted(names))
+    return classes
 
 
 class _TreeWithoutDoctype(ElementTree.TreeBuilder):

@@ -10,7 +10,7 @@ from typing import NamedTuple, Optional
 
 import numpy as np
 
-from src.errors import AnnotationError, ConfigError, UsageError
+from src.errors import AnnotationError, UsageError
 
 MAX_FILE_BYTES = 2 << 30
 # No coordinate, size or area of a picture comes near it; below it nothing overflows in float32.
@@ -67,7 +67,7 @@ class Problem(NamedTuple):
 class AnnotationSet:
     """The annotations of one split.
 
-    classes: foreground names in label order.
+    classes: names in label order, without the background.
     category_ids: the original id of each label; label + 1 for VOC and TXT.
     records: of Record, sorted by image id.
     root: the folder in which all image paths ought to lie.
@@ -119,22 +119,6 @@ def inside(root, path) -> bool:
         return Path(root).resolve() in Path(path).resolve().parents
     except (OSError, RuntimeError, ValueError):  # links in a circle, names the file system cannot hold
         return False
-
-
-def foreground(classes) -> tuple:
-    """The class names without the leading 'background' that the zoo's configurations carry.
-
-    Raises ConfigError when no name is left or a name occurs twice.
-    """
-    names = tuple(classes)
-    if names and names[0] == "background":
-        names = names[1:]
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise ConfigError(f"classes: {', '.join(repeated)} occurs more than once; name each class once")
-    if not names:
-        raise ConfigError("classes: no class is named; list the names, or leave classes out to take all")
-    return names
 
 
 def image_ids(stems) -> list:

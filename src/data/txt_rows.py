@@ -11,7 +11,6 @@ from src.data.records import (
     checked_flag,
     checked_integer,
     checked_name,
-    foreground,
     image_ids,
     make_record,
     number_in,
@@ -31,7 +30,7 @@ def load_txt(anno_path, image_dir, classes) -> AnnotationSet:
     if classes is None:
         raise ConfigError("classes: TXT annotations hold class numbers only; list the class names in classes")
     anno_path, image_dir = Path(anno_path), Path(image_dir).resolve()
-    classes = foreground(classes)
+    classes = tuple(classes)
     problems, rows, next_object_id = [], {}, 1
     for line, text in read_lines(anno_path):
         source = f"{anno_path.name}:{line}"

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from src.checkpoint import FIT_ADVICE, Weights, is_list_of_names, load_weights, read_weights
 from src.conditions import check_conditions
-from src.data.records import foreground
 from src.errors import CheckpointError, ConfigError, UsageError
 from src.evaluation.predictor import Predictor, mindir_runner, network_runner, onnx_runner
 from src.model_utils.device_adapter import set_device
@@ -102,7 +101,7 @@ def model_classes(path: Path) -> tuple | None:
 
 
 def _classes(path: Path, own: tuple | None, config, classes_of_data: tuple | None) -> tuple:
-    given = foreground(config.data.classes) if config.data.classes else None
+    given = None if config.data.classes is None else tuple(config.data.classes)
     if own is None:
         classes = given or classes_of_data
         if classes is None:

@@ -4,7 +4,7 @@ A key's name is unique over all sections, so that on the command line every key 
 sections in their own config.py. Text is read the same way wherever it comes from (flag or file): see `from_text`.
 """
 import types
-from typing import Dict, List, Literal, Optional, Union, get_args, get_origin
+from typing import Dict, List, Literal, Optional, Sequence, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -29,6 +29,15 @@ def above_zero(values: list) -> list:
     if any(value <= 0 for item in values for value in (item if isinstance(item, list) else [item])):
         raise ValueError(f"{values} has to hold numbers above 0 only")
     return values
+
+
+def without_background(names: Sequence[str]) -> Sequence[str]:
+    """Class names without the leading 'background' that the zoo's lists and VOC's json files carry.
+
+    Only for lists that users or annotation files give: a checkpoint or MindRecord file never counts the background, so
+    that a class of that name there is a class.
+    """
+    return names[1:] if names and names[0] == "background" else names
 
 
 def type_name(annotation) -> str:
@@ -142,6 +151,19 @@ class DataSection(Section):
     keep_empty_images: bool = Field(False, description="train also on pictures without objects")
     num_parallel_workers: Optional[int] = Field(None, ge=1, description="loader workers; none = number of cores")
     python_multiprocessing: bool = Field(True, description="loader workers are processes, not threads")
+
+    @field_validator("classes")
+    @classmethod
+    def _name_each_class_once(cls, classes):
+        if classes is None:
+            return None
+        names = without_background(classes)
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"{', '.join(repeated)} occurs more than once; name each class once")
+        if not names:
+            raise ValueError("no class is named; list the names, or leave classes out to take all")
+        return names
 
 
 class TrainSection(Section):

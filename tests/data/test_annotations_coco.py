@@ -10,7 +10,7 @@ from pycocotools import mask as coco_mask
 
 from src.data.annotations import load_coco
 from src.data.records import Problem
-from src.errors import AnnotationError, ConfigError, ProjectError, UsageError
+from src.errors import AnnotationError, ProjectError, UsageError
 
 RUNS = {"size": [4, 5], "counts": [6, 2, 2, 2, 8]}
 CONTENT = {
@@ -54,8 +54,8 @@ def test_records_are_sorted_and_hold_boxes_outlines_and_crowds(tmp_path):
     assert (empty.height, empty.width, len(empty.boxes), empty.segments) == (0, 0, 0, None)
 
 
-def test_classes_select_and_order_and_a_leading_background_is_dropped(tmp_path):
-    annotations = read(tmp_path, CONTENT, ["background", "cat"])
+def test_classes_select_and_order(tmp_path):
+    annotations = read(tmp_path, CONTENT, ["cat"])
 
     assert annotations.classes == ("cat",) and annotations.category_ids == (17,)
     assert [record.labels.tolist() for record in annotations.records] == [[], [], [0]]
@@ -72,12 +72,6 @@ def test_a_background_among_the_categories_is_no_class(tmp_path):
 def test_a_name_that_matches_nothing_is_an_error_with_both_sets(tmp_path):
     with pytest.raises(AnnotationError, match="no category named dog; classes asks for cat, dog; .* has cat, car"):
         read(tmp_path, CONTENT, ["cat", "dog"])
-
-
-@pytest.mark.parametrize("classes", [[], ["background"], ["cat", "cat"]])
-def test_classes_name_each_class_once(tmp_path, classes):
-    with pytest.raises(ConfigError, match="classes"):
-        read(tmp_path, CONTENT, classes)
 
 
 def test_references_that_no_record_can_hold_are_reported(tmp_path):

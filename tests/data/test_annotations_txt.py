@@ -9,7 +9,7 @@ from src.data.records import Problem
 from src.errors import AnnotationError, ConfigError, ProjectError
 
 
-def read(folder, text, classes=("background", "cat", "dog")):
+def read(folder, text, classes=("cat", "dog")):
     path = folder / "train.txt"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return load_txt(path, folder, classes)

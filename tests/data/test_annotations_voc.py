@@ -66,10 +66,29 @@ def test_zoo_layout_side_by_side_or_in_two_folders(tmp_path, images, annotations
 def test_a_class_that_is_not_asked_for_is_counted_and_left_out(tmp_path):
     devkit(tmp_path, {"1": xml(an_object("dog"), an_object("cat"), an_object("dog"))}, train=["1"])
 
-    annotations = load_voc(tmp_path, "train", ["background", "cat"])
+    annotations = load_voc(tmp_path, "train", ["cat"])
 
     assert annotations.records[0].labels.tolist() == [0] and annotations.records[0].object_ids == (2,)
     assert annotations.problems == () and annotations.unselected == {"dog": 2}
+
+
+def test_a_class_named_background_gives_the_same_classes_for_training_and_evaluation(tmp_path):
+    devkit(tmp_path, {"1": xml(an_object("cat"), an_object("background")), "2": xml(an_object("dog"))},
+           train=["1"], val=["2"])
+
+    training = load_voc(tmp_path, "train")
+    evaluation = load_voc(tmp_path, "val", training.classes)
+
+    assert training.classes == evaluation.classes == ("cat", "dog")
+    assert training.unselected == {"background": 1}
+
+
+def test_a_checkpoint_s_class_named_background_stays_a_class(tmp_path):
+    devkit(tmp_path, {"1": xml(an_object("dog"), an_object("background"))}, val=["1"])
+
+    annotations = load_voc(tmp_path, "val", ("background", "dog"))
+
+    assert annotations.classes == ("background", "dog") and annotations.records[0].labels.tolist() == [1, 0]
 
 
 def test_without_a_picture_of_its_name_the_xml_says_which(tmp_path):

@@ -11,7 +11,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from src.errors import ProjectError, UsageError
-from src.evaluation.coco import METRICS, diagnose, evaluate_coco
+from src.evaluation.coco import METRICS, evaluate_coco
+from src.evaluation.diagnosis import diagnose
 
 pytest.importorskip("pycocotools")
 ORACLE = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "cocoapi_oracle"

@@ -9,7 +9,8 @@ import pytest
 from src.data.annotations import AnnotationSet, Record, to_coco
 from src.errors import ProjectError
 from src.evaluation import visualize
-from src.evaluation.coco import diagnose, evaluate_coco
+from src.evaluation.coco import evaluate_coco
+from src.evaluation.diagnosis import diagnose
 from src.evaluation.predictions import PredictionWriter
 from src.evaluation.report import write_report
 from src.evaluation.voc import evaluate_voc

@@ -190,9 +190,18 @@ def test_an_old_file_loads_and_names_its_dead_keys_once(tmp_path, capsys):
     assert config.optimizer.weight_decay == 4e-05 and config.optimizer.grad_clip_norm == 1.0
     assert config.eval.checkpoint_file_path == "mobilenet.ckpt"
     assert config.train.freeze_layer == "none" and config.train.pre_trained is None
-    assert config.data.classes == ["background", "person", "no"] and config.data.num_classes == 3
+    assert config.data.classes == ["person", "no"] and config.data.num_classes == 3
     warnings = capsys.readouterr().err.splitlines()
     assert len(warnings) == 1 and "checkpoint_path (" in warnings[0] and "global_step (" in warnings[0]
+
+
+@pytest.mark.parametrize("classes, words", [
+    ("[]", "no class is named"), ("background", "no class is named"), ("cat,dog,cat", "cat occurs more than once"),
+    ("background,cat,background,background", "background occurs more than once"),
+])
+def test_classes_name_each_class_once(classes, words):
+    with pytest.raises(ConfigError, match=f"flag --classes: classes = .*{words}"):
+        load_config(["--model_name", "ssd300", "--classes", classes], "train")
 
 
 def test_checkpoint_path_is_dead_in_an_old_ssd_file_but_means_the_checkpoint_as_a_flag(tmp_path):
