@@ -6,7 +6,7 @@ from pathlib import Path
 
 from src.command_line import load_config
 from src.data.annotations import load_split
-from src.engine.logs import draw_curves
+from src.engine.curves import draw_curves, read_metrics
 from src.engine.run_folder import describe_run, results_folder, versions
 from src.engine.terminal import quiet_terminal
 from src.entry import keep_traces_in, run
@@ -50,7 +50,7 @@ def evaluate(config, path: Path, folder: Path, process):
     metrics = path.parent.parent / "metrics.jsonl"
     return judge(config, annotations, predictions, image_ids, facts={"model file": path, **versions()},
                  headline={"ms per image": f"{timing.ms_per_image:.1f}"},
-                 curves_png=draw_curves(metrics) if metrics.is_file() else None)
+                 curves_png=draw_curves(read_metrics(metrics)) if metrics.is_file() else None)
 
 
 if __name__ == "__main__":

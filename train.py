@@ -10,14 +10,12 @@ from src.command_line import load_config, read_config
 from src.data.annotations import load_split
 from src.data.audit import audit
 from src.data.mindrecord import open_mindrecord, prepare_mindrecord
-from src.engine.logs import draw_curves
 from src.engine.run_folder import describe_run, run_folder
 from src.engine.start_weights import require_backbone_file
 from src.engine.terminal import quiet_terminal
 from src.entry import keep_traces_in, run
 from src.errors import UsageError
 from src.evaluation.evaluate import audited_split
-from src.files import write_file
 from src.model_utils.device_adapter import init_distributed, set_device
 from src.model_utils.moxing_adapter import staged
 from src.models import build_detector, detector_class
@@ -113,10 +111,11 @@ def train(config, folder: Path, process, files) -> None:
     with build_trainer(config, detector, folder, process, files, validation) as trainer, profile:
         trainer.fit()
     if process.rank == 0:
-        curves = draw_curves(folder / "metrics.jsonl")
-        if curves is not None:
-            write_file(folder / "curves.png", curves)
-        print(f"run folder: {folder}\ncheckpoint: {trainer.checkpoints.latest()[0]}")
+        print(f"run folder: {folder}\nlast checkpoint: {trainer.checkpoints.latest()[0]}")
+        if trainer.best_path is not None:
+            best = trainer.best
+            print(f"best checkpoint: {trainer.best_path} (epoch {best.epoch}{', before averaging' * best.plain}: "
+                  f"AP {best.AP:.3f}, AP50 {best.AP50:.3f})")
 
 
 if __name__ == "__main__":

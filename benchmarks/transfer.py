@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from src.data.shapes import draw_shapes  # noqa: E402
-from src.engine.logs import read_metrics  # noqa: E402
+from src.engine.curves import read_metrics  # noqa: E402
 from src.entry import run  # noqa: E402
 
 EPOCHS, DRAWN_EPOCHS = 5, 14

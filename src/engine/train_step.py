@@ -34,6 +34,12 @@ def _move_towards(rate, average, value):
     return ops.assign(average, average + (value - average) * rate)
 
 
+def averaging_decay(decay: float, updates):
+    """Decay of the averaged weights after so many updates: it ramps up from 0.1, so that a short run does not deploy
+    nearly initial weights (tf.train.ExponentialMovingAverage, num_updates)."""
+    return ops.minimum(decay, (1.0 + updates) / (10.0 + updates))
+
+
 class StepResult(NamedTuple):
     """What one step reports."""
 
@@ -51,7 +57,7 @@ class TrainStep(nn.Cell):
     loss: Cell (images, *targets) -> (total, *parts). normalize: Cell for the uint8 pictures.
     loss_scale: factor on the loss before the gradient; dynamic_loss_scale halves it on overflow.
     clip_norm: largest global norm of the gradient, 0 = off. accumulation_steps: batches per update.
-    ema_decay: decay of the averaged weights in `averages`, 0 = off. reducer: averages gradients over the ranks.
+    ema_decay: final decay of the averaged weights in `averages`, 0 = off. reducer: averages gradients over the ranks.
     """
 
     def __init__(self, loss: nn.Cell, optimizer: nn.Optimizer, normalize: nn.Cell, *, loss_scale: float = 1.0,
@@ -112,7 +118,11 @@ class TrainStep(nn.Cell):
     def deployed_weights(self) -> dict:
         """What a checkpoint holds: parameters of the network by name, averaged where averages are kept."""
         averaged = dict(zip((weight.name for weight in self.weights), self.averages))
-        return {parameter.name: averaged.get(parameter.name, parameter) for parameter in self.loss.get_parameters()}
+        return {name: averaged.get(name, parameter) for name, parameter in self.trained_weights().items()}
+
+    def trained_weights(self) -> dict:
+        """Parameters of the network by name as the optimizer leaves them, without averaging."""
+        return {parameter.name: parameter for parameter in self.loss.get_parameters()}
 
     @contextlib.contextmanager
     def deployed(self):
@@ -174,9 +184,11 @@ class TrainStep(nn.Cell):
             factor = unscale
             if self.clip_norm > 0:
                 factor = factor * ops.minimum(1.0, self.clip_norm / (grad_norm * unscale + 1e-12))
+            updates = ops.cast(self.optimizer.global_step, ms.float32).reshape(())
             self.optimizer(_for_each(ops.partial(_multiply, factor), gradients))
             if self.ema_decay > 0:
-                _for_each(ops.partial(_move_towards, 1 - self.ema_decay), self.averages, self.weights)
+                rate = 1 - averaging_decay(self.ema_decay, updates)
+                _for_each(ops.partial(_move_towards, rate), self.averages, self.weights)
             _for_each(ops.assign, self.good_statistics, self.statistics)
             self._after_good_step()
         else:

@@ -5,6 +5,7 @@ import contextlib
 import signal
 import time
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Callable, Optional
 
 import numpy as np
@@ -15,6 +16,9 @@ from src.errors import CheckpointError, TrainingError
 from src.model_utils.device_adapter import ALONE, Process
 
 BEST = "best_map.ckpt"
+# What the position held before evaluations were read from metrics.jsonl again.
+ONCE_IN_POSITION = ("best_ap", "evaluations_without_progress")
+QUICK_EVALUATION = 20.0  # seconds that an evaluation may take between a SIGTERM and the end
 
 
 @dataclass
@@ -24,8 +28,26 @@ class Position:
     epoch: int = 0           # finished epochs
     step: int = 0            # finished steps of the whole run
     step_in_epoch: int = 0   # finished steps of the running epoch
-    best_ap: float = -1.0
-    evaluations_without_progress: int = 0
+
+
+@dataclass
+class Best:
+    """The best evaluation so far, and how many came after it."""
+
+    AP: float = -1.0
+    AP50: float = -1.0
+    epoch: int = 0           # counted from 1; 0 = no evaluation yet
+    plain: bool = False      # whether it was of the weights before averaging
+    later: int = 0           # evaluations of the deployed weights since then
+
+    def note(self, summary: dict, epoch: int, plain: bool) -> bool:
+        """Take in one evaluation; whether it is the best now."""
+        if summary["AP"] > self.AP:
+            self.AP, self.AP50, self.epoch, self.plain = float(summary["AP"]), float(summary["AP50"]), epoch, plain
+            self.later = 0
+            return True
+        self.later += not plain
+        return False
 
 
 @dataclass
@@ -50,10 +72,18 @@ class Trainer:
     process: Process = ALONE
     evaluate: Optional[Callable] = None
     position: Position = field(default_factory=Position)
+    best: Best = field(default_factory=Best)
     saved_step: int = -1
+    evaluated: set = field(default_factory=set)  # (step, whether of the plain weights)
+    evaluation_seconds: float = 0.0
 
     def fit(self) -> None:
-        """Train from `position` to the end, an early stop or a signal; raises TrainingError on non-finite steps."""
+        """Train from `position` to the end, an early stop or a signal, and evaluate the end.
+
+        Raises TrainingError on non-finite steps.
+        """
+        if not self._is_finished():
+            self.log.say("the first step compiles the network; the bar moves when that is done")
         with _DeferredSignals() as signals:
             while not self._is_finished():
                 self._run_epoch(signals)
@@ -61,6 +91,13 @@ class Trainer:
                     break
         if self.saved_step != self.position.step:
             self.save()
+        self._evaluate_end()
+
+    @property
+    def best_path(self) -> Optional[Path]:
+        """The checkpoint with the best AP of this run, None without one."""
+        path = self.checkpoints.folder / BEST
+        return path if self.best.epoch and path.is_file() else None
 
     def save(self) -> None:
         """Write weights and state of this position."""
@@ -73,10 +110,14 @@ class Trainer:
         """Go on from what `save` wrote; the weights are loaded already."""
         self.train_step.restore(state)
         try:
-            self.position = Position(**position)
+            self.position = Position(**{name: value for name, value in position.items()
+                                        if name not in ONCE_IN_POSITION})
         except TypeError as error:
             raise CheckpointError(f"the saved position cannot be read: {error}; start without --resume") from None
         self.saved_step = self.position.step
+        for line in self.log.evaluations():
+            self.best.note(line, line["epoch"], line["plain"])
+            self.evaluated.add((line["step"], line["plain"]))
 
     def _is_finished(self) -> bool:
         return (self.position.epoch >= self.settings.epoch_size
@@ -95,6 +136,8 @@ class Trainer:
                 if self.process.any(signals.caught is not None):
                     self.save()
                     self.process.any()  # launchers kill the others as soon as one leaves: rank 0 has to be done
+                    if signals.caught == signal.SIGTERM and self.evaluation_seconds < QUICK_EVALUATION:
+                        self._evaluate_end()
                     signals.deliver()
         if position.step_in_epoch == self.loader.steps_per_epoch:
             seconds = time.perf_counter() - started
@@ -133,31 +176,58 @@ class Trainer:
                                 "loss scale, or look at these images with audit.py")
 
     def _finish_epoch(self) -> bool:
-        """Evaluate and save where it is time to; whether the run stops early."""
+        """Save and evaluate where it is time to; whether the run stops early."""
         epoch, step, settings = self.position.epoch, self.position.step, self.settings
-        since_start = epoch - settings.eval_start_epoch
-        stop = (self.evaluate is not None and since_start >= 0 and since_start % settings.eval_interval == 0
-                and self._evaluate())
         by_step = settings.save_checkpoint_steps
-        if step % by_step == 0 if by_step else epoch % settings.save_checkpoint_epochs == 0:
+        save_now = step % by_step == 0 if by_step else epoch % settings.save_checkpoint_epochs == 0
+        if save_now:
             self.save()
-        return stop
+        since_start = epoch - settings.eval_start_epoch
+        if self.evaluate is None or since_start < 0 or since_start % settings.eval_interval:
+            return False
+        self._evaluate()
+        return self._patience_is_over()
 
-    def _evaluate(self) -> bool:
-        """Evaluate the deployed weights and keep the best; whether patience is at its end."""
-        position, patience = self.position, self.settings.early_stop_patience
-        with self.train_step.deployed():
-            summary = self.evaluate()
-        self.log.evaluation(position.step, position.epoch, summary)
-        if summary["AP"] > position.best_ap:
-            position.best_ap, position.evaluations_without_progress = float(summary["AP"]), 0
-            if self.settings.save_best_ckpt and self.process.rank == 0:
-                save_weights(self.checkpoints.folder / BEST, self.train_step.deployed_weights(), self.model_name,
-                             self.classes)
-        else:
-            position.evaluations_without_progress += 1
-        if patience and position.evaluations_without_progress >= patience:
-            self.log.say(f"stopped early: no AP above {position.best_ap:.4f} in {patience} evaluations")
+    def _evaluate_end(self) -> None:
+        """Evaluate the last weights, unless the end of the epoch did; where weights are averaged, the plain ones too,
+        so that the better of both become best_map.ckpt."""
+        if self.evaluate is None:
+            return
+        for plain in (False, True) if self.train_step.averages else (False,):
+            if (self.position.step, plain) not in self.evaluated:
+                self._evaluate(plain)
+
+    def _evaluate(self, plain: bool = False) -> None:
+        """Evaluate the deployed weights, or the plain ones beside averaged ones; keep the best of the run."""
+        position, started = self.position, time.perf_counter()
+        with contextlib.nullcontext() if plain else self.train_step.deployed():
+            summary = self._summary()
+        self.evaluation_seconds = time.perf_counter() - started
+        self.evaluated.add((position.step, plain))
+        if summary is None:
+            return
+        epoch = position.epoch + (position.step_in_epoch > 0)
+        is_best = self.best.note(summary, epoch, plain)
+        self.log.evaluation(position.step, epoch, summary, is_best, plain)
+        if is_best and self.settings.save_best_ckpt and self.process.rank == 0:
+            weights = self.train_step.trained_weights() if plain else self.train_step.deployed_weights()
+            save_weights(self.checkpoints.folder / BEST, weights, self.model_name, self.classes)
+
+    def _summary(self) -> Optional[dict]:
+        """What `evaluate` finds; None, after saying why, where it fails: that must not end the training."""
+        try:
+            return self.evaluate()
+        except Exception as error:
+            if self.process.size > 1:   # the other ranks are ahead or behind now
+                raise
+            self.log.say(f"the evaluation after step {self.position.step} failed, training goes on: "
+                         f"{type(error).__name__}: {error}")
+            return None
+
+    def _patience_is_over(self) -> bool:
+        patience = self.settings.early_stop_patience
+        if patience and self.best.later >= patience:
+            self.log.say(f"stopped early: no AP above {self.best.AP:.4f} in {patience} evaluations")
             return True
         return False
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from src.data.shapes import draw_shapes
-from src.engine.logs import read_metrics
+from src.engine.curves import read_metrics
 
 ROOT = Path(__file__).resolve().parents[2]
 BCCD = ROOT / ".." / "shared" / "data" / "bccd_voc" / "BCCD"

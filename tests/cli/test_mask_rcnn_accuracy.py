@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from src.data.shapes import draw_shapes
-from src.engine.logs import read_metrics
+from src.engine.curves import read_metrics
 
 COCO = Path(__file__).resolve().parents[3] / "shared" / "data" / "coco_subset"
 # From scratch, so the batch norms learn from the batch; fewer and smaller RoIs than on COCO.

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from src.checkpoint import CheckpointFolder, read_weights
-from src.engine.logs import read_metrics
+from src.engine.curves import read_metrics
 
 TIME_LIMIT = 240
 # Four steps make an epoch.

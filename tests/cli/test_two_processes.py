@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from src.data.shapes import draw_shapes
-from src.engine.logs import read_metrics
+from src.engine.curves import read_metrics
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "config" / "ssd" / "ssd300_mobilenet_v2_small.yaml"

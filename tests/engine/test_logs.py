@@ -5,7 +5,9 @@ import cv2
 import numpy as np
 import pytest
 
-from src.engine.logs import TrainLog, draw_curves, drop_after
+from src.engine.curves import draw_curves, read_metrics
+from src.engine.live_page import live_page
+from src.engine.logs import TrainLog, drop_after
 
 NUMBERS = {"lr": 0.05, "grad_norm": 1.5}
 
@@ -118,18 +120,43 @@ def test_curves_are_a_picture(tmp_path, evaluated):
             log.step(step, 1, step, {"loss": float("nan") if step == 2 else 1.0, "cls_loss": 0.5}, **NUMBERS)
         if evaluated:
             log.evaluation(3, 1, {"AP": 0.1, "AP50": 0.2})
-    png = draw_curves(tmp_path / "metrics.jsonl")
+    png = draw_curves(read_metrics(tmp_path / "metrics.jsonl"))
     assert png.startswith(b"\x89PNG")
     picture = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
     assert picture.shape[1] > picture.shape[0] > 100 and picture.std() > 0
 
 
+def test_curves_and_page_stand_in_the_run_folder_after_an_evaluation_and_at_an_interrupt(tmp_path):
+    log = TrainLog(tmp_path, rank=0, total_steps=9)
+    with pytest.raises(KeyboardInterrupt), log:
+        log.step(1, 1, 1, {"loss": 1.0}, **NUMBERS)
+        log.evaluation(1, 1, {"AP": 0.25, "AP50": 0.5}, is_best=True)
+        page = (tmp_path / "live.html").read_text(encoding="utf-8")
+        assert "Running: step 1 of 9" in page and "0.250" in page and 'http-equiv="refresh"' in page
+        (tmp_path / "curves.png").unlink()
+        raise KeyboardInterrupt
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    page = (tmp_path / "live.html").read_text(encoding="utf-8")
+    assert "Ended: step 1 of 9" in page and 'http-equiv="refresh"' not in page and "<script" not in page
+
+
+def test_other_ranks_draw_nothing(tmp_path):
+    with TrainLog(tmp_path, rank=1, total_steps=9) as log:
+        log.step(1, 1, 1, {"loss": 1.0}, **NUMBERS)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["loss_1.log", "metrics_1.jsonl"]
+
+
+def test_the_name_of_a_run_folder_is_text_in_the_page():
+    line = {"step": 1, "epoch": 1, "loss": 1.0, "lr": 0.1}
+    assert "&lt;b&gt;" in live_page("<b>", [line], b"png", 9, running=True)
+
+
 def test_curves_of_a_run_whose_first_losses_are_not_finite(tmp_path):
     with TrainLog(tmp_path, rank=0, total_steps=4) as log:
         log.step(1, 1, 1, {"loss": float("nan")}, lr=0.1, grad_norm=float("nan"))
-    assert draw_curves(tmp_path / "metrics.jsonl").startswith(b"\x89PNG")
+    assert draw_curves(read_metrics(tmp_path / "metrics.jsonl")).startswith(b"\x89PNG")
 
 
 def test_there_are_no_curves_before_the_first_step(tmp_path):
     (tmp_path / "metrics.jsonl").write_text("", encoding="utf-8")
-    assert draw_curves(tmp_path / "metrics.jsonl") is None
+    assert draw_curves(read_metrics(tmp_path / "metrics.jsonl")) is None

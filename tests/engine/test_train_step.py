@@ -10,7 +10,7 @@ from mindspore import Parameter, Tensor, nn, ops
 
 from src.engine import train_step as module
 from src.engine.optimizer import build_optimizer
-from src.engine.train_step import TrainStep
+from src.engine.train_step import TrainStep, averaging_decay
 from src.errors import CheckpointError
 from src.evaluation.predictor import network_runner
 
@@ -237,10 +237,11 @@ def test_a_half_batch_that_is_not_finite_costs_one_update_only(bad_half):
 def test_averages_follow_their_formula_and_are_what_is_deployed():
     step = step_of(linear(), momentum=0.0, ema_decay=0.75)
     average, own = WEIGHTS.astype(np.float64), WEIGHTS.astype(np.float64)
-    for _ in range(3):
+    for updates in range(3):
         step(X, Y)
         own = own - 0.1 * gradient(own)
-        average = 0.75 * average + 0.25 * own
+        decay = (1 + updates) / (10 + updates)  # 0.1, 2/11, 0.25: below the final one of 0.75
+        average = decay * average + (1 - decay) * own
     np.testing.assert_allclose(weights_of(step), own, rtol=1e-5)
     np.testing.assert_allclose(step.deployed_weights()["weight"].asnumpy(), average, rtol=1e-5)
 
@@ -253,15 +254,22 @@ def test_averages_follow_their_formula_and_are_what_is_deployed():
     np.testing.assert_array_equal(weights_of(step), trained)
 
 
+@pytest.mark.parametrize("decay, updates, expected", [
+    (0.99, 0, 0.1), (0.99, 90, 0.91), (0.99, 2000, 0.99), (0.05, 0, 0.05)])
+def test_the_decay_of_averages_ramps_up_to_its_setting(decay, updates, expected):
+    found = averaging_decay(decay, ms.Tensor(float(updates), ms.float32))
+    assert float(found.asnumpy()) == pytest.approx(expected, rel=1e-6)
+
+
 def test_training_goes_on_from_the_own_weights_after_an_evaluation():
     """A compiled evaluation beside the compiled step sees the weights that are meant, at every time."""
     step = step_of(linear(), momentum=0.0, ema_decay=0.75)
     evaluate = network_runner(Inference(step.loss.network))
     own = average = WEIGHTS.astype(np.float64)
-    for _ in range(3):
+    for decay in (1 / 10, 2 / 11, 3 / 12):
         step(X, Y)
         own = own - 0.1 * gradient(own)
-        average = 0.75 * average + 0.25 * own
+        average = decay * average + (1 - decay) * own
         with step.deployed():
             np.testing.assert_allclose(evaluate(X)[0], X @ average.T, rtol=1e-5)
         np.testing.assert_allclose(weights_of(step), own, rtol=1e-5)

@@ -9,11 +9,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from src.engine import logs as logs_module
 from src.engine import trainer as module
-from src.engine.logs import TrainLog, read_metrics
-from src.engine.trainer import Position, Trainer
+from src.engine.curves import read_metrics
+from src.engine.logs import TrainLog
+from src.engine.trainer import Best, Position, Trainer
 from src.entry import Terminated
-from src.errors import CheckpointError, TrainingError
+from src.errors import CheckpointError, ResultError, TrainingError
 from src.model_utils.device_adapter import Process
 
 STEPS_PER_EPOCH = 4
@@ -31,7 +33,8 @@ class Step:
 
     loss = SimpleNamespace(parts=("loss", "cls_loss"))
 
-    def __init__(self, skipped=None, during=None):
+    def __init__(self, skipped=None, during=None, averages=()):
+        self.averages = averages
         self.skipped = skipped or {}
         self.during = during
         self.calls = 0
@@ -54,6 +57,9 @@ class Step:
 
     def deployed_weights(self):
         return {"weight": self.calls}
+
+    def trained_weights(self):
+        return {"plain weight": self.calls}
 
     @contextlib.contextmanager
     def deployed(self):
@@ -104,23 +110,25 @@ def settings(**changed):
 def run(tmp_path, monkeypatch):
     """run(step, aps, start, ...) -> a Trainer, which has fitted unless told otherwise.
 
-    aps: what the evaluations find, None = no evaluation. `trainer.best`: (file, epoch) of every best checkpoint.
+    aps: what the evaluations find, None = no evaluation. `trainer.saved_best`: (file, epoch, weights) of every
+    best checkpoint; `trainer.deployed`: whether each evaluation was of the deployed weights.
     """
+    monkeypatch.setattr(logs_module, "draw_curves", lambda _: None)
     with contextlib.ExitStack() as logs:
         def make(step=None, aps=None, start=None, fit=True, rank=0, **changed):
             step, start, results = step or Step(), start or Position(), iter(aps or ())
 
             def evaluate():
-                assert step.is_deployed
+                trainer.deployed.append(step.is_deployed)
                 return {"AP": next(results), "AP50": 0.5}
 
             log = logs.enter_context(TrainLog(tmp_path, rank, total_steps=12, done_steps=start.step))
             trainer = Trainer(step, Loader(), ("image",), np.linspace(1, 0.1, 12), settings(**changed), log,
                               Checkpoints(tmp_path), "tiny", ("a", "b"), Process(rank, 1, 0),
                               evaluate if aps else None, start)
-            trainer.best = []
-            monkeypatch.setattr(module, "save_weights",
-                                lambda path, *_: trainer.best.append((path.name, trainer.position.epoch)))
+            trainer.deployed, trainer.saved_best = [], []
+            monkeypatch.setattr(module, "save_weights", lambda path, weights, *_: trainer.saved_best.append(
+                (path.name, trainer.position.epoch, *weights)))
             if fit:
                 trainer.fit()
             return trainer
@@ -168,7 +176,7 @@ def test_save_intervals(run, changed, saved):
 
 def test_only_rank_0_saves(run):
     trainer = run(rank=1, aps=[0.1] * 3)
-    assert trainer.checkpoints.steps == [] and trainer.best == []
+    assert trainer.checkpoints.steps == [] and trainer.saved_best == []
 
 
 def test_metrics_are_on_disk_before_the_checkpoint_that_they_lead_to(run, tmp_path, monkeypatch):
@@ -181,7 +189,7 @@ def test_metrics_are_on_disk_before_the_checkpoint_that_they_lead_to(run, tmp_pa
 
 # Evaluation
 
-@pytest.mark.parametrize("start, interval, epochs", [(1, 1, [1, 2, 3]), (2, 1, [2, 3]), (1, 2, [1, 3]), (4, 1, [])])
+@pytest.mark.parametrize("start, interval, epochs", [(1, 1, [1, 2, 3]), (2, 1, [2, 3]), (1, 2, [1, 3]), (4, 1, [3])])
 def test_evaluates_at_its_epochs(run, tmp_path, start, interval, epochs):
     run(aps=[0.1] * 3, eval_start_epoch=start, eval_interval=interval)
     assert [line["epoch"] for line in read_metrics(tmp_path / "metrics.jsonl") if "AP" in line] == epochs
@@ -189,13 +197,50 @@ def test_evaluates_at_its_epochs(run, tmp_path, start, interval, epochs):
 
 def test_keeps_the_best(run):
     trainer = run(aps=[0.2, 0.5, 0.4])
-    assert trainer.best == [("best_map.ckpt", 1), ("best_map.ckpt", 2)]
-    assert (trainer.position.best_ap, trainer.position.evaluations_without_progress) == (0.5, 1)
-    assert [position["best_ap"] for position in trainer.checkpoints.positions] == [0.2, 0.5, 0.5]
+    assert trainer.saved_best == [("best_map.ckpt", 1, "weight"), ("best_map.ckpt", 2, "weight")]
+    assert trainer.best == Best(AP=0.5, AP50=0.5, epoch=2, later=1)
+
+
+def test_the_end_of_a_run_is_evaluated_wherever_it_ends(run):
+    trainer = run(aps=[0.1, 0.2], train_steps=6)
+    assert trainer.saved_best == [("best_map.ckpt", 1, "weight"), ("best_map.ckpt", 1, "weight")]
+    assert trainer.best.epoch == 2 and trainer.deployed == [True, True]
+
+
+def test_weights_before_averaging_are_compared_at_the_end_and_the_better_ones_kept(run, capfd):
+    trainer = run(Step(averages=("ema",)), aps=[0.1, 0.2, 0.3, 0.4])
+    assert trainer.deployed == [True, True, True, False]
+    assert trainer.saved_best[-1] == ("best_map.ckpt", 3, "plain weight")
+    assert trainer.best == Best(AP=0.4, AP50=0.5, epoch=3, plain=True)
+    assert run(Step(averages=("ema",)), aps=[0.1, 0.2, 0.3, 0.3]).best.plain is False
+    shown = capfd.readouterr().err
+    assert "epoch 3, step 12: AP 0.400, AP50 0.500 of the weights before averaging (best so far)" in shown
+
+
+def test_an_evaluation_that_fails_does_not_end_the_training(run, tmp_path):
+    def evaluate():
+        raise ResultError("image 5 is unknown")
+
+    trainer = run(fit=False)
+    trainer.evaluate = evaluate
+    trainer.fit()
+    assert trainer.position.epoch == 3 and trainer.checkpoints.steps == [4, 8, 12]
+    assert "training goes on: ResultError: image 5 is unknown" in (tmp_path / "loss_0.log").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("limit, evaluations", [(3600, 2), (0, 1)])
+def test_sigterm_is_followed_by_an_evaluation_where_that_is_quick(run, monkeypatch, limit, evaluations):
+    monkeypatch.setattr(module, "QUICK_EVALUATION", limit)
+    step = Step(during=lambda call: signal.raise_signal(signal.SIGTERM) if call == 6 else None)
+    trainer = run(step, aps=[0.1, 0.2], fit=False)
+    with handled_as_the_commands_do(), pytest.raises(Terminated):
+        trainer.fit()
+    assert len(trainer.deployed) == evaluations
+    assert trainer.checkpoints.steps == [4, 6]
 
 
 def test_save_best_ckpt_false_writes_none(run):
-    assert run(aps=[0.2] * 3, save_best_ckpt=False).best == []
+    assert run(aps=[0.2] * 3, save_best_ckpt=False).saved_best == []
 
 
 def test_stops_early_when_patience_ends(run, tmp_path):
@@ -321,16 +366,25 @@ def test_goes_on_from_the_last_step_of_an_epoch(run, stop):
 
 def test_a_finished_run_is_not_saved_again(run):
     trainer = run(fit=False)
-    trainer.resume({}, {"epoch": 3, "step": 12, "step_in_epoch": 0, "best_ap": 0.5, "evaluations_without_progress": 0})
+    trainer.resume({}, {"epoch": 3, "step": 12, "step_in_epoch": 0})
     trainer.fit()
     assert trainer.train_step.calls == 0 and trainer.checkpoints.steps == []
 
 
 def test_best_ap_survives_a_resume(run):
-    trainer = run(aps=[0.4, 0.6], fit=False)
-    trainer.resume({}, {"epoch": 1, "step": 4, "step_in_epoch": 0, "best_ap": 0.5, "evaluations_without_progress": 1})
+    first = run(aps=[0.5, 0.3], fit=False, train_steps=8)
+    first.fit()
+    trainer = run(aps=[0.4], start=Position(epoch=2, step=8), fit=False)
+    trainer.resume({}, first.checkpoints.positions[-1])
+    assert trainer.best == Best(AP=0.5, AP50=0.5, epoch=1, later=1)
     trainer.fit()
-    assert trainer.best == [("best_map.ckpt", 3)]
+    assert trainer.saved_best == [] and trainer.best.later == 2
+
+
+def test_a_position_of_an_earlier_version_is_read(run):
+    trainer = run(fit=False)
+    trainer.resume({}, {"epoch": 1, "step": 4, "step_in_epoch": 0, "best_ap": 0.5, "evaluations_without_progress": 1})
+    assert trainer.position == Position(epoch=1, step=4)
 
 
 def test_a_position_of_another_version_is_refused(run):
