@@ -7,7 +7,7 @@ VENV_PIP := $(VENV)/bin/pip
 INSTALLED := $(VENV)/installed
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: help install demo test nightly lint cpp-deps clean
+.PHONY: help install demo test nightly lint config cpp-deps clean
 
 help:
 	@echo "make install   create $(VENV) and install what requirements-dev.txt names"
@@ -15,6 +15,7 @@ help:
 	@echo "make test      run the tests"
 	@echo "make nightly   run the long training and accuracy tests"
 	@echo "make lint      run ruff"
+	@echo "make config    rewrite config/*/*.yaml and docs/configuration.md from the schema and tools/presets"
 	@echo "make cpp-deps  install g++, cmake and OpenCV for ascend310_infer (Debian and Ubuntu, needs root or sudo)"
 	@echo "make clean     remove $(VENV) and caches; demo/ and runs/ stay"
 	@echo "PYTHON names the Python (3.9 to 3.12) that $(VENV) is made with: make PYTHON=python3.11 demo"
@@ -32,6 +33,9 @@ nightly: $(INSTALLED)
 
 lint: $(INSTALLED)
 	$(VENV_PYTHON) -m ruff check .
+
+config: $(INSTALLED)
+	$(VENV_PYTHON) tools/document_settings.py
 
 cpp-deps:
 	$(SUDO) apt-get update -qq

@@ -115,6 +115,7 @@ def read(path: Path):
     return parse(text, str(path))
 
 
-def dump(values: dict) -> str:
-    """YAML text of nested plain values, in their order; lists on one line."""
-    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False, width=120)
+def dump(values: dict, width: float = 120) -> str:
+    """YAML text of nested plain values, in their order; lists on one line, folded at `width`."""
+    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False,
+                     width=width)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from src.command_line import load_config
 from src.errors import ConfigError, ProjectError, UsageError
-from src.models import FAMILIES, MODELS, config_class
+from src.models import CONFIG_ROOT, FAMILIES, MODELS, config_class
 from src.settings import config as configuration
 from src.settings import yaml_text
 from src.settings.config import Config, fields
@@ -14,7 +14,8 @@ from src.settings.files import read_file
 from src.settings.flags import split_flags
 from src.settings.old_keys import ALIASES, DEAD_KEYS, SWITCHES
 from src.ssd.config import SSDConfig
-from tools.document_settings import TARGET, markdown
+from tools import config_files
+from tools.document_settings import generated_files
 
 SSD300 = MODELS["ssd300"].config_path
 
@@ -72,21 +73,39 @@ def test_old_spellings_lead_to_keys_and_are_no_keys_themselves():
     assert len(words) == len(set(words)) and not set(words) & known
 
 
-def test_generated_reference_is_current():
-    assert TARGET.read_text(encoding="utf-8") == markdown(), "run: python tools/document_settings.py"
+# --- generated files
+
+CONFIG_FILES = sorted(CONFIG_ROOT.glob("*/*.yaml"))
 
 
-# --- the YAML files
+def test_generated_files_are_current():
+    generated = generated_files()
+    assert set(CONFIG_FILES) <= set(generated) and {row.config_path for row in MODELS.values()} <= set(CONFIG_FILES), (
+        "a file below config/ has no entry in tools/presets/<family>.yaml; add it and run: make config")
+    outdated = [path.name for path, text in generated.items()
+                if not path.is_file() or path.read_text(encoding="utf-8") != text]
+    assert not outdated, f"{outdated} do not agree with the schema and tools/presets; run: make config"
 
-@pytest.mark.parametrize("name", MODELS)
-def test_the_file_of_a_model_is_complete_and_commented(name):
-    row = MODELS[name]
-    given = read_file(row.config_path)
-    assert {setting.name for setting in given} == set(fields(config_class(row.family)))
-    lines = row.config_path.read_text(encoding="utf-8").splitlines()
-    for number, line in enumerate(lines):
-        if line.startswith("  ") and not line.strip().startswith("#"):
-            assert "# " in line or lines[number - 1].strip().startswith("# "), line
+
+@pytest.mark.parametrize("path", CONFIG_FILES, ids=lambda path: path.stem)
+def test_a_config_file_is_complete_and_says_what_it_is(path):
+    given = read_file(path)
+    assert [setting.name for setting in given] == list(fields(config_class(path.parent.name)))
+    header = path.read_text(encoding="utf-8").split("\n\n")[0]
+    assert all(f"# {word} " in header for word in ("paper", "expected", "command"))
+    assert f"config/{path.parent.name}/{path.name}" in header
+
+
+def test_a_preset_with_an_unknown_setting_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(config_files, "PRESETS", tmp_path)
+    for name, text in (("values", "values: {epoch_sise: 3, model_name: ssd300}"),
+                       ("notes", "values: {model_name: ssd300}\n  notes: {epoch_sise: x}"), ("parts", "value: {}")):
+        (tmp_path / "ssd.yaml").write_text(f"own:\n  header: a\n  {text}\n")
+        with pytest.raises(ConfigError, match="ssd.yaml.*" + ("epoch_sise" if name != "parts" else "value")):
+            config_files.config_files()
+
+
+# --- the values of the YAML files
 
 
 def test_ssd300_file_holds_the_zoo_s_values():
