@@ -93,10 +93,10 @@ def training_files(config, annotations, folder: Path, process):
 
 
 def without_empty(annotations):
-    """The pictures that show at least one object that can be learned."""
+    """The images that show at least one object that can be learned."""
     kept = tuple(record for record in annotations.records if not record.crowd.all())
     if len(kept) < len(annotations.records):
-        print(f"{len(annotations.records) - len(kept)} pictures without objects are not trained on "
+        print(f"{len(annotations.records) - len(kept)} images without objects are not trained on "
               "(--keep_empty_images True keeps them)")
     return replace(annotations, records=kept)
 

@@ -1,8 +1,8 @@
-"""Pictures per second of the C++ application, a plain Python loop on OpenVINO, and eval.py's predictor, from files to
+"""Images per second of the C++ application, a plain Python loop on OpenVINO, and eval.py's predictor, from files to
 the network's outputs (the predictor: to detections), on one ONNX file. Loading it is not counted, nor is the first
-picture of the loop and of the predictor.
+image of the loop and of the predictor.
 
-    python benchmarks/application.py --model ssd.onnx --pictures coco/val2017
+    python benchmarks/application.py --model ssd.onnx --images coco/val2017
         [--main ascend310_infer/out/main] [--precision_mode f32]
 """
 from __future__ import annotations
@@ -28,23 +28,23 @@ from src.evaluation.model_file import open_predictor  # noqa: E402
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--pictures", type=Path, required=True)
+    parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--main", type=Path, default=Path("ascend310_infer/out/main"))
     parser.add_argument("--precision_mode", default="f32")
     given = parser.parse_args()
-    pictures = sorted(given.pictures.glob("*.jpg"))
+    images = sorted(given.images.glob("*.jpg"))
     predictor = open_predictor(load_config(["--model_path", str(given.model)], "eval"), given.model)
-    rates = {"application": application(given.main, given.model, given.pictures, given.precision_mode),
-             "python_openvino": plain_loop(given.model, predictor.detector, pictures, given.precision_mode),
-             "eval": rate(predictor.stream([(path, path) for path in pictures], read_image, workers=2))}
-    print(json.dumps({"pictures": len(pictures), "precision": given.precision_mode,
+    rates = {"application": application(given.main, given.model, given.images, given.precision_mode),
+             "python_openvino": plain_loop(given.model, predictor.detector, images, given.precision_mode),
+             "eval": rate(predictor.stream([(path, path) for path in images], read_image, workers=2))}
+    print(json.dumps({"images": len(images), "precision": given.precision_mode,
                       **{f"{name}_per_s": round(value, 1) for name, value in rates.items()}}))
     return 0
 
 
-def application(program: Path, model: Path, pictures: Path, precision: str) -> float:
+def application(program: Path, model: Path, images: Path, precision: str) -> float:
     with tempfile.TemporaryDirectory() as room:
-        done = subprocess.run([program.resolve(), f"--mindir_path={model.resolve()}", f"--dataset_path={pictures}",
+        done = subprocess.run([program.resolve(), f"--mindir_path={model.resolve()}", f"--dataset_path={images}",
                                "--engine=openvino", f"--precision_mode={precision}", f"--result_path={room}"],
                               capture_output=True, text=True)
     if done.returncode:
@@ -52,12 +52,12 @@ def application(program: Path, model: Path, pictures: Path, precision: str) -> f
     return float(re.search(r"([\d.e+]+) per second", done.stdout)[1])
 
 
-def plain_loop(model: Path, detector, pictures: list, precision: str) -> float:
-    """One picture after the other, as a first script of one's own would do it."""
+def plain_loop(model: Path, detector, images: list, precision: str) -> float:
+    """One image after the other, as a first script of one's own would do it."""
     import openvino
 
     network = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": precision})
-    return rate(network(detector.preprocess(read_image(path))[0][None]) for path in pictures)
+    return rate(network(detector.preprocess(read_image(path))[0][None]) for path in images)
 
 
 def rate(results) -> float:

@@ -1,4 +1,4 @@
-"""Pictures per second of the MindRecord conversion and of the training loader alone, on 640x480 JPEG pictures.
+"""Images per second of the MindRecord conversion and of the training loader alone, on 640x480 JPEG images.
 
     python benchmarks/data.py [--images 500]
 """

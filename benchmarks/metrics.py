@@ -1,4 +1,4 @@
-"""Seconds of the COCO box metric for 5,000 pictures with 100 detections each, per library.
+"""Seconds of the COCO box metric for 5,000 images with 100 detections each, per library.
 
     python benchmarks/metrics.py [--images 5000]
 """
@@ -48,9 +48,9 @@ def random_data(images: int, rng) -> tuple:
         found = np.where(rng.random(DETECTIONS) < 0.5, labels[owner], rng.integers(1, CLASSES + 1, DETECTIONS))
         rows += [{"image_id": image_id, "category_id": int(label), "bbox": box.tolist(), "score": float(score)}
                  for box, label, score in zip(boxes, found, rng.random(DETECTIONS))]
-    pictures = [{"id": image_id, "width": 640, "height": 640} for image_id in range(1, images + 1)]
+    images = [{"id": image_id, "width": 640, "height": 640} for image_id in range(1, images + 1)]
     categories = [{"id": label, "name": f"class{label}"} for label in range(1, CLASSES + 1)]
-    return {"images": pictures, "annotations": annotations, "categories": categories}, rows
+    return {"images": images, "annotations": annotations, "categories": categories}, rows
 
 
 if __name__ == "__main__":

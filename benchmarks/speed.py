@@ -1,4 +1,4 @@
-"""Time of the compile, of a training step, of an inference call, and peak memory, on random pictures.
+"""Time of the compile, of a training step, of an inference call, and peak memory, on random images.
 
     python benchmarks/speed.py --config_path config/ssd/ssd300_mobilenet_v2.yaml --batch_size 8
     python benchmarks/speed.py --config_path config/ssd/ssd300_mobilenet_v2.yaml --batch_size 8 --mode infer
@@ -83,7 +83,7 @@ def inference_seconds(config, detector, repeats: int) -> list:
 
 
 def random_picture(rng, input_shape: tuple) -> tuple:
-    """A picture of the input's size and a target of OBJECTS boxes, which are their own outlines."""
+    """An image of the input's size and a target of OBJECTS boxes, which are their own outlines."""
     _, height, width = input_shape
     corners = rng.random((OBJECTS, 2)) * 0.6
     boxes = np.concatenate([corners, corners + 0.05 + rng.random((OBJECTS, 2)) * 0.35], axis=1)

@@ -3,8 +3,8 @@
     python benchmarks/two_stage.py --torch_python PYTHON [--model faster|mask] [--size 320x320] [--batch 2]
         [--mode train|infer]
 
-PYTHON: an interpreter with torch and torchvision. Both have random weights, 8 objects per picture, frozen norms and a
-fixed first stage, two threads, SGD in training, and in inference 100 detections per picture. Prints one JSON line per
+PYTHON: an interpreter with torch and torchvision. Both have random weights, 8 objects per image, frozen norms and a
+fixed first stage, two threads, SGD in training, and in inference 100 detections per image. Prints one JSON line per
 measurement and the ratios of the medians.
 """
 from __future__ import annotations
@@ -97,11 +97,11 @@ def training(model, images: list):
     corners = torch.rand(len(images), OBJECTS, 2) * 0.6
     boxes = torch.cat([corners, corners + 0.05 + torch.rand(len(images), OBJECTS, 2) * 0.35], 2)
     targets = []
-    for picture in boxes * torch.tensor([width, height, width, height]):
+    for image in boxes * torch.tensor([width, height, width, height]):
         masks = torch.zeros(OBJECTS, height, width, dtype=torch.uint8)
-        for mask, (x1, y1, x2, y2) in zip(masks, picture.int().tolist()):
+        for mask, (x1, y1, x2, y2) in zip(masks, image.int().tolist()):
             mask[y1:y2, x1:x2] = 1
-        targets.append({"boxes": picture, "labels": torch.randint(1, 81, (OBJECTS,)), "masks": masks})
+        targets.append({"boxes": image, "labels": torch.randint(1, 81, (OBJECTS,)), "masks": masks})
     optimizer = torch.optim.SGD([weight for weight in model.parameters() if weight.requires_grad], 1e-4, momentum=0.91)
 
     def step():

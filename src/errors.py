@@ -26,7 +26,7 @@ class AnnotationError(ProjectError):
 
 
 class ImageError(ProjectError):
-    """A picture that cannot be read, is truncated, or is larger than allowed."""
+    """An image that cannot be read, is truncated, or is larger than allowed."""
 
 
 class DatasetError(ProjectError):

@@ -64,7 +64,7 @@ def build_trainer(config, detector, folder: Path, process, files, validation):
         if saved:
             trainer.resume(*saved[1:])
         if process.rank == 0:
-            log.say(f"{len(network.trainable_params())} trained parameters, {files.image_count} pictures, "
+            log.say(f"{len(network.trainable_params())} trained parameters, {files.image_count} images, "
                     f"{loader.steps_per_epoch} steps per epoch, batch {settings.batch_size} x {process.size}, "
                     f"learning rate up to {rates.max():.6g}{scaling(config.optimizer, settings, process)}")
             if detector.max_objects is not None and files.max_objects > detector.max_objects:
@@ -76,16 +76,16 @@ def scaling(optimizer, settings, process) -> str:
     """Why the learning rate is not the configuration's; empty where it is not scaled."""
     if optimizer.base_batch_size is None:
         return ""
-    return (f" (lr {optimizer.lr:.6g} is for {optimizer.base_batch_size} pictures per step, these are "
+    return (f" (lr {optimizer.lr:.6g} is set for {optimizer.base_batch_size} images per step and is scaled to "
             f"{settings.batch_size * process.size * settings.accumulation_steps})")
 
 
 def crowded(files, limit: int) -> str:
-    """How many pictures have more objects than the loss takes in at once."""
+    """A sentence on images with more objects than the loss takes at once."""
     rows = read_rows(files, range(files.image_count), ["labels", "count"])
     count = sum(len(row["labels"]) > limit for row in rows)
-    return (f"{count} pictures have more than {limit} objects, at most {files.max_objects}; the loss takes in {limit} "
-            "of a picture at a time")
+    return (f"{count} images have more than {limit} objects (the largest number is {files.max_objects}); of these a "
+            f"random {limit} per step enter the loss")
 
 
 def build_step(config, loss: nn.Cell, detector, rates: np.ndarray, process) -> TrainStep:

@@ -64,7 +64,7 @@ class TrainLog:
             self._draw()
 
     def epoch(self, step: int, epoch: int, seconds: float, steps: int, data_share: float) -> None:
-        """End of an epoch. data_share: part of the time that training waited for pictures."""
+        """End of an epoch. data_share: part of the time that training waited for images."""
         self._log.write(f"epoch time: {seconds * 1000:.3f} ms, per step time: {seconds * 1000 / steps:.3f} ms\n")
         self._record(step=step, epoch=epoch, epoch_seconds=round(seconds, 3), data_share=round(data_share, 4))
 

@@ -31,7 +31,7 @@ def polynomial(lr: float, lr_end: float, power: float, warmup_steps: int, total_
 
 
 def scaled_to_batch(lr: float, batch_size: int, base_batch_size: int | None) -> float:
-    """The linear scaling rule (Goyal et al. 2017): lr is meant for base_batch_size pictures; None = take it as is."""
+    """The linear scaling rule (Goyal et al. 2017): lr is meant for base_batch_size images; None = take it as is."""
     return lr if base_batch_size is None else lr * batch_size / base_batch_size
 
 

@@ -1,4 +1,4 @@
-"""The ImageNet weights that a body starts from."""
+"""The ImageNet weights that a backbone starts from."""
 from __future__ import annotations
 
 from pathlib import Path
@@ -19,8 +19,10 @@ def require_backbone_file(config) -> None:
 
 
 def load_backbone(network, detector, path: str) -> None:
-    """Put the ImageNet checkpoint at `path` into the body; raises CheckpointError when names or shapes do not fit, or
-    when converted weights would not see here what they were trained with.
+    """Put the ImageNet checkpoint at `path` into the backbone.
+
+    Raises CheckpointError when names or shapes do not fit, or when the settings differ from those that converted
+    weights were trained with.
 
     Layers that an ImageNet network does not have keep their initial values, and its classifier is left out.
     """

@@ -54,7 +54,7 @@ class TrainStep(nn.Cell):
     A step whose gradient is not finite changes nothing: parameters, moments, averages and moving statistics keep the
     values of the last good step, and `skipped_in_row` counts it.
 
-    loss: Cell (images, *targets) -> (total, *parts). normalize: Cell for the uint8 pictures.
+    loss: Cell (images, *targets) -> (total, *parts). normalize: Cell for the uint8 images.
     loss_scale: factor on the loss before the gradient; dynamic_loss_scale halves it on overflow.
     clip_norm: largest global norm of the gradient, 0 = off. accumulation_steps: batches per update.
     ema_decay: final decay of the averaged weights in `averages`, 0 = off. reducer: averages gradients over the ranks.

@@ -250,7 +250,7 @@ class _DeferredSignals:
             signal.signal(number, handler)
 
     def deliver(self) -> None:
-        """Hand the signal, or the SIGTERM that stopped another rank, to whoever would have got it."""
+        """Give the signal, or the SIGTERM that stopped another rank, to the handler it was deferred from."""
         self.__exit__()
         signal.raise_signal(self.caught or signal.SIGTERM)
 

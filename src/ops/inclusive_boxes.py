@@ -10,7 +10,7 @@ from typing import Sequence
 
 from mindspore import Tensor, ops
 
-LARGEST_STRETCH = math.log(1000 / 16)  # of a side in decoding: a tiny anchor cannot become larger than the picture
+LARGEST_STRETCH = math.log(1000 / 16)  # of a side in decoding: a tiny anchor cannot become larger than the image
 
 
 def encode(boxes: Tensor, anchors: Tensor, stds: Sequence[float]) -> Tensor:

@@ -1,7 +1,7 @@
 """Instance masks between their three forms: outlines (polygons), COCO run lengths, and bitmaps.
 
 Everywhere but inside one function a mask travels as an outline or as run lengths; a bitmap of every object of a
-picture would outweigh the picture itself many times over.
+image would outweigh the image itself many times over.
 """
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def bitmap(segment, height: int, width: int) -> np.ndarray:
     """Polygons (lists of x, y, x, y, ...) or run lengths -> (height, width) uint8 of 0 and 1, as COCO draws them.
 
     An object of several polygons covers what any of them covers. Run lengths have their own size, which has to be
-    that of the picture.
+    that of the image.
     """
     if isinstance(segment, dict):
         runs = coco_mask.frPyObjects(segment, height, width) if isinstance(segment["counts"], list) else segment
@@ -27,9 +27,9 @@ def bitmap(segment, height: int, width: int) -> np.ndarray:
 
 def paste_masks(masks: np.ndarray, boxes: np.ndarray, image_size: Sequence[int], threshold: float,
                 stretch: Optional[Callable] = None) -> list:
-    """Masks of boxes -> COCO run lengths of the whole picture, one per box; set is what is above the threshold.
+    """Masks of boxes -> COCO run lengths of the whole image, one per box; set is what is above the threshold.
 
-    masks: (N, m, m) float32 in 0..1, each over its box. boxes: (N, 4) x1, y1, x2, y2 in pixels of a picture of
+    masks: (N, m, m) float32 in 0..1, each over its box. boxes: (N, 4) x1, y1, x2, y2 in pixels of an image of
     image_size (height, width). stretch: which pixels a mask covers and how, one of the functions below; without it
     `over_touched_pixels`.
     """
@@ -47,7 +47,7 @@ def paste_masks(masks: np.ndarray, boxes: np.ndarray, image_size: Sequence[int],
 
 
 def over_touched_pixels(mask: np.ndarray, box: np.ndarray, image_size: Sequence[int]) -> tuple:
-    """As in the old zoo: over the whole pixels that the box touches in the picture, x1 to x2 inclusive.
+    """As in the old zoo: over the whole pixels that the box touches in the image, x1 to x2 inclusive.
 
     Returns the values (h, w), and where these begin: x, y.
     """
@@ -59,7 +59,7 @@ def over_touched_pixels(mask: np.ndarray, box: np.ndarray, image_size: Sequence[
 
 def over_grown_pixels(mask: np.ndarray, box: np.ndarray, image_size: Sequence[int]) -> tuple:
     """As in torchvision: with an empty margin of a cell, by which the box grows as well, over its whole pixels, x1 to
-    x2 inclusive; what is beyond the picture is cut off. Returns what `over_touched_pixels` does."""
+    x2 inclusive; what is beyond the image is cut off. Returns what `over_touched_pixels` does."""
     height, width = image_size
     middle, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2 * ((len(mask) + 2) / len(mask))
     (x1, y1), (x2, y2) = (middle - half).astype(np.int64).tolist(), (middle + half).astype(np.int64).tolist()

@@ -1,4 +1,4 @@
-"""Picture batch -> network input, on the device."""
+"""Image batch -> network input, on the device."""
 from __future__ import annotations
 
 from typing import Sequence

@@ -5,7 +5,7 @@ from src.backbones.fpn import FPN
 
 
 def test_maps_keep_their_sizes_also_where_a_size_is_odd():
-    # A picture of 320 gives 40, 20, 10; one of 296 gives 37, 19, 10, where doubling does not lead to the finer map.
+    # An image of 320 gives 40, 20, 10; one of 296 gives 37, 19, 10, where doubling does not lead to the finer map.
     fpn = FPN((8, 16, 24), 4, lambda: nn.Conv2d(4, 4, 3)).set_train(False)
     for sizes in ((40, 20, 10), (37, 19, 10)):
         maps = [Tensor(np.zeros((1, c, side, side), np.float32)) for c, side in zip((8, 16, 24), sizes)]

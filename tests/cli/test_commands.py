@@ -169,7 +169,7 @@ def test_training_leaves_everything_in_its_run_folder(trained):
 def test_the_terminal_is_the_user_s(trained):
     assert "[WARNING]" not in printed(trained.done) and "mindspore/ccsrc" not in printed(trained.done)
     assert f"run folder: {trained.run}\ncheckpoint: {trained.checkpoint}\n" in trained.done.stdout
-    assert "255 trained parameters, 8 pictures, 2 steps per epoch, batch 4 x 1" in trained.done.stderr
+    assert "255 trained parameters, 8 images, 2 steps per epoch, batch 4 x 1" in trained.done.stderr
 
 
 def test_training_logs_in_the_zoo_s_form(trained):

@@ -54,7 +54,8 @@ def test_the_loss_falls_and_all_parts_are_logged(trained):
 
 
 def test_the_rate_for_the_actual_batch_is_said(trained):
-    assert "learning rate up to 0.0005 (lr 0.001 is for 8 pictures per step, these are 4)" in trained.done.stderr
+    assert ("learning rate up to 0.0005 (lr 0.001 is set for 8 images per step and is scaled to 4)"
+            in trained.done.stderr)
 
 
 def test_files_have_the_zoo_s_names(trained):

@@ -122,8 +122,8 @@ def test_curves_are_a_picture(tmp_path, evaluated):
             log.evaluation(3, 1, {"AP": 0.1, "AP50": 0.2})
     png = draw_curves(read_metrics(tmp_path / "metrics.jsonl"))
     assert png.startswith(b"\x89PNG")
-    picture = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
-    assert picture.shape[1] > picture.shape[0] > 100 and picture.std() > 0
+    image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
+    assert image.shape[1] > image.shape[0] > 100 and image.std() > 0
 
 
 def test_curves_and_page_stand_in_the_run_folder_after_an_evaluation_and_at_an_interrupt(tmp_path):

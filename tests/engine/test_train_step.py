@@ -20,7 +20,7 @@ Y = np.array([[1.0], [0.0], [2.0], [-1.0]], np.float32)
 
 
 class AsItIs(nn.Cell):
-    """Stands for the normalisation of pictures."""
+    """Stands for the normalisation of images."""
 
     def construct(self, images):
         return images
@@ -97,7 +97,7 @@ def everything(step: TrainStep) -> dict:
     return {name: array for name, array in arrays.items() if not name.startswith(helpers)}
 
 
-def pictures(seed: int, value=None) -> tuple:
+def images(seed: int, value=None) -> tuple:
     """A batch for ConvNormDense; `value` puts one pixel to it."""
     rng = np.random.default_rng(seed)
     images = rng.normal(size=(4, 3, 6, 6)).astype(np.float32)
@@ -112,7 +112,7 @@ def pictures(seed: int, value=None) -> tuple:
 def averaged_step() -> TrainStep:
     """ConvNormDense with moments and averages after one good step."""
     step = step_of(ConvNormDense(), ema_decay=0.5)
-    step(*pictures(0))
+    step(*images(0))
     return step
 
 
@@ -122,14 +122,14 @@ def test_a_batch_that_is_not_finite_changes_nothing_and_is_counted(averaged_step
     kinds = ("moments.", "ema.", "moving_mean", "moving_variance", "conv.weight", "norm.gamma")
     assert all(any(kind in name for name in before) for kind in kinds)
 
-    skipped = [int(averaged_step(*pictures(1, value)).skipped_in_row.asnumpy()) for _ in range(2)]
+    skipped = [int(averaged_step(*images(1, value)).skipped_in_row.asnumpy()) for _ in range(2)]
 
     assert skipped == [1, 2]
     after = everything(averaged_step)
     for name, array in before.items():
         np.testing.assert_array_equal(after[name], array, err_msg=name)
 
-    assert int(averaged_step(*pictures(2)).skipped_in_row.asnumpy()) == 0
+    assert int(averaged_step(*images(2)).skipped_in_row.asnumpy()) == 0
     after = everything(averaged_step)
     unchanged = [name for name in before if np.array_equal(after[name], before[name])]
     assert not [name for name in unchanged if name.startswith(("conv", "norm", "head", "moments", "ema"))]
@@ -193,7 +193,7 @@ def test_clipping_caps_the_global_norm(limit):
 def test_the_norm_that_is_clipped_is_that_of_all_parameters_together():
     step = step_of(ConvNormDense(), lr=1.0, momentum=0.0, clip_norm=1e-2)
     before = [weight.asnumpy().copy() for weight in step.weights]
-    step(*pictures(0))
+    step(*images(0))
     moved = [weight.asnumpy() - old for weight, old in zip(step.weights, before)]
     assert np.sqrt(sum((part.astype(np.float64) ** 2).sum() for part in moved)) == pytest.approx(1e-2, rel=1e-3)
 
@@ -312,7 +312,7 @@ def test_every_step_has_its_own_rate_and_a_skipped_one_does_not_use_it_up():
 
 def a_run(start: int, stop: int, step: TrainStep, bad=()) -> None:
     for number in range(start, stop):
-        step(*pictures(number, np.nan if number in bad else None))
+        step(*images(number, np.nan if number in bad else None))
 
 
 SETTINGS = {"ema_decay": 0.9, "accumulation_steps": 2, "loss_scale": 8.0, "dynamic_loss_scale": True}

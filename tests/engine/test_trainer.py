@@ -69,7 +69,7 @@ class Step:
 
 
 class Loader:
-    """Four batches of two pictures; the pictures of epoch e and step s are 100 e + 10 s and the next."""
+    """Four batches of two images; the images of epoch e and step s are 100 e + 10 s and the next."""
 
     steps_per_epoch = STEPS_PER_EPOCH
 

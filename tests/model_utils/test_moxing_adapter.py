@@ -69,14 +69,14 @@ def test_without_modelarts_nothing_happens(moxing):
 
 
 def test_data_and_checkpoint_come_before_the_work_and_results_go_after_it(moxing, tmp_path):
-    put(moxing.bucket / "data" / "coco" / "train2017" / "1.jpg", "picture")
+    put(moxing.bucket / "data" / "coco" / "train2017" / "1.jpg", "image")
     put(moxing.bucket / "trained" / "model.ckpt", "weights")
     settings = config(data_url="s3://bucket/data", data_path=str(tmp_path / "data"),
                       checkpoint_url="s3://bucket/trained", load_path=str(tmp_path / "load"),
                       train_url="s3://bucket/out", output_path=str(tmp_path / "out"), coco_root="coco",
                       mindrecord_dir="/elsewhere/records", pre_trained="model.ckpt")
     with staged(settings) as local:
-        assert (Path(local.data.coco_root) / "train2017" / "1.jpg").read_text() == "picture"
+        assert (Path(local.data.coco_root) / "train2017" / "1.jpg").read_text() == "image"
         assert local.data.mindrecord_dir == "/elsewhere/records"
         assert Path(local.train.pre_trained).read_text() == "weights"
         assert local.eval.result_path == local.runtime.output_path == str(tmp_path / "out")
@@ -120,12 +120,12 @@ def archive(path: Path, **members: str) -> Path:
 
 
 def test_the_named_archive_is_unpacked_once(moxing, tmp_path):
-    packed = archive(moxing.bucket / "cocodataset.zip", cocodataset_val2017_1="picture")
+    packed = archive(moxing.bucket / "cocodataset.zip", cocodataset_val2017_1="image")
     settings = config(data_url="s3://bucket", data_path=str(tmp_path / "data"), train_url="s3://bucket/out",
                       output_path=str(tmp_path / "out"), need_modelarts_dataset_unzip=True,
                       modelarts_dataset_unzip_name="cocodataset", coco_root="cocodataset")
     with staged(settings) as local:
-        assert (Path(local.data.coco_root) / "val2017" / "1").read_text() == "picture"
+        assert (Path(local.data.coco_root) / "val2017" / "1").read_text() == "image"
     packed.write_text("no archive any more, and not looked at again")
     (tmp_path / "lock" / "copy_sync.done").unlink()
     with staged(settings):
@@ -264,7 +264,7 @@ def test_folders_go_to_an_s3_server_and_come_back(bucket, tmp_path, scheme):
 
 
 def test_a_job_through_an_s3_server(bucket, tmp_path):
-    packed = archive(tmp_path / "set.zip", set_val_1="picture")
+    packed = archive(tmp_path / "set.zip", set_val_1="image")
     bucket.upload_file(str(packed), "bucket", "data/set.zip")
     bucket.put_object(Bucket="bucket", Key="trained/model.ckpt", Body=b"weights")
     settings = config(data_url="s3://bucket/data/", data_path=str(tmp_path / "data"), coco_root="set",
@@ -272,7 +272,7 @@ def test_a_job_through_an_s3_server(bucket, tmp_path):
                       checkpoint_file_path="model.ckpt", train_url="s3://bucket/out", output_path=str(tmp_path / "out"),
                       need_modelarts_dataset_unzip=True, modelarts_dataset_unzip_name="set")
     with staged(settings) as local:
-        assert (Path(local.data.coco_root) / "val" / "1").read_text() == "picture"
+        assert (Path(local.data.coco_root) / "val" / "1").read_text() == "image"
         assert Path(local.eval.checkpoint_file_path).read_bytes() == b"weights"
         put(tmp_path / "out" / "metrics.jsonl", json.dumps({"step": 1}))
     assert bucket.get_object(Bucket="bucket", Key="out/metrics.jsonl")["Body"].read() == b'{"step": 1}'

@@ -4,7 +4,7 @@ import pytest
 from src.ops.anchors import grid_anchors, octave_prior_boxes, ssd_prior_boxes
 from src.ops.boxes import corners_from_centers
 
-# One level of 2 x 3 cells of 50 pixels in a picture of 100 x 150, and one of a single cell.
+# One level of 2 x 3 cells of 50 pixels in an image of 100 x 150, and one of a single cell.
 TWO_LEVELS = dict(image_size=(100, 150), feature_sizes=[(2, 3), (1, 1)], steps=[(50, 50), (100, 150)],
                   min_scale=0.2, max_scale=0.8)
 
@@ -66,7 +66,7 @@ def test_corners_are_those_of_the_centers():
 
 
 def test_octave_boxes_of_one_cell():
-    # Step 8: a square of 32 pixels and one of 32 sqrt 2, then twice as wide, then twice as high, in a picture of 64.
+    # Step 8: a square of 32 pixels and one of 32 sqrt 2, then twice as wide, then twice as high, in an image of 64.
     priors = octave_prior_boxes((64, 64), [(8, 8)], [(8, 8)])
     root = np.sqrt(2)
     assert priors.centers.shape == (8 * 8 * 6, 4) and priors.centers.dtype == np.float32

@@ -37,7 +37,7 @@ def test_a_mask_is_stretched_over_the_pixels_its_box_touches():
 
 
 @pytest.mark.parametrize("box, covered", [
-    ((-3, -2, 1, 1), 4),      # columns 0 to 1, rows 0 to 1 of the picture
+    ((-3, -2, 1, 1), 4),      # columns 0 to 1, rows 0 to 1 of the image
     ((6, 4, 30, 20), 4),      # columns 6 to 7, rows 4 to 5
     ((-9, -9, 90, 90), 48),
     ((8, 0, 9, 3), 0),        # beyond the right edge

@@ -98,7 +98,7 @@ def test_an_untrained_pyramid_takes_little_memory():
 
 
 def test_a_thousand_full_pictures_take_less_than_a_minute():
-    # Uniform scores: nine tenths of all pairs are above the minimum, far more than a real picture has.
+    # Uniform scores: nine tenths of all pairs are above the minimum, far more than a real image has.
     rng = np.random.default_rng(0)
     corners = np.sort(rng.random((1917, 2, 2)), axis=1).reshape(1917, 4).astype(np.float32) * 300
     scores = rng.random((1917, 81)).astype(np.float32)
