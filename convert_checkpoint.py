@@ -72,16 +72,14 @@ def convert_weights(weights: Weights, config, source: str | None, output: str | 
     from mindspore import Tensor
 
     from src.conversion.bodies import body_namings
-    from src.conversion.torchvision_ssd import ssd_namings
-    from src.conversion.two_stage import two_stage_namings
+    from src.conversion.detectors import detector_namings
 
     model = config.model.model_name
     classes = tuple(config.data.classes or COCO_CLASSES)
     detector = build_detector(config, classes)
     network = detector.network()
     shapes = {parameter.name: tuple(parameter.shape) for parameter in network.get_parameters()}
-    namings = zoo_namings(detector) + body_namings(detector, network) + two_stage_namings(network) + \
-        ssd_namings(detector, network)
+    namings = zoo_namings(detector) + body_namings(detector, network) + detector_namings(detector, network)
     naming = choose_naming(weights, namings, shapes, source)
     print(f"{weights.path}: {naming.content} of {naming.source}, {len(weights.arrays)} arrays")
     conversion = convert(weights, naming, shapes)

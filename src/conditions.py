@@ -10,10 +10,7 @@ from src.errors import CheckpointError
 
 def check_conditions(weights: Weights, network, detector) -> None:
     """Raises CheckpointError when the network does not have what the weights were trained with."""
-    model = detector.config.model
-    have = {"backbone_style": model.backbone_style, "box_style": getattr(model, "box_style", None),
-            "ssd_style": getattr(model, "ssd_style", None), "norm_eps": norm_eps(network.backbone),
-            "mean": (detector.mean / 255).tolist(), "std": (detector.std / 255).tolist()}
+    have = {**detector.conditions(), "norm_eps": norm_eps(network.backbone)}
     unmet = {key: value for key, value in weights.conditions.items() if not _same(value, have.get(key))}
     if "norm_eps" in unmet:
         raise CheckpointError(f"{weights.path} was converted for batch norms with an epsilon of {unmet['norm_eps']}, "

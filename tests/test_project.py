@@ -18,7 +18,8 @@ MAY_IMPORT = {
     "model_utils": set(),
     "ops": set(),
     "backbones": {"ops"},
-    "families": {"ops", "backbones"},
+    "family": {"ops", "backbones", "checkpoint"},
+    "families": {"ops", "backbones", "family"},
     "models": {"ops", "backbones", "families"},
     "command_line": {"models"},
     "data": {"ops"},
@@ -40,12 +41,11 @@ FORBIDDEN_IMPORTS = {"pickle", "cPickle", "dill", "marshal", "shelve"}
 FORBIDDEN_ARGUMENTS = {"shell": True, "allow_pickle": True}
 
 # Modules that answer without MindSpore, whose import alone takes seconds.
-WITHOUT_MINDSPORE = ("src/models.py", "src/command_line.py", "src/entry.py", "src/errors.py", "src/settings",
-                     "src/model_utils", "src/data", "src/evaluation", "src/backbones/zoo_names.py",
+WITHOUT_MINDSPORE = ("src/models.py", "src/family.py", "src/command_line.py", "src/entry.py", "src/errors.py",
+                     "src/settings", "src/model_utils", "src/data", "src/evaluation", "src/backbones/zoo_names.py",
                      "src/backbones/depths.py",
-                     *(f"src/ssd/{name}.py" for name in ("config", "decode", "priors", "targets", "transforms")),
-                     *(f"src/mask_rcnn/{name}.py" for name in ("config", "decode", "detector", "legacy", "transforms")),
-                     *(f"src/centernet/{name}.py" for name in ("config", "decode", "targets", "transforms")))
+                     *(f"src/{family}/{name}.py" for family in ("ssd", "centernet", "faster_rcnn", "mask_rcnn")
+                       for name in ("config", "decode", "detector", "legacy", "transforms")))
 
 
 def python_files(*places: str) -> list:

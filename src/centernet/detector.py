@@ -1,51 +1,43 @@
 """The CenterNet family assembled from a configuration: what the entry points talk to."""
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Sequence
 
 import cv2
 import numpy as np
 
-from src.backbones.zoo_names import renamed, resnet_cells
+from src.backbones.zoo_names import resnet_cells
 from src.centernet.config import STRIDE
 from src.centernet.decode import Geometry, decode
-from src.centernet.legacy import HEADS, NOT_FROM_IMAGENET, TRAINING_CELL, zoo_cells
+from src.centernet.legacy import FILTER_WORDS, NOT_FROM_IMAGENET, TRAINING_CELL, zoo_cells
 from src.centernet.targets import TargetEncoder, Targets
 from src.centernet.transforms import TrainTransform, Window, normalize, padded_window, scaled
+from src.family import FIT_ADVICE, Detector
 from src.ops.detections import Detections
 
 
-class CenterNetDetector:
-    """Everything that depends on both the settings and the classes; networks are built when asked for.
-
-    config: CenterNetConfig. classes: names without background, in label order.
-    """
+class CenterNetDetector(Detector):
+    """The contract of src/family.py for CenterNet."""
 
     batch_columns = ("image", *Targets._fields)
     mindrecord_prefix = "coco_det.train.mind"
     checkpoint_prefix = "checkpoint_centernet"
-    with_masks = False
-    input_names = ("images",)
     output_names = ("detections",)
     ranked_by = 4  # the column of scores, which order the rows of the outputs
     not_from_imagenet = NOT_FROM_IMAGENET
-    fit_advice = ("Checkpoints of the old zoo have the plain up-sampling: --up_sampling plain. Otherwise give the "
-                  "checkpoint's own model and classes, or for transfer training --filter_weight True")
+    filter_words = FILTER_WORDS
+    fit_advice = f"Checkpoints of the old zoo have the plain up-sampling: --up_sampling plain. {FIT_ADVICE}"
 
     def __init__(self, config, classes: Sequence[str]):
-        self.config = config
-        self.classes = tuple(classes)
+        super().__init__(config, classes)
         self.mean, self.std = (255 * np.array(values, np.float32) for values in (config.data.mean, config.data.std))
 
     @property
     def max_objects(self) -> int:
-        """Of one picture, whose sizes and offsets are trained."""
         return self.config.data.max_objs
 
     @property
     def input_shape(self) -> tuple:
-        """Of one picture at the fixed resolution: channels, height, width."""
         return (3, *self.config.eval.input_res_test)
 
     def train_transform(self) -> TrainTransform:
@@ -62,60 +54,42 @@ class CenterNetDetector:
         return build_centernet(self.config.model, len(self.classes))
 
     def inference(self, network):
-        """The Cell that is evaluated and exported: (B, 3, H, W) -> the tensors of output_names."""
         from src.centernet.network import CenterNetInference
 
         settings = self.config.eval
         return CenterNetInference(network, settings.K, settings.peak_tolerance, settings.flip_test)
 
     def loss(self, network):
-        """The Cell that is trained: (images, *batch_columns[1:]) -> losses named by its `parts`."""
         from src.centernet.loss import CenterNetLoss
 
         model = self.config.model
         return CenterNetLoss(network, (model.hm_weight, model.wh_weight, model.off_weight),
                              smooth=model.reg_loss == "sl1", per_coordinate=model.regression_norm == "coordinates")
 
-    def filtered_parameters(self) -> tuple:
-        """Beginnings of the parameters that transfer training leaves out, from checkpoint_filter_list."""
-        return tuple(f"{HEADS[name]}." if name in HEADS else self.from_zoo(name) or name
-                     for name in self.config.model.checkpoint_filter_list)
-
-    @cached_property
-    def _zoo_cells(self) -> dict:
+    def zoo_cells(self) -> dict:
         return zoo_cells(self.config.model.depth)
 
-    @cached_property
-    def _imagenet_cells(self) -> dict:
+    def imagenet_cells(self) -> dict:
         return resnet_cells(self.config.model.depth, "")
 
     def from_zoo(self, name: str) -> str | None:
-        """Our name of a parameter in a checkpoint of the old zoo; None for what is not a parameter of the network."""
-        return renamed(name[len(TRAINING_CELL):] if name.startswith(TRAINING_CELL) else name, self._zoo_cells)
-
-    def from_imagenet(self, name: str) -> str | None:
-        """Our name of a parameter in the file of feature_extractor_base_param."""
-        return renamed(name, self._imagenet_cells)
+        return super().from_zoo(name[len(TRAINING_CELL):] if name.startswith(TRAINING_CELL) else name)
 
     def preprocess(self, image: np.ndarray) -> tuple:
-        """Decoded picture -> (network input of input_shape, geometry for `postprocess`)."""
         return self._view(image, 1.0, keep_res=False)
 
     def geometry(self, height: int, width: int) -> Geometry:
-        """Of a picture of this size: what `postprocess` needs to get from the network's boxes to its pixels."""
         return _geometry(*self._window(height, width, 1.0, keep_res=False), 1.0)
 
     def postprocess(self, outputs: Sequence[np.ndarray], geometry: Geometry) -> Detections:
-        """Outputs of one picture, without the batch axis -> its detections."""
         return self.postprocess_views([outputs], [geometry])
 
     def views(self, image: np.ndarray, one_shape: bool = False) -> list:
-        """(network input, geometry) at each of multi_scales; one_shape: of input_shape, whatever keep_res says."""
+        """One view for each of multi_scales; keep_res gives each a shape of its own unless one_shape."""
         settings = self.config.eval
         return [self._view(image, scale, settings.keep_res and not one_shape) for scale in settings.multi_scales]
 
     def postprocess_views(self, outputs: Sequence, geometries: Sequence[Geometry]) -> Detections:
-        """Outputs and geometry of every view of one picture -> its detections."""
         settings = self.config.eval
         return decode([peaks for (peaks,) in outputs], geometries, settings.K, settings.soft_nms)
 
@@ -135,7 +109,6 @@ class CenterNetDetector:
         return Window(np.array([scaled_width / 2, scaled_height / 2]), float(max(height, width))), self.input_shape[1:]
 
     def sidecar(self) -> dict:
-        """What somebody who runs the exported file needs to know about its input."""
         return {"input": {"layout": "NCHW", "channels": "BGR", "height": self.input_shape[1],
                           "width": self.input_shape[2], "keep_ratio": True, "placement": "center",
                           "mean": self.mean.tolist(), "std": self.std.tolist()},

@@ -4,6 +4,7 @@ from __future__ import annotations
 from src.backbones.zoo_names import resnet_cells
 
 HEADS = {"hm_fn": "heatmap", "wh_fn": "size", "reg_fn": "offset"}
+FILTER_WORDS = {theirs: f"{ours}." for theirs, ours in HEADS.items()}
 NOT_FROM_IMAGENET = ("fc.", "end_point.", "stages.", *(f"{head}." for head in HEADS.values()))
 # What the Ascend training cell of centernet_resnet101 puts before every name.
 TRAINING_CELL = "train_on_step."

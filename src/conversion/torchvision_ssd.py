@@ -16,9 +16,7 @@ OURS_FROM_THEIRS = (1, 0, 3, 2)  # x, y, width, height -> y, x, height, width
 
 
 def ssd_namings(detector, network: nn.Cell) -> list:
-    """The detector of torchvision where the network has its layers."""
-    if not getattr(detector, "as_torchvision", False):
-        return []
+    """The detector of torchvision, for a network with its layers."""
     levels = len(network.box_predictors.output_layers)
     cells, outputs = _cells(levels), len(detector.classes) + 1
 

@@ -11,7 +11,6 @@ from typing import Callable, Optional
 import numpy as np
 from mindspore import nn
 
-from src.backbones.resnet import ResNet
 from src.backbones.zoo_names import resnet_cells
 from src.conditions import norm_eps
 from src.conversion.bodies import COUNTER, PYTORCH_EPS, batch_norms, renamed_from_pytorch, scale_norms
@@ -36,10 +35,8 @@ class Library:
     prepare: Callable[[dict, dict, int], None]
 
 
-def two_stage_namings(network: nn.Cell) -> list:
-    """The detectors with ResNet-50 and a feature pyramid, where the network is such a one."""
-    if not hasattr(network, "rpn") or type(network.backbone) is not ResNet:
-        return []
+def two_stage_namings(_detector, network: nn.Cell) -> list:
+    """The detectors with ResNet-50 and a feature pyramid, for a network with these layers."""
     return [_naming(Library("torchvision", _torchvision_cells(), _prepare_torchvision), network),
             _naming(Library("mmdet", _mmdet_cells(), _prepare_mmdet), network)]
 

@@ -9,7 +9,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
-from src.checkpoint import FIT_ADVICE, CheckpointFolder, load_weights, read_weights
+from src.checkpoint import CheckpointFolder, load_weights, read_weights
 from src.data.loader import TrainLoader
 from src.data.mindrecord import read_rows
 from src.engine.logs import TrainLog
@@ -111,7 +111,7 @@ def load_pretrained(network: nn.Cell, detector, config) -> None:
                          f"({', '.join(weights.classes[:5])}, ...), the data has {len(detector.classes)} "
                          f"({', '.join(detector.classes[:5])}, ...); for transfer training add --filter_weight True")
     kept = load_weights(network, weights, detector.from_zoo, may_be_missing=filtered,
-                        advice=getattr(detector, "fit_advice", FIT_ADVICE))
+                        advice=detector.fit_advice)
     if kept:
         print(f"{len(kept)} parameters keep their initial values (checkpoint_filter_list)")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from src.checkpoint import FIT_ADVICE, Weights, is_list_of_names, load_weights, read_weights
+from src.checkpoint import Weights, is_list_of_names, load_weights, read_weights
 from src.conditions import check_conditions
 from src.errors import CheckpointError, ConfigError, UsageError
 from src.evaluation.predictor import Predictor, mindir_runner, network_runner, onnx_runner
@@ -82,7 +82,7 @@ def load_network(config, weights: Weights, classes_of_data: tuple | None = None)
     detector = build_detector(config, _classes(weights.path, weights.classes, config, classes_of_data))
     network = detector.network()
     check_conditions(weights, network, detector)
-    load_weights(network, weights, detector.from_zoo, advice=getattr(detector, "fit_advice", FIT_ADVICE))
+    load_weights(network, weights, detector.from_zoo, advice=detector.fit_advice)
     return network, detector
 
 

@@ -11,7 +11,6 @@ from typing import Callable, Iterable, Sequence
 import numpy as np
 
 from src.errors import CheckpointError, UsageError
-from src.ops.detections import Detections
 
 PICTURES_AHEAD = 16
 ONNX_PROVIDERS = {"CPU": "CPUExecutionProvider", "GPU": "CUDAExecutionProvider", "Ascend": "CANNExecutionProvider"}
@@ -43,8 +42,7 @@ class _Picture:
 class Predictor:
     """Runs a detector picture by picture or in batches.
 
-    detector: the family's detector (preprocess, postprocess). A detector that looks at a picture several times, or in
-    several shapes, has `views` and `postprocess_views` besides.
+    detector: the family's detector, of which `views` and `postprocess_views` are used.
     run: (B, 3, H, W) float32 -> arrays of output_names.
     batch_size: of `run`, which is compiled per shape; a smaller batch is filled up and cut again.
     one_shape: `run` takes only the detector's input_shape (exported files).
@@ -67,7 +65,7 @@ class Predictor:
         Pictures are read and prepared by `workers` threads while the network runs.
         """
         def prepare(source):
-            return self._views(read(source))
+            return self.detector.views(read(source), one_shape=self.one_shape)
 
         with ThreadPoolExecutor(workers) as pool:
             waiting, batch = deque(), []
@@ -95,12 +93,6 @@ class Predictor:
             if batch:
                 yield from self._detect(batch)
 
-    def _views(self, image: np.ndarray) -> list:
-        """(array, geometry) of every view of a picture."""
-        if hasattr(self.detector, "views"):
-            return self.detector.views(image, one_shape=self.one_shape)
-        return [self.detector.preprocess(image)]
-
     def _detect(self, batch: list) -> list:
         """Run (picture, array) pairs; (key, Detections) of the pictures whose last view this was."""
         started = time.perf_counter()
@@ -113,16 +105,11 @@ class Predictor:
         for index, (picture, _) in enumerate(batch):
             picture.outputs.append([output[index] for output in outputs])
             if len(picture.outputs) == len(picture.geometries):
-                found.append((picture.key, self._postprocess(picture)))
+                found.append((picture.key, self.detector.postprocess_views(picture.outputs, picture.geometries)))
         self.timing.images += len(found)
         self.timing.network += finished - started
         self.timing.postprocess += time.perf_counter() - finished
         return found
-
-    def _postprocess(self, picture: _Picture) -> Detections:
-        if hasattr(self.detector, "views"):
-            return self.detector.postprocess_views(picture.outputs, picture.geometries)
-        return self.detector.postprocess(picture.outputs[0], picture.geometries[0])
 
 
 def network_runner(inference) -> Callable:

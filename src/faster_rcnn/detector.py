@@ -1,12 +1,11 @@
 """The Faster R-CNN family assembled from a configuration: what the entry points talk to."""
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Sequence
 
 import numpy as np
 
-from src.backbones.zoo_names import renamed
+from src.family import Detector
 from src.faster_rcnn.anchors import pyramid_anchors
 from src.faster_rcnn.decode import decode
 from src.faster_rcnn.legacy import FILTER_WORDS, NOT_FROM_IMAGENET, imagenet_cells, zoo_cells
@@ -15,18 +14,13 @@ from src.faster_rcnn.transforms import MEAN, STD, Placement, TrainTransform, fit
 from src.ops.detections import Detections
 
 
-class FasterRCNNDetector:
-    """Everything that depends on both the settings and the classes; networks are built when asked for.
-
-    config: FasterRCNNConfig. classes: names without background, in label order.
-    """
+class FasterRCNNDetector(Detector):
+    """The contract of src/family.py for Faster R-CNN."""
 
     batch_columns = ("image", "anchor_index", "anchor_labels", "anchor_boxes", "boxes", "labels", "priority")
     mindrecord_prefix = "FasterRcnn.mindrecord"
     checkpoint_prefix = "faster_rcnn"
-    with_masks = False
     ranked_by = 4  # the column of scores, which order the rows of the outputs
-    input_names = ("images",)
     output_names = ("boxes", "labels", "masks")
     mean, std = MEAN, STD
     not_from_imagenet = NOT_FROM_IMAGENET
@@ -34,18 +28,15 @@ class FasterRCNNDetector:
     transform_class = TrainTransform
 
     def __init__(self, config, classes: Sequence[str]):
-        self.config = config
-        self.classes = tuple(classes)
+        super().__init__(config, classes)
         self.anchors = pyramid_anchors(config.model)
 
     @property
     def max_objects(self) -> int:
-        """Of one picture, that the loss takes in at once."""
         return self.config.model.num_gts
 
     @property
     def input_shape(self) -> tuple:
-        """Of one picture: channels, height, width."""
         return (3, *self.config.model.image_size)
 
     def train_transform(self) -> TrainTransform:
@@ -76,7 +67,6 @@ class FasterRCNNDetector:
         return starts_from_file if model.frozen_body is None else model.frozen_body
 
     def inference(self, network):
-        """The Cell that is evaluated and exported: (B, 3, H, W) -> the tensors of output_names."""
         from src.faster_rcnn.network import FasterRCNNInference
 
         return FasterRCNNInference(network, self.proposals(), self.detections(),
@@ -98,7 +88,6 @@ class FasterRCNNDetector:
                              exact_ends=model.style.exact_ends)
 
     def loss(self, network):
-        """The Cell that is trained: (images, *batch_columns[1:]) -> losses named by its `parts`."""
         from src.faster_rcnn.loss import FasterRCNNLoss
 
         return FasterRCNNLoss(network, *self.loss_settings())
@@ -122,42 +111,30 @@ class FasterRCNNDetector:
         return Proposals(self.anchors, model.image_size, model.rpn_target_stds, before_nms=before_nms, count=count,
                          nms_threshold=nms_threshold, exact_ends=model.style.exact_ends)
 
-    def filtered_parameters(self) -> tuple:
-        """Beginnings of the parameters that transfer training leaves out, from checkpoint_filter_list."""
-        return tuple(self.filter_words.get(name) or self.from_zoo(name) or name
-                     for name in self.config.model.checkpoint_filter_list)
+    @property
+    def layers_as(self) -> str | None:
+        return "two_stage" if self.config.model.body == ("resnet", 50) else None
 
-    @cached_property
-    def _zoo_cells(self) -> dict:
+    def conditions(self) -> dict:
+        return {**super().conditions(), "box_style": self.config.model.box_style}
+
+    def zoo_cells(self) -> dict:
         return zoo_cells(self.config.model.body)
 
-    @cached_property
-    def _imagenet_cells(self) -> dict:
+    def imagenet_cells(self) -> dict:
         return imagenet_cells(self.config.model.body)
 
-    def from_zoo(self, name: str) -> str | None:
-        """Our name of a parameter in a checkpoint of the old zoo; None for what is not a parameter of the network."""
-        return renamed(name, self._zoo_cells)
-
-    def from_imagenet(self, name: str) -> str | None:
-        """Our name of a parameter in the file of feature_extractor_base_param."""
-        return renamed(name, self._imagenet_cells)
-
     def preprocess(self, image: np.ndarray) -> tuple:
-        """Decoded picture -> (network input (3, H, W), its Placement for `postprocess`)."""
         placement = self.geometry(*image.shape[:2])
         return placement.network_input(image), placement
 
     def geometry(self, height: int, width: int) -> Placement:
-        """Of a picture of this size: what `postprocess` needs to get from the network's boxes to its pixels."""
         return fit((height, width), self.config.model.image_size, **self.resizing)
 
     def postprocess(self, outputs: Sequence[np.ndarray], geometry: Placement) -> Detections:
-        """Outputs of one picture, without the batch axis -> its detections."""
         return decode(*outputs, geometry)
 
     def sidecar(self) -> dict:
-        """What somebody who runs the exported file needs to know about its input."""
         data, style = self.config.data, self.config.model.style
         return {"input": {"layout": "NCHW", "channels": "RGB", "height": self.input_shape[1],
                           "width": self.input_shape[2], "keep_ratio": data.keep_ratio, "placement": "corner",

@@ -1,13 +1,12 @@
 """The SSD family assembled from a configuration: what the entry points talk to."""
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Sequence
 
 import numpy as np
 
-from src.backbones.zoo_names import renamed
 from src.errors import ConfigError
+from src.family import Detector
 from src.ops.detections import Detections
 from src.ssd.decode import decode
 from src.ssd.legacy import FILTER_WORDS, NOT_FROM_IMAGENET, imagenet_cells, zoo_cells
@@ -16,25 +15,18 @@ from src.ssd.targets import TargetEncoder
 from src.ssd.transforms import TrainTransform, eval_input
 
 
-class SSDDetector:
-    """Everything that depends on both the settings and the classes; networks are built when asked for.
-
-    config: SSDConfig. classes: names without background, in label order. Raises ConfigError where settings that are
-    only expectations (num_ssd_boxes, feature_size) are not met.
-    """
+class SSDDetector(Detector):
+    """The contract of src/family.py for SSD. Raises ConfigError where settings that are only expectations
+    (num_ssd_boxes, feature_size) are not met."""
 
     mindrecord_prefix = "ssd.mindrecord"
     checkpoint_prefix = "ssd"
-    with_masks = False
-    ranked_by = None  # rows are prior boxes, in their own order
-    max_objects = None  # the loss takes any number
-    input_names = ("images",)
     output_names = ("boxes", "scores")
+    filter_words = FILTER_WORDS
     not_from_imagenet = NOT_FROM_IMAGENET
 
     def __init__(self, config, classes: Sequence[str]):
-        self.config = config
-        self.classes = tuple(classes)
+        super().__init__(config, classes)
         self.priors = prior_boxes(config.model)
         self.dropout_shape = _dropout_shape(config.model)
         self.batch_columns = ("image", "deltas", "classes") + (("dropout",) if self.dropout_shape else ())
@@ -46,8 +38,14 @@ class SSDDetector:
         return self.config.model.ssd_style == "torchvision"
 
     @property
+    def layers_as(self) -> str | None:
+        return "torchvision_ssd" if self.as_torchvision else None
+
+    def conditions(self) -> dict:
+        return {**super().conditions(), "ssd_style": self.config.model.ssd_style}
+
+    @property
     def input_shape(self) -> tuple:
-        """Of one picture: channels, height, width."""
         return (3, *self.config.model.img_shape)
 
     def train_transform(self) -> TrainTransform:
@@ -63,17 +61,13 @@ class SSDDetector:
         return build_ssd(self.config.model, len(self.classes))
 
     def inference(self, network):
-        """The Cell that is evaluated and exported: (B, 3, H, W) -> the tensors of output_names."""
         from src.ssd.network import SSDInference
 
         return SSDInference(network, self.priors.centers, self.config.model.prior_scaling,
                             exclusive=self.as_torchvision)
 
     def loss(self, network):
-        """The Cell that is trained: (images, *batch_columns[1:]) -> losses named by its `parts`.
-
-        Raises ConfigError for the style of torchvision, whose scores this loss does not suit.
-        """
+        """Raises ConfigError for the style of torchvision, whose scores this loss does not suit."""
         from src.ssd.loss import SSDLoss
 
         model = self.config.model
@@ -82,46 +76,27 @@ class SSDDetector:
                               "other, those of the loss here do not; train with --ssd_style zoo")
         return SSDLoss(network, len(self.classes), model.alpha, model.gamma, model.background_loss)
 
-    def filtered_parameters(self) -> tuple:
-        """Beginnings of the parameters that transfer training leaves out, from checkpoint_filter_list."""
-        return tuple(FILTER_WORDS.get(name) or self.from_zoo(name) or name
-                     for name in self.config.model.checkpoint_filter_list)
-
-    @cached_property
-    def _zoo_cells(self) -> dict:
+    def zoo_cells(self) -> dict:
         return zoo_cells(self.config.model)
 
-    @cached_property
-    def _imagenet_cells(self) -> dict:
+    def imagenet_cells(self) -> dict:
         return imagenet_cells(self.config.model)
 
-    def from_zoo(self, name: str) -> str | None:
-        """Our name of a parameter in a checkpoint of the old zoo; None for what is not a parameter of the network."""
-        return renamed(name, self._zoo_cells)
-
-    def from_imagenet(self, name: str) -> str | None:
-        """Our name of a parameter in the file of feature_extractor_base_param."""
-        return renamed(name, self._imagenet_cells)
-
     def preprocess(self, image: np.ndarray) -> tuple:
-        """Decoded picture -> (network input (3, H, W), geometry for `postprocess`)."""
         # torchvision resizes numbers.
         image = image.astype(np.float32) if self.as_torchvision else image
         return eval_input(image, self.config.model.img_shape, self.mean, self.std), self.geometry(*image.shape[:2])
 
     def geometry(self, height: int, width: int) -> tuple:
-        """Of a picture of this size: what `postprocess` needs to get from the network's boxes to its pixels."""
         return height, width
 
     def postprocess(self, outputs: Sequence[np.ndarray], geometry: tuple) -> Detections:
-        """Outputs of one picture, without the batch axis -> its detections."""
         settings = self.config.eval
         return decode(*outputs, geometry, min_score=settings.min_score, nms_threshold=settings.nms_threshold,
                       max_boxes=settings.max_boxes, max_per_image=settings.max_per_image,
                       candidates_per_class=settings.nms_candidates, end_offset=0 if self.as_torchvision else 1)
 
     def sidecar(self) -> dict:
-        """What somebody who runs the exported file needs to know about its input."""
         return {"input": {"layout": "NCHW", "channels": "RGB", "height": self.input_shape[1],
                           "width": self.input_shape[2], "keep_ratio": False,
                           "resized_as": "float32" if self.as_torchvision else "uint8",

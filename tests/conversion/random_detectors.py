@@ -9,8 +9,7 @@ from mindspore import Tensor
 from src.checkpoint import Weights
 from src.command_line import load_config
 from src.conversion.convert import choose_naming, convert
-from src.conversion.torchvision_ssd import ssd_namings
-from src.conversion.two_stage import two_stage_namings
+from src.conversion.detectors import detector_namings
 from src.data.shapes import draw_picture
 from src.evaluation.predictor import Predictor, network_runner
 from src.models import build_detector
@@ -52,7 +51,7 @@ def ours(model, classes: list, config: str, flags: list) -> Predictor:
     detector = build_detector(load_config(["--config_path", str(CONFIG / config), *flags], "eval"), classes)
     network = detector.network().set_train(False)
     parameters, weights = network.parameters_dict(), Weights(arrays, Path("detector.pth"))
-    naming = choose_naming(weights, two_stage_namings(network) + ssd_namings(detector, network), parameters, None)
+    naming = choose_naming(weights, detector_namings(detector, network), parameters, None)
     conversion = convert(weights, naming, {name: tuple(value.shape) for name, value in parameters.items()})
     assert not conversion.missing and (naming.source, naming.content) == (config[:-5].rpartition("_")[2], "detector")
     for name, array in conversion.arrays.items():

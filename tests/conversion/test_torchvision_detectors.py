@@ -118,7 +118,7 @@ def test_ids_of_coco_without_a_class_are_left_out():
 
 def test_files_of_before_2022_and_frozen_norms_are_understood(faster_rcnn):
     detector = build_detector(load_config(["--config_path", str(CONFIG / FASTER)], "eval"), COCO_CLASSES)
-    naming, _ = two_stage_namings(detector.network())
+    naming, _ = two_stage_namings(detector, detector.network())
     for old, new in (("rpn.head.conv.bias", "rpn.head.conv.0.0.bias"),
                      ("backbone.fpn.inner_blocks.2.weight", "backbone.fpn.inner_blocks.2.0.weight"),
                      ("backbone.fpn.layer_blocks.0.bias", "backbone.fpn.layer_blocks.0.0.bias")):

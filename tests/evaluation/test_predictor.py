@@ -15,12 +15,12 @@ from src.ops.detections import Detections
 class Brightest:
     """One detection per picture, as large as the picture: its score is the network's output."""
 
-    def preprocess(self, image):
-        return np.full((3, 4, 4), image.mean() / 255, np.float32), image.shape[:2]
+    def views(self, image, one_shape):
+        assert not one_shape
+        return [(np.full((3, 4, 4), image.mean() / 255, np.float32), image.shape[:2])]
 
-    def postprocess(self, outputs, geometry):
-        (score,) = outputs
-        height, width = geometry
+    def postprocess_views(self, outputs, geometries):
+        (((score,),), ((height, width),)) = outputs, geometries
         return Detections(np.array([[0, 0, width, height]], np.float32), score[None], np.zeros(1, np.int32))
 
 

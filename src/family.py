@@ -1,0 +1,152 @@
+"""The contract of a family: every member that the rest of the project uses of a detector.
+
+A family is a package in src with a `Config` and a `Detector` of its own; docs/development.md lists its files. Importing
+this module does not import MindSpore, and the module of a family's detector must not either: networks are built late.
+"""
+from __future__ import annotations
+
+import abc
+from functools import cached_property
+from typing import Any, Sequence
+
+import numpy as np
+
+from src.backbones.zoo_names import renamed
+from src.checkpoint import FIT_ADVICE
+from src.ops.detections import Detections
+
+
+class Detector(abc.ABC):
+    """What depends on both the settings and the classes: network, loss, transforms, decoding, names of parameters.
+
+    config: the family's Config. classes: names without background, in label order.
+    Raises ConfigError where settings contradict each other.
+    """
+
+    # Every family has to give these.
+    mindrecord_prefix: str   # beginning of the names of its MindRecord files
+    checkpoint_prefix: str   # beginning of the names of its checkpoints
+    output_names: tuple      # of the tensors that `inference` returns; names of an exported file's outputs
+    batch_columns: tuple     # arrays of a training sample, in the order that `loss` takes them; the first is "image"
+    mean: np.ndarray         # (3,) float32, 0..255, in the order of the network's colours
+    std: np.ndarray          # (3,) float32, likewise
+
+    input_names: tuple = ("images",)
+    with_masks: bool = False           # needs and predicts instance masks
+    max_objects: int | None = None     # objects of one image that the loss uses; None = all
+    ranked_by: int | None = None       # outputs are rows, best first: column of the score when they stand side by side
+    filter_words: dict = {}            # word of the zoo's checkpoint_filter_list -> beginning of our parameter names
+    not_from_imagenet: tuple = ()      # beginnings of names: classifiers in ImageNet files, and our layers they lack
+    layers_as: str | None = None       # detector of other libraries with the same layers: a row of src/conversion
+    fit_advice: str = FIT_ADVICE       # end of the message when a checkpoint does not fit the network
+
+    def __init__(self, config, classes: Sequence[str]):
+        self.config = config
+        self.classes = tuple(classes)
+
+    # Images
+
+    @property
+    @abc.abstractmethod
+    def input_shape(self) -> tuple:
+        """(3, height, width) of one image as an exported network takes it."""
+
+    @abc.abstractmethod
+    def train_transform(self):
+        """What makes a training sample, in numpy.
+
+        A callable (image (h, w, 3) uint8 RGB, target, random generator) -> {column: array} with the batch_columns.
+        "image" is (H, W, 3) uint8 and is normalised on the device by mean and std. target: "boxes" (G, 4) float32 x1,
+        y1, x2, y2 in pixels, "labels" (G,), "crowd" (G,) bool, "segments" (polygons or run lengths) where with_masks.
+        """
+
+    @abc.abstractmethod
+    def preprocess(self, image: np.ndarray) -> tuple:
+        """Image (h, w, 3) uint8 RGB -> (network input of input_shape, float32; geometry for `postprocess`)."""
+
+    @abc.abstractmethod
+    def geometry(self, height: int, width: int) -> Any:
+        """The geometry that `preprocess` gives for an image of this size; nobody but the family looks into it."""
+
+    @abc.abstractmethod
+    def postprocess(self, outputs: Sequence[np.ndarray], geometry: Any) -> Detections:
+        """Outputs of one image, without the batch axis -> its detections, in pixels of the original image."""
+
+    def views(self, image: np.ndarray, one_shape: bool = False) -> list:  # noqa: ARG002 (for families that override it)
+        """The (network input, geometry) pairs that one image is evaluated with; only `preprocess`'s by default.
+
+        one_shape: every input has the input_shape, as exported files need it.
+        """
+        return [self.preprocess(image)]
+
+    def postprocess_views(self, outputs: Sequence[Sequence[np.ndarray]], geometries: Sequence) -> Detections:
+        """Outputs and geometry of all views of one image -> its detections."""
+        (of_the_only_view,), (geometry,) = outputs, geometries
+        return self.postprocess(of_the_only_view, geometry)
+
+    # Networks
+
+    @abc.abstractmethod
+    def network(self):
+        """A new Cell with all parameters, randomly initialised. Its backbone is the attribute `backbone`."""
+
+    @abc.abstractmethod
+    def inference(self, network):
+        """The Cell that is evaluated and exported: (B, 3, H, W) float32, normalised -> the tensors of output_names.
+
+        Its parameters are those of `network`, under the same names.
+        """
+
+    @abc.abstractmethod
+    def loss(self, network):
+        """The Cell that is trained: (images (B, 3, H, W) normalised, *batch_columns[1:]) -> scalars, the total first,
+        which its attribute `parts` names."""
+
+    # Checkpoints
+
+    def conditions(self) -> dict:
+        """{setting: value} of what changes the network's numbers but the shape of no parameter.
+
+        A converted checkpoint carries those that its weights were trained with; see src/conditions.py.
+        """
+        return {"backbone_style": self.config.model.backbone_style,
+                "mean": (self.mean / 255).tolist(), "std": (self.std / 255).tolist()}
+
+    def zoo_cells(self) -> dict:
+        """{name of a cell in the old zoo's checkpoints: ours}; empty when there are no such checkpoints."""
+        return {}
+
+    def imagenet_cells(self) -> dict:
+        """{name of a cell in the file of feature_extractor_base_param: ours}."""
+        return {}
+
+    @cached_property
+    def _zoo_cells(self) -> dict:
+        return self.zoo_cells()
+
+    @cached_property
+    def _imagenet_cells(self) -> dict:
+        return self.imagenet_cells()
+
+    def from_zoo(self, name: str) -> str | None:
+        """Our name of a parameter in a checkpoint of the old zoo; None for what is not a parameter of the network."""
+        return renamed(name, self._zoo_cells)
+
+    def from_imagenet(self, name: str) -> str | None:
+        """Our name of a parameter in the file of feature_extractor_base_param; None likewise."""
+        return renamed(name, self._imagenet_cells)
+
+    def filtered_parameters(self) -> tuple:
+        """Beginnings of the parameters that transfer training leaves out, from checkpoint_filter_list."""
+        return tuple(self.filter_words.get(name) or self.from_zoo(name) or name
+                     for name in self.config.model.checkpoint_filter_list)
+
+    # Exported files
+
+    @abc.abstractmethod
+    def sidecar(self) -> dict:
+        """The family's part of the description file beside an exported model.
+
+        "input": how an image becomes the network's input: layout, channels, height, width, mean, std, keep_ratio; and
+        a sentence about each output.
+        """
