@@ -7,12 +7,13 @@ VENV_PIP := $(VENV)/bin/pip
 INSTALLED := $(VENV)/installed
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: help install demo test nightly lint config cpp-deps clean
+.PHONY: help install demo test peers nightly lint config cpp-deps clean
 
 help:
 	@echo "make install   create $(VENV) and install what requirements-dev.txt names"
 	@echo "make demo      draw a data set, train on it, evaluate, export, predict; results in demo/"
 	@echo "make test      run the tests"
+	@echo "make peers     install PyTorch, torchvision and timm (up to 5 GB) and compare converted weights with them"
 	@echo "make nightly   run the long training and accuracy tests"
 	@echo "make lint      run ruff"
 	@echo "make config    rewrite config/*/*.yaml and docs/configuration.md from the schema and tools/presets"
@@ -27,6 +28,10 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(VENV_PYTHON) -m pytest -m "not nightly" -n 2 --dist loadfile --no-loadscope-reorder
+
+peers: $(INSTALLED)
+	PYTHON=$(VENV_PYTHON) bash scripts/install.sh requirements-peers.txt
+	$(VENV_PYTHON) -m pytest -m "not nightly" tests/conversion
 
 nightly: $(INSTALLED)
 	$(VENV_PYTHON) -m pytest -m nightly
