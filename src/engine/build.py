@@ -16,6 +16,7 @@ from src.engine.logs import TrainLog
 from src.engine.optimizer import build_optimizer
 from src.engine.schedule import learning_rates
 from src.engine.start_weights import load_backbone
+from src.engine.tensorboard import EventWriter
 from src.engine.train_step import TrainStep
 from src.engine.trainer import Position, Trainer
 from src.errors import UsageError
@@ -57,8 +58,9 @@ def build_trainer(config, detector, folder: Path, process, files, validation):
     step = build_step(config, detector.loss(network), detector, rates, process)
     step.optimizer.global_step.set_data(ms.Tensor([start.step // settings.accumulation_steps], ms.int32))
     evaluate = None if validation is None else evaluator(config, detector, network, validation, folder, process)
+    events = EventWriter(folder / "events") if config.runtime.tensorboard and process.rank == 0 else None
     with contextlib.closing(loader), TrainLog(folder, process.rank, total_steps(settings, loader),
-                                              saved[2]["step"] if saved else start.step) as log:
+                                              saved[2]["step"] if saved else start.step, events) as log:
         trainer = Trainer(step, loader, detector.batch_columns, rates, settings, log, checkpoints,
                           config.model.model_name, detector.classes, process, evaluate, start)
         if saved:

@@ -246,6 +246,8 @@ class RuntimeSection(Section):
         default_factory=list, description="Ascend: parameter indices that split the gradient all-reduce")
     runtime_num_threads: Optional[int] = Field(None, ge=1, description="CPU threads of an operator; none = all cores")
     enable_profiling: bool = Field(False, description="write a MindSpore profile of the run")
+    tensorboard: bool = Field(False, description="train.py: write event files for TensorBoard into events/ of the run "
+                              "folder; needs the package tensorboardX")
     output_path: Optional[str] = Field(None, description="run folder of train.py; none = runs/<model>/<time>; "
                                        "the other programs write to result_path")
     resume: bool = Field(False, description="continue the run in output_path from its last state")

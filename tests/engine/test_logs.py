@@ -8,6 +8,7 @@ import pytest
 from src.engine.curves import draw_curves, read_metrics
 from src.engine.live_page import live_page
 from src.engine.logs import TrainLog, drop_after
+from src.engine.tensorboard import EventWriter
 
 NUMBERS = {"lr": 0.05, "grad_norm": 1.5}
 
@@ -149,6 +150,14 @@ def test_other_ranks_draw_nothing(tmp_path):
 def test_the_name_of_a_run_folder_is_text_in_the_page():
     line = {"step": 1, "epoch": 1, "loss": 1.0, "lr": 0.1}
     assert "&lt;b&gt;" in live_page("<b>", [line], b"png", 9, running=True)
+
+
+def test_event_files_hold_the_numbers_of_the_metrics(tmp_path):
+        log.step(1, 1, 1, {"loss": 1.0, "cls_loss": float("nan")}, **NUMBERS)
+        log.evaluation(1, 1, {"AP": 0.25, "AP50": 0.5})
+    (path,) = (tmp_path / "events").iterdir()
+    content = path.read_bytes()
+    assert b"training/loss" in content and b"evaluation/AP50" in content and b"training/cls_loss" not in content
 
 
 def test_curves_of_a_run_whose_first_losses_are_not_finite(tmp_path):
