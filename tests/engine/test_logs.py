@@ -153,6 +153,7 @@ def test_the_name_of_a_run_folder_is_text_in_the_page():
 
 
 def test_event_files_hold_the_numbers_of_the_metrics(tmp_path):
+    with TrainLog(tmp_path, rank=0, total_steps=9, events=EventWriter(tmp_path / "events")) as log:
         log.step(1, 1, 1, {"loss": 1.0, "cls_loss": float("nan")}, **NUMBERS)
         log.evaluation(1, 1, {"AP": 0.25, "AP50": 0.5})
     (path,) = (tmp_path / "events").iterdir()
