@@ -1,8 +1,10 @@
 """Settings of the CenterNet family; the defaults are the zoo's on COCO, with the paper's up-sampling."""
 from typing import ClassVar, Dict, List, Literal, Optional
 
+import numpy as np
 from pydantic import Field, field_validator
 
+from src.ops.schedule import multi_step, polynomial, scaled_to_batch
 from src.settings.config import Config
 from src.settings.schema import (
     DataSection,
@@ -100,6 +102,13 @@ class CenterNetOptimizer(OptimizerSection):
     factor: float = Field(10.0, gt=0, description="MultiDecay: what it is divided by")
     end_learning_rate: float = Field(5e-07, ge=0, description="PolyDecay: rate at the end of the run")
     power: float = Field(5.0, gt=0, description="PolyDecay: exponent")
+
+    def learning_rates(self, epochs: int, steps_per_epoch: int, global_batch: int) -> np.ndarray:
+        lr, total_steps = scaled_to_batch(self.lr, global_batch, self.base_batch_size), epochs * steps_per_epoch
+        if self.lr_type == "PolyDecay":
+            return polynomial(lr, self.end_learning_rate, self.power, self.warmup_steps, total_steps)
+        return multi_step(lr, self.warmup_steps, [epoch * steps_per_epoch for epoch in self.multi_epochs], self.factor,
+                          total_steps)
 
 
 class CenterNetEval(EvalSection):

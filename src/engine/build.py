@@ -14,7 +14,6 @@ from src.data.loader import TrainLoader
 from src.data.mindrecord import read_rows
 from src.engine.logs import TrainLog
 from src.engine.optimizer import build_optimizer
-from src.engine.schedule import learning_rates
 from src.engine.start_weights import load_backbone
 from src.engine.tensorboard import EventWriter
 from src.engine.train_step import TrainStep
@@ -53,8 +52,8 @@ def build_trainer(config, detector, folder: Path, process, files, validation):
     if settings.freeze_layer == "backbone":
         for parameter in network.backbone.get_parameters():
             parameter.requires_grad = False
-    rates = learning_rates(config.optimizer, settings.epoch_size, loader.steps_per_epoch,
-                           settings.batch_size * process.size * settings.accumulation_steps)
+    rates = config.optimizer.learning_rates(settings.epoch_size, loader.steps_per_epoch,
+                                            settings.batch_size * process.size * settings.accumulation_steps)
     step = build_step(config, detector.loss(network), detector, rates, process)
     step.optimizer.global_step.set_data(ms.Tensor([start.step // settings.accumulation_steps], ms.int32))
     evaluate = None if validation is None else evaluator(config, detector, network, validation, folder, process)

@@ -1,9 +1,11 @@
 """Settings of the Faster R-CNN family; the defaults are the zoo's with ResNet-50 on COCO."""
 from typing import ClassVar, Dict, List, Literal, Optional
 
+import numpy as np
 from pydantic import Field, field_validator
 
 from src.faster_rcnn.box_styles import BOX_STYLES, BoxStyle
+from src.ops.schedule import multi_step, scaled_to_batch, warmup_cosine
 from src.settings.config import Config
 from src.settings.schema import (
     DataSection,
@@ -153,6 +155,16 @@ class FasterRCNNOptimizer(OptimizerSection):
     def lr(self) -> float:
         """base_lr by the name it has in the other families."""
         return self.base_lr
+
+    def learning_rates(self, epochs: int, steps_per_epoch: int, global_batch: int) -> np.ndarray:
+        lr, total_steps = scaled_to_batch(self.lr, global_batch, self.base_batch_size), epochs * steps_per_epoch
+        if self.lr_type == "multistep":
+            return multi_step(lr, self.warmup_step, [epoch * steps_per_epoch for epoch in self.milestones], 10,
+                              total_steps)
+        # The zoo's curve is stretched: it would reach 0 one epoch and the warm-up after the end.
+        curve = warmup_cosine(lr, lr * self.warmup_ratio, 0, self.warmup_step,
+                              total_steps + steps_per_epoch + self.warmup_step)
+        return curve[:total_steps]
 
 
 class FasterRCNNEval(EvalSection):

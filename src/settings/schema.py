@@ -6,6 +6,7 @@ sections in their own config.py. Text is read the same way wherever it comes fro
 import types
 from typing import Dict, List, Literal, Optional, Sequence, Union, get_args, get_origin
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from src.errors import ConfigError
@@ -205,6 +206,13 @@ class OptimizerSection(Section):
     grad_clip_norm: float = Field(0.0, ge=0, description="largest global norm of the gradients; 0 = no clipping")
     base_batch_size: Optional[int] = Field(None, ge=1, description="batch over all devices that the learning rate is "
                                            "meant for; it is scaled linearly to the actual one; none = not scaled")
+
+    def learning_rates(self, epochs: int, steps_per_epoch: int, global_batch: int) -> np.ndarray:
+        """The learning rate of every step of a run: (epochs * steps_per_epoch,) float32.
+
+        global_batch: images per step over all devices, which base_batch_size is compared with.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no schedule")
 
 
 class EvalSection(Section):

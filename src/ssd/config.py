@@ -1,8 +1,10 @@
 """Settings of the SSD family; the defaults are the zoo's ssd300 with MobileNetV2 on COCO."""
 from typing import ClassVar, Dict, List, Literal, Optional
 
+import numpy as np
 from pydantic import Field, field_validator, model_validator
 
+from src.ops.schedule import scaled_to_batch, warmup_cosine
 from src.settings.config import Config
 from src.settings.schema import DataSection, EvalSection, ModelSection, OptimizerSection, above_zero
 
@@ -112,6 +114,11 @@ class SSDOptimizer(OptimizerSection):
     lr_end_rate: float = Field(0.001, ge=0, description="last learning rate, as a part of lr")
     warmup_epochs: float = Field(2, ge=0, description="epochs of linear warm-up")
     weight_decay: float = Field(0.00015, ge=0, description=OptimizerSection.model_fields["weight_decay"].description)
+
+    def learning_rates(self, epochs: int, steps_per_epoch: int, global_batch: int) -> np.ndarray:
+        lr = scaled_to_batch(self.lr, global_batch, self.base_batch_size)
+        return warmup_cosine(lr, min(self.lr_init, lr), lr * self.lr_end_rate,
+                             int(self.warmup_epochs * steps_per_epoch), epochs * steps_per_epoch)
 
 
 class SSDEval(EvalSection):

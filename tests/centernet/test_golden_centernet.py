@@ -29,7 +29,6 @@ from src.centernet.network import CenterNetInference
 from src.centernet.targets import TargetEncoder, draw_gaussian, gaussian_radius
 from src.centernet.transforms import COLOR_CHANGE, adjust_color
 from src.engine.optimizer import NORMS_AND_BIASES, build_optimizer, parameter_groups
-from src.engine.schedule import learning_rates
 from src.engine.train_step import TrainStep
 from src.ops.normalize import NormalizeImages
 
@@ -345,7 +344,7 @@ def test_regression_loss_of_fixed_maps_per_object_and_per_coordinate(per_coordin
 
 def test_learning_rates_in_steps():
     measured, config = FIRST.read("lr"), detector_of(FIRST.model).config
-    rates = learning_rates(config.optimizer, int(measured["epochs"]), int(measured["steps_per_epoch"]), 256)
+    rates = config.optimizer.learning_rates(int(measured["epochs"]), int(measured["steps_per_epoch"]), 256)
     np.testing.assert_allclose(rates[:600], measured["first600"], rtol=1e-6)
     np.testing.assert_allclose(rates[::50], measured["every50"], rtol=1e-6)
     np.testing.assert_allclose(rates[measured["around_boundaries_steps"]], measured["around_boundaries"], rtol=1e-6)
@@ -354,7 +353,7 @@ def test_learning_rates_in_steps():
 def test_polynomial_learning_rates():
     measured = FIRST.read("lr")
     config = detector_of(FIRST.model, "--lr_type", "PolyDecay", "--lr", "0.0005").config
-    rates = learning_rates(config.optimizer, int(measured["epochs"]), int(measured["steps_per_epoch"]), 256)
+    rates = config.optimizer.learning_rates(int(measured["epochs"]), int(measured["steps_per_epoch"]), 256)
     np.testing.assert_allclose(rates[::500], measured["poly.every500"], rtol=1e-5)
 
 

@@ -27,7 +27,6 @@ from golden import Golden, sample_error, spread, stats_error
 from mindspore import Tensor
 
 from src.engine.optimizer import build_optimizer
-from src.engine.schedule import learning_rates
 from src.faster_rcnn.transforms import STD, TrainTransform, normalize
 from src.ops.inclusive_boxes import encode
 
@@ -328,7 +327,7 @@ def test_three_steps_of_the_optimizer(detector):
 def test_learning_rates(golden, prefix, epochs):
     measured = golden.read("lr")
     settings = detector_of("faster_rcnn_resnet50").config.optimizer
-    rates = learning_rates(settings, epochs, int(measured["steps_per_epoch"]), global_batch=16)
+    rates = settings.learning_rates(epochs, int(measured["steps_per_epoch"]), global_batch=16)
     np.testing.assert_allclose(rates[:600], measured[f"{prefix}first600"], rtol=1e-5)
     if "every50" in measured:
         np.testing.assert_allclose(rates[::50], measured["every50"][:len(rates[::50])], rtol=2e-3, atol=1e-8)
@@ -337,12 +336,12 @@ def test_learning_rates(golden, prefix, epochs):
 def test_one_device_gets_an_eighth():
     measured = LATER.read("lr")
     settings = detector_of("faster_rcnn_resnet50").config.optimizer
-    rates = learning_rates(settings, 20, int(measured["steps_per_epoch"]), global_batch=2)
+    rates = settings.learning_rates(20, int(measured["steps_per_epoch"]), global_batch=2)
     np.testing.assert_allclose(rates[:600], measured["dynamic_1card_base_lr_div8.first600"], rtol=1e-5)
 
 
 def test_learning_rates_in_steps():
     measured = LATER.read("lr")
     settings = detector_of("faster_rcnn_resnet50", "--lr_type", "multistep", "--warmup_step", "0").config.optimizer
-    rates = learning_rates(settings, 20, 10, global_batch=16)
+    rates = settings.learning_rates(20, 10, global_batch=16)
     np.testing.assert_allclose(rates, measured["multistep.10_steps_per_epoch"], rtol=1e-6)

@@ -18,7 +18,6 @@ from pycocotools import mask as coco_mask
 
 from src.command_line import load_config
 from src.engine.optimizer import build_optimizer
-from src.engine.schedule import learning_rates
 from src.faster_rcnn.transforms import fit
 from src.mask_rcnn.detector import MaskRCNNDetector
 from src.mask_rcnn.targets import mask_targets
@@ -231,7 +230,7 @@ def test_learning_rates_are_those_of_the_zoo(detector, devices):
     measured, base_step, epochs = GOLDEN.read("lr"), 58633, 12
     steps_per_epoch = base_step // devices + devices
 
-    rates = learning_rates(detector.config.optimizer, epochs, steps_per_epoch, global_batch=16)
+    rates = detector.config.optimizer.learning_rates(epochs, steps_per_epoch, global_batch=16)
 
     name = f"{devices}_card" + "s" * (devices > 1)
     assert int(measured[f"{name}.total"]) == steps_per_epoch * (epochs + 1)

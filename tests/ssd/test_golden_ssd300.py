@@ -27,10 +27,10 @@ from ssd_family import (
 )
 
 from src.engine.optimizer import build_optimizer, parameter_groups
-from src.engine.schedule import warmup_cosine
 from src.engine.train_step import TrainStep
 from src.ops.nms import classwise_nms
 from src.ops.normalize import NormalizeImages
+from src.ops.schedule import warmup_cosine
 from src.ssd.config import SSDOptimizer
 from src.ssd.decode import decode
 from src.ssd.detector import SSDDetector
@@ -284,8 +284,7 @@ def test_random_crop(seed):
 def test_learning_rates(detector):
     measured = GOLDEN.read("lr")
     settings, steps = detector.config.optimizer, int(measured["steps_per_epoch"])
-    rates = warmup_cosine(settings.lr, settings.lr_init, settings.lr * settings.lr_end_rate,
-                          int(settings.warmup_epochs * steps), detector.config.train.epoch_size * steps)
+    rates = settings.learning_rates(detector.config.train.epoch_size, steps, global_batch=32)
     assert len(rates) == measured["total"] == 229000
     np.testing.assert_allclose(rates[:600], measured["first600"], rtol=1e-6)
     np.testing.assert_allclose(rates[::50], measured["every50"], rtol=1e-6)

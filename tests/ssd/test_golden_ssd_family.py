@@ -24,7 +24,6 @@ from ssd_family import (
 )
 
 from src.engine.optimizer import build_optimizer, parameter_groups
-from src.engine.schedule import warmup_cosine
 from src.engine.train_step import TrainStep
 from src.ops.normalize import NormalizeImages
 from src.ssd.network import SSDInference
@@ -240,8 +239,7 @@ def test_shipped_settings_are_those_of_the_measurement(detector, golden):
 def test_learning_rates(detector, golden):
     measured, settings = golden.read("lr"), detector.config.optimizer
     steps = int(measured["steps_per_epoch"])
-    rates = warmup_cosine(settings.lr, settings.lr_init, settings.lr * settings.lr_end_rate,
-                          int(settings.warmup_epochs * steps), detector.config.train.epoch_size * steps)
+    rates = settings.learning_rates(detector.config.train.epoch_size, steps, global_batch=32)
     assert len(rates) == measured["total"]
     np.testing.assert_allclose(rates[:600], measured["first600"], rtol=1e-6)
     np.testing.assert_allclose(rates[::50], measured["every50"], rtol=1e-6, atol=1e-10)
