@@ -22,7 +22,6 @@ from src.data.records import LabelledBox, make_record
 from src.errors import ConfigError, DatasetError
 
 ROOT = Path(__file__).resolve().parents[2]
-BCCD = ROOT / ".." / "shared" / "data" / "bccd_voc" / "BCCD"
 # Orientation 6 (turn by 90 degrees) as a little-endian TIFF directory of one entry.
 EXIF_TURNED = (b"\xff\xe1\x00\x22Exif\0\0II*\0\x08\0\0\0\x01\0" b"\x12\x01\x03\0\x01\0\0\0\x06\0\0\0" b"\0\0\0\0")
 DROP_ALL = {kind: "drop" for kind in RULES}
@@ -395,19 +394,26 @@ def test_mutated_pictures_are_accepted_or_reported(tmp_path, data):
     assert report.before.images == report.after.images + report.dropped.images == 1
 
 
-@pytest.mark.skipif(not BCCD.is_dir(), reason="shared/data/bccd_voc is not beside the project")
-@pytest.mark.parametrize("split, images, boxes, where", [
-    ("train", 205, 2805, "BloodImage_00343.xml, BloodImage_00343.jpg, object 4"),
-    ("val", 87, 1138, "BloodImage_00338.xml, BloodImage_00338.jpg, object 13"),
-    ("test", 72, 945, None),
-])
-def test_blood_cells_hold_two_boxes_without_extent(split, images, boxes, where):
-    audited, report = audit(load_voc(BCCD, split), progress=False)
+def test_a_box_without_extent_is_named_by_its_place_in_the_xml(tmp_path):
+    for folder in ("Annotations", "JPEGImages", "ImageSets/Main"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "ImageSets" / "Main" / "train.txt").write_text("a\nb\n")
+    boxes = {"a": [(1, 1, 20, 20)], "b": [(1, 1, 9, 9), (20, 1, 30, 9), (1, 20, 9, 30), (40, 30, 40, 50)]}
+    for stem, corners in boxes.items():
+        (tmp_path / "JPEGImages" / f"{stem}.jpg").write_bytes(jpeg(60, 80))
+        objects = "".join(
+            f"<object><name>RBC</name><bndbox><xmin>{x1}</xmin><ymin>{y1}</ymin><xmax>{x2}</xmax><ymax>{y2}</ymax>"
+            "</bndbox></object>" for x1, y1, x2, y2 in corners)
+        (tmp_path / "Annotations" / f"{stem}.xml").write_text(
+            f"<annotation><filename>{stem}.jpg</filename><size><width>80</width><height>60</height></size>{objects}"
+            "</annotation>")
 
-    assert (report.before.images, report.before.boxes) == (images, boxes)
-    assert [(f.kind, f.where, f.action) for f in report.findings] == (
-        [("degenerate_box", where, "drop")] if where else [])
-    assert len(audited.records) == images
+    audited, report = audit(load_voc(tmp_path, "train"), progress=False)
+
+    assert (report.before.images, report.before.boxes) == (2, 5)
+    assert [(f.kind, f.where, f.action) for f in report.findings] == [("degenerate_box", "b.xml, b.jpg, object 4",
+                                                                       "drop")]
+    assert [len(record.labels) for record in audited.records] == [1, 3]
 
 
 def run_audit(*arguments):
