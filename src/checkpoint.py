@@ -207,9 +207,6 @@ class CheckpointFolder:
             raise CheckpointError(f"the state that {pointer} names cannot be read: {error}; start without --resume, "
                                   "or with --pre_trained from one of the checkpoints beside it") from None
 
-    def exists(self) -> bool:
-        return (self.folder / POINTER).exists()
-
     def _write(self, path: Path, content) -> None:
         try:
             write_file(path, content)

@@ -89,9 +89,10 @@ def test_a_checkpoint_of_mindspore_names_no_model(tmp_path):
 
 
 def test_the_latest_is_what_was_saved_last(folder):
-    assert not folder.exists()
+    with pytest.raises(CheckpointError, match="nothing to resume"):
+        folder.latest()
     path = save(folder, 5)
-    assert folder.exists() and path == folder.folder / "tiny-0_5.ckpt"
+    assert path == folder.folder / "tiny-0_5.ckpt"
     save(folder, 12)
     assert_latest_is(folder, 12)
     assert names(folder) == {"tiny-0_5.ckpt", "tiny-1_12.ckpt", "tiny-1_12.state.npz", "latest.json"}

@@ -14,7 +14,6 @@ from src.evaluation.matching import sorted_categories
 from src.evaluation.predictions import check_predictions, read_predictions
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
-IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALL_LEVELS = np.linspace(0.0, 1.0, 101)
 NOTHING_TO_MEASURE = -1.0
 

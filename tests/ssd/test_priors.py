@@ -37,20 +37,22 @@ def test_a_picture_too_small_for_the_last_map_is_refused():
         prior_boxes(SSDModel(model_name="ssd_vgg16", img_shape=[128, 128]))
 
 
-def test_expected_numbers_that_come_out_are_accepted():
-    settings = dict(num_ssd_boxes=1917, feature_size=[19, 10, 5, 3, 2, 1], steps=[16, 32, 64, 100, 150, 300])
-    assert (prior_boxes(model(**settings)).centers == prior_boxes(model()).centers).all()
+def test_steps_of_the_zoo_s_files_give_the_priors_of_none():
+    steps = [16, 32, 64, 100, 150, 300]
+    assert (prior_boxes(model(steps=steps)).centers == prior_boxes(model()).centers).all()
 
 
-@pytest.mark.parametrize("settings, words", [
-    (dict(num_ssd_boxes=8732), ["num_ssd_boxes is 8732", "1917"]),
-    (dict(feature_size=[38, 19, 10, 5, 3, 1]), ["feature_size is [38, 19, 10, 5, 3, 1]", "[19, 10, 5, 3, 2, 1]"]),
-    (dict(num_default=[4, 6, 6, 6, 6, 6]), ["num_default", "aspect_ratios", "1917"]),
-])
-def test_expected_numbers_that_do_not_come_out_are_refused_with_both(settings, words):
-    with pytest.raises(ConfigError) as error:
-        prior_boxes(model(**settings))
-    assert all(word in str(error.value) for word in words)
+def test_steps_place_the_priors():
+    steps = [300 / 19, 30, 60, 100, 150, 300]      # of TensorFlow's SSD: cells that fill the image evenly
+    centers = prior_boxes(model(steps=steps)).centers
+    assert centers.shape == (1917, 4)
+    assert centers[0, :2].tolist() == pytest.approx([0.5 / 19, 0.5 / 19])
+    assert centers[3 * 19 * 19, :2].tolist() == pytest.approx([0.05, 0.05])     # first cell of the second level
+
+
+def test_a_number_of_priors_per_cell_that_does_not_come_out_is_refused_with_both():
+    with pytest.raises(ConfigError, match="num_default .* aspect_ratios .*: 2278 predictions for 1917 prior boxes"):
+        prior_boxes(model(num_default=[4, 6, 6, 6, 6, 6]))
 
 
 @pytest.mark.parametrize("flags, key", [

@@ -13,7 +13,6 @@ from src.checkpoint import save_weights
 from src.engine.start_weights import load_backbone, require_backbone_file
 from src.errors import CheckpointError, ConfigError, UsageError
 from src.models import MODELS
-from src.ssd.config import SSDModel
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 
@@ -120,6 +119,7 @@ def test_a_training_that_does_not_start_from_imagenet_needs_no_backbone_file(fla
     assert require_backbone_file(detector_of("ssd_mobilenet_v1_fpn", *flags).config) is None
 
 
-def test_a_backbone_file_with_other_norms_is_refused():
-    with pytest.raises(ValueError, match="pretrain_vgg_bn"):
-        SSDModel(model_name="ssd_vgg16", feature_extractor_base_param="vgg.ckpt", pretrain_vgg_bn=True)
+def test_a_backbone_file_with_other_norms_is_refused(tmp_path):
+    normed, plain = detector_of("ssd_vgg16", "--ssd_vgg_bn", "true"), detector_of("ssd_vgg16")
+    with pytest.raises(CheckpointError, match="does not fit the network"):
+        load_backbone(plain.network(), plain, imagenet_file(tmp_path, normed, normed.network()))
