@@ -12,8 +12,7 @@ from src.data.audit_policy import RULES, resolve_policy
 from src.entry import run
 from src.errors import DatasetError
 from src.models import detector_class
-
-SPLITS = ("train", "val", "test")  # the last one is known to VOC only
+from src.settings.data_formats import DATA_FORMATS, SPLITS
 
 
 def main(argv=None) -> int:
@@ -25,14 +24,14 @@ def main(argv=None) -> int:
     own, rest = parser.parse_known_args(arguments)
     config = load_config(rest, command="audit")
     policy = resolve_policy(config.data.audit_policy)
-    splits = (own.split,) if own.split != "all" else SPLITS if config.data.dataset == "voc" else SPLITS[:2]
+    splits = (own.split,) if own.split != "all" else DATA_FORMATS[config.data.dataset].splits
     refusals = []
     for split in splits:
         report = examine(load_split(config.data, split), policy, config.data.max_image_pixels,
                          config.data.num_parallel_workers, with_masks=detector_class(config).with_masks)
         folder = own.report_dir / split if own.split == "all" else own.report_dir
         report.write(folder)
-        print(f"{report.table()}\nreport: {folder / 'audit.json'}\npictures: {folder / 'audit.png'}")
+        print(f"{report.table()}\nreport: {folder / 'audit.json'}\nimages: {folder / 'audit.png'}")
         if report.errors:
             refusals.append(report.error_message())
     if refusals:
@@ -44,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     rules = [f"  {kind}: {rule.default} ({'; '.join(rule.meanings())})" for kind, rule in RULES.items()]
     parser = argparse.ArgumentParser(
         prog="python audit.py", usage="%(prog)s --config_path FILE [options] [any setting]",
-        description="Look at every picture and every box of a data set, and report what is wrong with them.",
+        description="Look at every image and every box of a data set, and report what is wrong with them.",
         epilog="\n".join(["audit_policy: kinds of findings and the action taken by default. 'error', which refuses the",
                           "data set, is possible for every kind.", *rules]),
         formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, add_help=False)

@@ -77,12 +77,12 @@ def export(config, checkpoint: Path, folder: Path) -> Path:
 def example_batch(detector, config) -> np.ndarray:
     """A drawn picture as network input, repeated to the batch size of the export; img_path names a better one."""
     from src.data.images import read_image
-    from src.data.shapes import draw_picture
+    from src.data.shapes import draw_image
 
     if config.eval.img_path:
         image = read_image(Path(config.eval.img_path))
     else:
-        image = draw_picture((320, 240), np.random.default_rng(0))[0]
+        image = draw_image((320, 240), np.random.default_rng(0))[0]
     array, _ = detector.preprocess(image)
     return np.stack([array] * config.export.export_batch_size)
 

@@ -14,8 +14,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from src.command_line import load_config  # noqa: E402
-from src.data.annotations import load_coco  # noqa: E402
 from src.data.audit import audit  # noqa: E402
+from src.data.coco_json import load_coco  # noqa: E402
 from src.data.loader import TrainLoader  # noqa: E402
 from src.data.mindrecord import prepare_mindrecord  # noqa: E402
 from src.data.shapes import draw_shapes  # noqa: E402

@@ -1,15 +1,61 @@
-"""Files that are whole or not there."""
+"""Reading files that a user names, and writing files that are whole or not there."""
 from __future__ import annotations
 
+import errno
+import json
 import os
 import shutil
 import stat
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Callable, Union
+from typing import Any, Callable, Union
 
 from src.errors import DatasetError
+
+MAX_BYTES = 2 << 30
+MAX_DIGITS = 25     # of an integer in json; turning millions of digits into a number takes minutes
+
+
+def read_file(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
+    """The content of a regular file. Raises OSError, also for a pipe or a device, which might never end, and for more
+    than `max_bytes`."""
+    def without_waiting(name: str, flags: int) -> int:  # opening a pipe waits for somebody who writes into it
+        return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+
+    with open(path, "rb", opener=without_waiting) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        if status.st_size > max_bytes:
+            raise OSError(errno.EFBIG, f"{status.st_size} bytes are more than the {max_bytes} that are accepted",
+                          str(path))
+        return file.read(max_bytes + 1)
+
+
+def parse_json(text: Union[str, bytes]) -> Any:
+    """The value that a json text holds. Raises ValueError, also where Python's own reader is lenient: NaN and
+    infinity, a key that occurs twice in one object, endless integers and endless nesting."""
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is not a number that json allows")
+
+    def integer(digits: str) -> int:
+        if len(digits) > MAX_DIGITS:
+            raise ValueError(f"an integer of {len(digits)} digits")
+        return int(digits)
+
+    def unique(pairs: list) -> dict:
+        content = dict(pairs)
+        if len(content) < len(pairs):
+            names = [name for name, _ in pairs]
+            raise ValueError(f"the key '{next(name for name in names if names.count(name) > 1)}' occurs twice in one "
+                             "object")
+        return content
+
+    try:
+        return json.loads(text, parse_constant=refuse, parse_int=integer, object_pairs_hook=unique)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def write_file(path: Path, content: Union[bytes, str, Callable]) -> None:

@@ -1,4 +1,4 @@
-"""The audit: every picture and every box is looked at once, before anything is trained on them."""
+"""The audit: every image and every box is looked at once, before anything is trained on them."""
 from __future__ import annotations
 
 import os
@@ -10,11 +10,12 @@ from typing import Optional
 import numpy as np
 from tqdm import tqdm
 
-from src.data.annotations import inside
 from src.data.audit_policy import resolve_policy
 from src.data.audit_report import AuditReport, Finding, Totals
 from src.data.images import MAX_PIXELS, decode_image, exif_orientation, image_size, is_complete
+from src.data.records import inside
 from src.errors import DatasetError, ImageError
+from src.settings.data_formats import DATA_FORMATS
 
 MIN_SIDE = 0.01  # pixels; COCO writes two decimals, a shorter side is rounded away
 
@@ -23,7 +24,7 @@ def audit(annotations, policy=None, max_pixels=MAX_PIXELS, workers=None, progres
     """Check a data set and return (AnnotationSet as the policy leaves it, AuditReport).
 
     policy: mapping from kinds of `RULES` to actions; kinds not named keep their default.
-    max_pixels: largest picture accepted, width x height. workers: threads that decode pictures, None = all cores.
+    max_pixels: largest image accepted, width x height. workers: threads that decode images, None = all cores.
     with_masks: whether outlines are needed; without, they are not looked at.
     Raises ConfigError for a policy that makes no sense; DatasetError, after printing the table to stderr, when there
     are findings whose action is "error".
@@ -42,24 +43,24 @@ def examine(annotations, policy=None, max_pixels=MAX_PIXELS, workers=None, progr
     """
     actions = resolve_policy(policy)
     # Objects of a duplicate annotation id are not missing; they are found among the records.
-    findings = [Finding(problem.kind, problem.source, str(problem.value), actions[problem.kind],
-                        images_dropped=problem.images, boxes_dropped=problem.boxes)
-                for problem in annotations.problems if problem.images or problem.boxes]
+    findings = [Finding(found.kind, found.source, str(found.value), actions[found.kind],
+                        images_dropped=found.images, boxes_dropped=found.boxes)
+                for found in annotations.findings if found.images or found.boxes]
     before = sum((Totals(f.images_dropped, f.boxes_dropped) for f in findings), Totals.of(annotations.records))
     audited, seen_ids = [], set()
-    pictures = _look_at_all(annotations, max_pixels, workers, progress)
-    for picture, record in zip(pictures, annotations.records):
-        check = _RecordCheck(record, actions, findings, has_annotation_ids=annotations.kind == "coco")
-        if check.picture(picture):
+    images = _look_at_all(annotations, max_pixels, workers, progress)
+    for image, record in zip(images, annotations.records):
+        check = _RecordCheck(record, actions, findings, has_annotation_ids=DATA_FORMATS[annotations.format].has_ids)
+        if check.image(image):
             check.boxes(seen_ids)
             if with_masks:
                 check.outlines()
             audited.append(check.record)
-    return AuditReport(replace(annotations, records=tuple(audited), problems=()), before, tuple(findings), actions)
+    return AuditReport(replace(annotations, records=tuple(audited), findings=()), before, tuple(findings), actions)
 
 
 @dataclass(frozen=True)
-class _Picture:
+class _Image:
     """What a file holds: a kind of finding that makes it useless, or sizes (height, width) and EXIF orientation.
 
     stored_size: of the pixels in the file; size: after the turn that the declared size asks for.
@@ -73,36 +74,36 @@ class _Picture:
 
 
 def _look_at_all(annotations, max_pixels, workers, progress):
-    """Yields the _Picture of each record, in order. Threads suffice: OpenCV decodes without holding Python's lock."""
+    """Yields the _Image of each record, in order. Threads suffice: OpenCV decodes without holding Python's lock."""
     pool = ThreadPoolExecutor(workers or os.cpu_count())
     try:
-        pictures = pool.map(lambda record: _look_at(record, annotations.root, max_pixels), annotations.records)
-        yield from tqdm(pictures, "audit", len(annotations.records), unit="image",
+        images = pool.map(lambda record: _look_at(record, annotations.root, max_pixels), annotations.records)
+        yield from tqdm(images, "audit", len(annotations.records), unit="image",
                         disable=None if progress else True)
-    finally:  # Ctrl-C must not wait for the pictures that are still queued
+    finally:  # Ctrl-C must not wait for the images that are still queued
         pool.shutdown(cancel_futures=True)
 
 
 def _look_at(record, root, max_pixels):
     path, declared = record.image_path, (record.height, record.width)
     if not inside(root, path):
-        return _Picture("outside_root", f"{path} is not below {root}")
+        return _Image("outside_root", f"{path} is not below {root}")
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        return _Picture("missing_image", f"{path} does not exist")
+        return _Image("missing_image", f"{path} does not exist")
     except OSError as error:
-        return _Picture("unreadable_image", f"{path}: {error.strerror}")
+        return _Image("unreadable_image", f"{path}: {error.strerror}")
     try:
         stored = image_size(data, path.name)
         if stored[0] * stored[1] > max_pixels:
-            return _Picture("too_large_image", f"{_size_text(stored)} is more than {max_pixels} pixels")
+            return _Image("too_large_image", f"{_size_text(stored)} is more than {max_pixels} pixels")
         if not is_complete(data):
-            return _Picture("truncated_image", f"{len(data)} bytes, the file breaks off before the end of the picture")
+            return _Image("truncated_image", f"{len(data)} bytes, the file breaks off before the end of the image")
         image = decode_image(data, path.name, declared, max_pixels)
     except ImageError as error:
-        return _Picture("unreadable_image", str(error).removeprefix(f"{path.name}: "))
-    return _Picture(stored_size=stored, size=image.shape[:2], orientation=exif_orientation(data))
+        return _Image("unreadable_image", str(error).removeprefix(f"{path.name}: "))
+    return _Image(stored_size=stored, size=image.shape[:2], orientation=exif_orientation(data))
 
 
 class _RecordCheck:
@@ -114,22 +115,22 @@ class _RecordCheck:
         self._actions = actions
         self._findings = findings
 
-    def picture(self, picture):
-        """Settles the size of the record; False when the picture and all its boxes are left out."""
-        if picture.fault:
-            return self._accept_picture(picture.fault, picture.value)
+    def image(self, image):
+        """Settles the size of the record; False when the image and all its boxes are left out."""
+        if image.fault:
+            return self._accept_image(image.fault, image.value)
         declared = self.record.height, self.record.width
         if 0 in declared:
-            accepted = self._accept_picture("unknown_size", f"the picture has {_size_text(picture.size)}")
-        elif declared != picture.size:
-            accepted = self._accept_picture(
-                "size_disagreement", f"declared {_size_text(declared)}, the picture has {_size_text(picture.size)}")
+            accepted = self._accept_image("unknown_size", f"the image has {_size_text(image.size)}")
+        elif declared != image.size:
+            accepted = self._accept_image(
+                "size_disagreement", f"declared {_size_text(declared)}, the image has {_size_text(image.size)}")
         else:
             accepted = True
-        if accepted and picture.orientation != 1 and picture.size == picture.stored_size:
-            accepted = self._accept_picture("exif_rotation", f"orientation {picture.orientation}, but boxes are taken "
-                                            f"to refer to the stored {_size_text(picture.stored_size)}")
-        self.record = replace(self.record, height=picture.size[0], width=picture.size[1])
+        if accepted and image.orientation != 1 and image.size == image.stored_size:
+            accepted = self._accept_image("exif_rotation", f"orientation {image.orientation}, but boxes are taken "
+                                            f"to refer to the stored {_size_text(image.stored_size)}")
+        self.record = replace(self.record, height=image.size[0], width=image.size[1])
         return accepted
 
     def boxes(self, seen_ids):
@@ -163,7 +164,7 @@ class _RecordCheck:
         self.record = _with_boxes(record, boxes.astype(np.float32), keep)
 
     def outlines(self):
-        """Checks that every object has an outline which can be drawn into the picture."""
+        """Checks that every object has an outline which can be drawn into the image."""
         record, size = self.record, [self.record.height, self.record.width]
         segments = list(record.segments or [[]] * len(record.labels))
         keep = np.ones(len(segments), bool)
@@ -174,15 +175,15 @@ class _RecordCheck:
                 segments[i] = [[x1, y1, x2, y1, x2, y2, x1, y2]]
             elif isinstance(segment, dict):
                 if segment["size"] != size:
-                    keep[i] = self._accept_box("outline_size", i, f"run lengths of {_size_text(segment['size'])} in a "
-                                               f"picture of {_size_text(size)}")
+                    keep[i] = self._accept_box("outline_size", i, f"run lengths of {_size_text(segment['size'])} in an "
+                                               f"image of {_size_text(size)}")
             else:
                 segments[i] = [_moved_inside(polygon, size) for polygon in segment]
                 if segments[i] != segment:
                     keep[i] = self._accept_box("outside_outline", i, f"points beyond {_size_text(size)}")
         self.record = _with_boxes(replace(record, segments=tuple(segments)), record.boxes, keep)
 
-    def _accept_picture(self, kind, value):
+    def _accept_image(self, kind, value):
         return self._accept(kind, "", value, self._actions[kind], Totals(1, len(self.record.labels)))
 
     def _accept_box(self, kind, i, value, repairable=True):
@@ -211,7 +212,7 @@ def _has_no_area(boxes):
 def _with_boxes(record, boxes, keep):
     """The record with its boxes replaced, and only those objects that are kept."""
     clipped = keep & (boxes != record.boxes).any(axis=1)
-    # COCO's area is that of the outline, which lies inside the picture: only a box area can shrink by clipping.
+    # COCO's area is that of the outline, which lies inside the image: only a box area can shrink by clipping.
     areas = record.areas.copy()
     areas[clipped] = np.minimum(areas[clipped], (boxes[clipped, 2:] - boxes[clipped, :2]).prod(axis=1))
     indices = np.flatnonzero(keep)
@@ -222,7 +223,7 @@ def _with_boxes(record, boxes, keep):
 
 
 def _moved_inside(polygon, size):
-    """The polygon x, y, x, y, ... with every point in a picture of (height, width)."""
+    """The polygon x, y, x, y, ... with every point in an image of (height, width)."""
     height, width = size
     return [min(max(number, 0), height if index % 2 else width) for index, number in enumerate(polygon)]
 

@@ -29,31 +29,31 @@ class Rule:
         return [f"{action}: {getattr(self, action)}" for action in self.actions[1:]]
 
 
-_NO_PICTURE = "leave out the picture and its boxes"
+_NO_IMAGE = "leave out the image and its boxes"
 
 RULES = {
-    "outside_root": Rule("error", drop=_NO_PICTURE),
-    "missing_image": Rule("error", drop=_NO_PICTURE),
-    "unreadable_image": Rule("error", drop=_NO_PICTURE),
-    "truncated_image": Rule("error", drop=_NO_PICTURE),
-    "too_large_image": Rule("error", drop=_NO_PICTURE),
-    "unknown_size": Rule("repair", drop=_NO_PICTURE, repair="fill in the size of the picture"),
-    "size_disagreement": Rule("repair", drop=_NO_PICTURE, repair="use the size of the picture; boxes stay in pixels"),
-    "exif_rotation": Rule("keep", drop=_NO_PICTURE, keep="use the picture as it is stored, without turning it"),
+    "outside_root": Rule("error", drop=_NO_IMAGE),
+    "missing_image": Rule("error", drop=_NO_IMAGE),
+    "unreadable_image": Rule("error", drop=_NO_IMAGE),
+    "truncated_image": Rule("error", drop=_NO_IMAGE),
+    "too_large_image": Rule("error", drop=_NO_IMAGE),
+    "unknown_size": Rule("repair", drop=_NO_IMAGE, repair="fill in the size of the image"),
+    "size_disagreement": Rule("repair", drop=_NO_IMAGE, repair="use the size of the image; boxes stay in pixels"),
+    "exif_rotation": Rule("keep", drop=_NO_IMAGE, keep="use the image as it is stored, without turning it"),
     "duplicate_image_id": Rule("error", drop="keep the first entry"),
     "duplicate_annotation_id": Rule("error", drop="keep the first object", keep="keep both objects"),
     "unknown_image": Rule("error", drop="leave out the object"),
     "unknown_class": Rule("error", drop="leave out the object"),
     "degenerate_box": Rule("drop", drop="leave out the box, it has no area"),
     "outside_box": Rule("repair", drop="leave out the box", keep="leave the box as it is",
-                        repair="clip the box to the picture; leave it out when no area remains"),
+                        repair="clip the box to the image; leave it out when no area remains"),
     # Kept by default: other programs score against every copy, and numbers must stay comparable with theirs.
     "duplicate_box": Rule("keep", drop="keep the first of the equal boxes", keep="keep all copies"),
     # The three kinds of outlines are looked for when a model with masks is trained or evaluated.
     "missing_outline": Rule("error", drop="leave out the object", repair="take the box as the outline"),
     "outline_size": Rule("error", drop="leave out the object"),
     "outside_outline": Rule("repair", drop="leave out the object",
-                            repair="move the points outside to the border of the picture"),
+                            repair="move the points outside to the border of the image"),
 }
 
 

@@ -1,4 +1,4 @@
-"""What an audit found: totals before and after, findings, statistics; as table, json and a sheet of pictures."""
+"""What an audit found: totals before and after, findings, statistics; as table, json and a sheet of images."""
 from __future__ import annotations
 
 import io
@@ -11,16 +11,16 @@ from typing import Optional
 import cv2
 import numpy as np
 
-from src.data.annotations import AnnotationSet
 from src.data.audit_policy import RULES
 from src.data.drawing import contact_sheet, draw_boxes, fit
 from src.data.images import read_image
+from src.data.records import AnnotationSet
 from src.errors import DatasetError
 from src.files import write_file
 
 SMALL, LARGE = 32 ** 2, 96 ** 2  # COCO's limits of box sizes, in square pixels
 SHEET_COLUMNS = 4
-SHEET_PICTURES = 16
+SHEET_IMAGES = 16
 SHEET_CELL = (360, 480)
 EXAMPLES = 5
 
@@ -132,7 +132,7 @@ class AuditReport:
         return {
             "source": str(self.annotations.source),
             "root": str(self.annotations.root),
-            "kind": self.annotations.kind,
+            "format": self.annotations.format,
             "before": asdict(self.before),
             "dropped": asdict(self.dropped),
             "after": asdict(self.after),
@@ -200,7 +200,7 @@ class AuditReport:
                                "choose another --report_dir") from error
 
     def sheet(self):
-        """Up to 16 pictures of the audited data set with their boxes, those with the rarest findings first."""
+        """Up to 16 images of the audited data set with their boxes, those with the rarest findings first."""
         kinds = {}
         for finding in self.findings:
             kinds.setdefault(finding.image_id, set()).add(finding.kind)
@@ -220,7 +220,7 @@ class AuditReport:
         shuffled = [records[i] for i in np.random.default_rng(0).permutation(len(records))]
         shuffled.sort(key=lambda record: min((counts[kind] for kind in kinds.get(record.image_id, ())),
                                              default=len(self.findings) + 1))
-        return shuffled[:SHEET_PICTURES]
+        return shuffled[:SHEET_IMAGES]
 
 
 def _joined(arrays, dtype):

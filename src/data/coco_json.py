@@ -4,36 +4,49 @@ Format: https://cocodataset.org/#format-data
 """
 from __future__ import annotations
 
-import json
 import reprlib
 from collections import Counter, defaultdict
 from pathlib import Path
+from typing import Any, Callable, NamedTuple, Optional, Sequence
 
-from src.data.records import (
-    MAX_NUMBER,
-    AnnotationSet,
-    LabelledBox,
-    Problem,
-    checked_flag,
-    checked_integer,
-    checked_name,
-    checked_number,
-    make_record,
-    read_bytes,
-)
+from src.data.annotation_files import existing_file, existing_folder, read_bytes
+from src.data.checks import MAX_NUMBER, checked_flag, checked_integer, checked_name, checked_number
+from src.data.records import AnnotationSet, LabelledBox, ReaderFinding, Size, make_record
 from src.errors import AnnotationError
-from src.settings.schema import without_background
+from src.files import parse_json
+from src.settings.schema import DataSection, without_background
 
-MAX_DIGITS = 19
 _REQUIRED = object()
 
 
-def load_coco(json_path, image_root, classes=None) -> AnnotationSet:
-    """Read instances of boxes, polygons and RLE; crowds are marked, pictures without objects are kept.
+class _ListedImage(NamedTuple):
+    file_name: str
+    size: Size
+
+
+class _Objects(NamedTuple):
+    """by_image: LabelledBoxes by image id; unselected: objects per class that is not wanted."""
+
+    by_image: dict[int, list[LabelledBox]]
+    unselected: dict[str, int]
+
+
+def read_split(data: DataSection, split: str, classes: Optional[Sequence[str]]) -> AnnotationSet:
+    """The split below coco_root."""
+    setting = "train_data_type" if split == "train" else "val_data_type"
+    data_type = getattr(data, setting)
+    root = existing_folder(data.coco_root, "coco_root")
+    json_path = existing_file(root / data.instances_set.replace("{}", data_type),
+                              f"coco_root, instances_set or {setting}")
+    return load_coco(json_path, existing_folder(root / data_type, f"coco_root or {setting}"), classes)
+
+
+def load_coco(json_path: Path, image_root: Path, classes: Optional[Sequence[str]] = None) -> AnnotationSet:
+    """Read instances of boxes, polygons and RLE; crowds are marked, images without objects are kept.
 
     classes: names that select the categories and order the labels; None takes all in the order of their ids, but for a
     leading "background".
-    Files without annotations (COCO's image_info of the test sets) have pictures without objects.
+    Files without annotations (COCO's image_info of the test sets) have images without objects.
     Raises UsageError when the file is missing, AnnotationError when it cannot be represented in records.
     """
     json_path, image_root = Path(json_path), Path(image_root).resolve()
@@ -41,19 +54,19 @@ def load_coco(json_path, image_root, classes=None) -> AnnotationSet:
     content = _parse(json_path)
     names = _category_names(_entries(content, "categories", json_path), source)
     category_ids = _select(names, classes, json_path)
-    problems = []
-    images = _read_images(_entries(content, "images", json_path), source, problems)
+    findings: list[ReaderFinding] = []
+    images = _read_images(_entries(content, "images", json_path), source, findings)
     annotations = _entries(content, "annotations", json_path) if "annotations" in content else []
-    objects, unselected = _read_objects(annotations, source, images, names,
-                                        {category: label for label, category in enumerate(category_ids)}, problems)
-    records = tuple(make_record(image_root / file_name, image_id, size, objects[image_id], source)
-                    for image_id, (file_name, size) in sorted(images.items()))
+    objects = _read_objects(annotations, source, images, names,
+                            {category: label for label, category in enumerate(category_ids)}, findings)
+    records = tuple(make_record(image_root / image.file_name, image_id, image.size, objects.by_image[image_id], source)
+                    for image_id, image in sorted(images.items()))
     return AnnotationSet(classes=tuple(names[category] for category in category_ids), category_ids=category_ids,
-                         records=records, root=image_root, kind="coco", source=json_path,
-                         problems=tuple(problems), unselected=unselected)
+                         records=records, root=image_root, format="coco", source=json_path,
+                         findings=tuple(findings), unselected=objects.unselected)
 
 
-def to_coco(annotations) -> dict:
+def to_coco(annotations: AnnotationSet) -> dict[str, list[dict]]:
     """The ground truth in the form that pycocotools takes.
 
     Category and image ids are the original ones. Annotation ids are numbered anew from 1: pycocotools takes id 0
@@ -78,35 +91,25 @@ def to_coco(annotations) -> dict:
     return {"images": images, "annotations": objects, "categories": categories}
 
 
-def _parse(json_path):
-    def refuse(constant):
-        raise ValueError(f"{constant} is not a number that json allows")
-
-    def integer(digits):
-        if len(digits) > MAX_DIGITS:
-            raise ValueError(f"an integer of {len(digits)} digits")
-        return int(digits)
-
+def _parse(json_path: Path) -> dict:
     try:
-        content = json.loads(read_bytes(json_path), parse_constant=refuse, parse_int=integer)
+        content = parse_json(read_bytes(json_path))
     except ValueError as error:
         raise AnnotationError(f"{json_path}: is not valid json: {error}") from error
-    except RecursionError:
-        raise AnnotationError(f"{json_path}: is nested too deeply for an annotation file") from None
     if not isinstance(content, dict):
         raise AnnotationError(f"{json_path}: expected the COCO form, an object with images, annotations and "
                               f"categories, found {reprlib.repr(content)}")
     return content
 
 
-def _entries(content, key, json_path):
+def _entries(content: dict, key: str, json_path: Path) -> list[dict]:
     entries = content.get(key)
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise AnnotationError(f"{json_path}: '{key}' must be a list of objects, found {reprlib.repr(entries)}")
     return entries
 
 
-def _field(entry, key, check, default=_REQUIRED):
+def _field(entry: dict, key: str, check: Callable[[Any], Any], default: Any = _REQUIRED) -> Any:
     """The checked value of a field, or the default when it is absent or null."""
     value = entry.get(key)
     if value is None:
@@ -119,7 +122,7 @@ def _field(entry, key, check, default=_REQUIRED):
         raise AnnotationError(f"'{key}': {error}") from None
 
 
-def _category_names(entries, source):
+def _category_names(entries: list[dict], source: str) -> dict[int, str]:
     names = {}
     for position, entry in enumerate(entries):
         try:
@@ -133,7 +136,7 @@ def _category_names(entries, source):
     return names
 
 
-def _select(names, classes, json_path):
+def _select(names: dict[int, str], classes: Optional[Sequence[str]], json_path: Path) -> tuple[int, ...]:
     """The category ids in label order."""
     category_of = {name: category for category, name in names.items()}
     wanted = without_background([names[category] for category in sorted(names)]) if classes is None else classes
@@ -144,27 +147,28 @@ def _select(names, classes, json_path):
     return tuple(category_of[name] for name in wanted)
 
 
-def _read_images(entries, source, problems):
-    """image id -> (file name, (height, width))"""
+def _read_images(entries: list[dict], source: str, findings: list[ReaderFinding]) -> dict[int, _ListedImage]:
+    """The images by id; adds to `findings`."""
     images = {}
     for position, entry in enumerate(entries):
         try:
             image_id = _field(entry, "id", checked_integer)
             file_name = _field(entry, "file_name", checked_name)
-            size = (_field(entry, "height", _side, 0), _field(entry, "width", _side, 0))
+            size = Size(_field(entry, "height", _side, 0), _field(entry, "width", _side, 0))
         except AnnotationError as error:
             raise AnnotationError(f"{source} images[{position}] (id {reprlib.repr(entry.get('id'))}): "
                                   f"{error}") from None
         if image_id in images:
-            problems.append(Problem("duplicate_image_id", f"{source} images[{position}] '{file_name}'", image_id,
-                                    images=1))
+            findings.append(ReaderFinding("duplicate_image_id", f"{source} images[{position}] '{file_name}'", image_id,
+                                          images=1))
         else:
-            images[image_id] = (file_name, size)
+            images[image_id] = _ListedImage(file_name, size)
     return images
 
 
-def _read_objects(entries, source, images, names, labels, problems):
-    """Objects by image id, and the number of objects per class that is not wanted."""
+def _read_objects(entries: list[dict], source: str, images: dict[int, _ListedImage], names: dict[int, str],
+                  labels: dict[int, int], findings: list[ReaderFinding]) -> _Objects:
+    """The objects of listed images and wanted classes; adds to `findings`."""
     objects, seen, unselected = defaultdict(list), set(), Counter()
     for position, entry in enumerate(entries):
         try:
@@ -172,12 +176,12 @@ def _read_objects(entries, source, images, names, labels, problems):
                                              for key in ("id", "image_id", "category_id"))
             where = f"{source} annotation {object_id}"
             if object_id in seen:
-                problems.append(Problem("duplicate_annotation_id", where, object_id))
+                findings.append(ReaderFinding("duplicate_annotation_id", where, object_id))
             seen.add(object_id)
             if image_id not in images:
-                problems.append(Problem("unknown_image", where, image_id, boxes=1))
+                findings.append(ReaderFinding("unknown_image", where, image_id, boxes=1))
             elif category not in names:
-                problems.append(Problem("unknown_class", where, category, boxes=1))
+                findings.append(ReaderFinding("unknown_class", where, category, boxes=1))
             elif category not in labels:
                 unselected[names[category]] += 1
             else:
@@ -185,10 +189,10 @@ def _read_objects(entries, source, images, names, labels, problems):
         except AnnotationError as error:
             raise AnnotationError(f"{source} annotations[{position}] (id {reprlib.repr(entry.get('id'))}): "
                                   f"{error}") from None
-    return objects, unselected
+    return _Objects(objects, unselected)
 
 
-def _read_object(entry, label, object_id):
+def _read_object(entry: dict, label: int, object_id: int) -> LabelledBox:
     x, y, width, height = _field(entry, "bbox", _four_numbers)
     return LabelledBox(box=(x, y, x + width, y + height), label=label, object_id=object_id,
                        crowd=_field(entry, "iscrowd", checked_flag, False),
@@ -196,17 +200,17 @@ def _read_object(entry, label, object_id):
                        segment=_field(entry, "segmentation", _segment, ()))
 
 
-def _side(value):
+def _side(value: object) -> int:
     return checked_integer(value, 0, 2 ** 31 - 1)
 
 
-def _four_numbers(value):
+def _four_numbers(value: object) -> list[float]:
     if not isinstance(value, list) or len(value) != 4:
         raise AnnotationError(f"expected [x, y, width, height], found {reprlib.repr(value)}")
     return [checked_number(number) for number in value]
 
 
-def _segment(value):
+def _segment(value: object) -> list | dict:
     """Polygons or a run-length encoding; an empty list is what many tools write for "box only"."""
     if isinstance(value, dict):
         return _run_lengths(value)
@@ -222,8 +226,8 @@ def _segment(value):
     return value
 
 
-def _run_lengths(value):
-    """The encoding as it is, once its runs are known to fill the picture: the C code of pycocotools trusts them."""
+def _run_lengths(value: dict) -> dict:
+    """The encoding as it is, once its runs are known to fill the image: the C code of pycocotools trusts them."""
     size, counts = value.get("size"), value.get("counts")
     if not isinstance(size, list) or len(size) != 2:
         raise AnnotationError(f"size: expected [height, width], found {reprlib.repr(size)}")
@@ -240,7 +244,7 @@ def _run_lengths(value):
     return value
 
 
-def _decompressed(text):
+def _decompressed(text: str) -> list[int]:
     """The runs behind COCO's compressed form: 5 bits per character from '0' up, bit 6 says that more follow,
     bit 5 of the last is the sign; from the fourth run on the difference to the run before the previous one."""
     runs, value, shift = [], 0, 0

@@ -1,4 +1,4 @@
-"""Drawing on pictures: boxes with names, masks, and contact sheets. Pictures are (H, W, 3) uint8 RGB."""
+"""Drawing on images: boxes with names, masks, and contact sheets. Images are (H, W, 3) uint8 RGB."""
 from __future__ import annotations
 
 import math
@@ -24,13 +24,13 @@ SUBPIXEL_BITS = 4
 
 
 def class_colour(label):
-    """The RGB colour of a class index, the same in every picture of the project."""
+    """The RGB colour of a class index, the same in every image of the project."""
     shade = SHADES[label // len(PALETTE) % len(SHADES)]
     return tuple(int(channel * shade) for channel in PALETTE[label % len(PALETTE)])
 
 
 def draw_boxes(image, boxes, labels, classes, scores=None, masks=None, crowd=None):
-    """A copy of the picture with boxes, names, scores and masks drawn on it.
+    """A copy of the image with boxes, names, scores and masks drawn on it.
 
     image: (H, W, 3) uint8 RGB. boxes: (N, 4) x1, y1, x2, y2 in its pixels; parts outside are cut off.
     labels: (N,) indices into `classes`. scores: (N,) or None. crowd: (N,) bool or None.
@@ -58,9 +58,9 @@ def draw_boxes(image, boxes, labels, classes, scores=None, masks=None, crowd=Non
 
 
 def contact_sheet(images, columns, cell=(240, 320), captions=None):
-    """One picture made of many, row by row, each fitted into a cell of (height, width) pixels.
+    """One image made of many, row by row, each fitted into a cell of (height, width) pixels.
 
-    captions: one line of text per picture, written below it, or None.
+    captions: one line of text per image, written below it, or None.
     Returns (rows * (cell height + GAP [+ CAPTION_HEIGHT]) + GAP, columns * (cell width + GAP) + GAP, 3) uint8 RGB.
     """
     rows = math.ceil(len(images) / columns)
@@ -80,9 +80,9 @@ def contact_sheet(images, columns, cell=(240, 320), captions=None):
 
 
 def fit(image, cell):
-    """The picture resized to the largest size of its shape that fits into (height, width).
+    """The image resized to the largest size of its shape that fits into (height, width).
 
-    Returns the picture and the factors (x, y) that carry its old pixels to the new ones.
+    Returns the image and the factors (x, y) that carry its old pixels to the new ones.
     """
     height, width = image.shape[:2]
     scale = min(cell[0] / height, cell[1] / width)
@@ -98,7 +98,7 @@ def _draw_outline(canvas, box, colour, thickness):
 
 
 def _draw_tag(canvas, box, text, colour, thickness):
-    """The name on a filled background above the box, or inside it where the picture ends."""
+    """The name on a filled background above the box, or inside it where the image ends."""
     height, width = canvas.shape[:2]
     scale = max(0.4, max(height, width) / 1600)
     stroke = max(1, round(scale * 1.5))

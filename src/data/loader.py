@@ -1,6 +1,6 @@
 """Training batches from MindRecord, in an order that depends on seed and epoch alone.
 
-The global batch of a step is the same whether 1 rank or 8 ranks share it, and a picture's random numbers are keyed by
+The global batch of a step is the same whether 1 rank or 8 ranks share it, and an image's random numbers are keyed by
 (seed, epoch, image id): neither workers, ranks nor the step at which a run resumes change what the network sees.
 """
 from __future__ import annotations
@@ -53,7 +53,7 @@ class TrainLoader:
     def epoch(self, epoch, start_step=0):
         """Yield the batches of an epoch from `start_step` on: dicts of stacked arrays, and "image_id" (B,) int64.
 
-        Raises DatasetError or ImageError naming image id and file when a picture cannot be prepared.
+        Raises DatasetError or ImageError naming image id and file when an image cannot be prepared.
         """
         rows = read_rows(self.files, self._order(epoch)[start_step:].ravel())
         prepare = partial(prepare_sample, self.transform, self.seed, epoch)
@@ -66,7 +66,7 @@ class TrainLoader:
             while pending:
                 yield self._next_batch(pending)
         except BrokenExecutor as error:
-            raise DatasetError("a process that prepares pictures died, most likely for want of memory. Lower "
+            raise DatasetError("a process that prepares images died, most likely for want of memory. Lower "
                                "num_parallel_workers or set python_multiprocessing to False.") from error
         finally:
             rows.close()
@@ -102,12 +102,12 @@ def prepare_sample(transform, seed, epoch, row):
     rng = np.random.default_rng([seed, epoch, row["image_id"]])
     try:
         height, width = row["height"], row["width"]
-        # The audit has judged the size; a picture larger than that is not the one it saw.
+        # The audit has judged the size; an image larger than that is not the one it saw.
         image = decode_image(target.pop("image"), name, (height, width), max_pixels=height * width or None)
         return {**transform(image, target, rng), "image_id": np.int64(row["image_id"])}
     except ImageError:
         raise
-    except Exception as error:  # whatever a transform raises: the message has to name the picture
+    except Exception as error:  # whatever a transform raises: the message has to name the image
         raise DatasetError(f"{name}: cannot be prepared for training, {type(error).__name__}: {error}") from error
 
 

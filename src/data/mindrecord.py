@@ -1,6 +1,6 @@
 """Audited annotations as MindRecord: written once, read by every rank, refused when it is not what was asked for.
 
-`<folder>/<prefix>0..7` (with `.db` index files) hold one row per image: the picture's own bytes and its objects.
+`<folder>/<prefix>0..7` (with `.db` index files) hold one row per image: the image's own bytes and its objects.
 `<folder>/<prefix>.json` says what they hold and how large they are, and is written last: shards without a complete
 one beside them are half-written or somebody else's.
 """
@@ -81,7 +81,7 @@ class RecordFiles:
 def fingerprint(annotations, settings=None, with_masks=False):
     """Hex sha256 over everything that decides the content: objects, settings (a dict: audit policy, limits), schema.
 
-    Pictures enter with name and size in bytes, not with their time, so that a copy of the data set on another
+    Images enter with name and size in bytes, not with their time, so that a copy of the data set on another
     machine has the same fingerprint.
     """
     digest = hashlib.sha256()
@@ -89,12 +89,12 @@ def fingerprint(annotations, settings=None, with_masks=False):
     def add(value):
         digest.update(json.dumps(value, sort_keys=True, default=str).encode() + b"\n")
 
-    add([SCHEMA_VERSION, with_masks, settings, annotations.classes, annotations.category_ids, annotations.problems])
+    add([SCHEMA_VERSION, with_masks, settings, annotations.classes, annotations.category_ids, annotations.findings])
     for record in annotations.records:
         try:
             size = record.image_path.stat().st_size
         except OSError:
-            size = None  # the audit decides what becomes of a missing picture
+            size = None  # the audit decides what becomes of a missing image
         add([_relative_path(record, annotations.root), size, record.image_id, record.height, record.width,
              len(record.labels), record.segments if with_masks else None])
         for array in (record.boxes, record.labels, record.crowd, record.difficult, record.areas):
@@ -162,7 +162,7 @@ def open_mindrecord(folder, prefix, fingerprint=None):
             raise _Unusable(f"{folder / name}: half-written or damaged, "
                             f"{'missing' if found is None else f'{found} bytes'} where {path.name} says {size} bytes.")
     if fingerprint is not None and files.fingerprint != fingerprint:
-        raise _Unusable(f"{path}: stale, the annotations, pictures or audit settings have changed since.")
+        raise _Unusable(f"{path}: stale, the annotations, images or audit settings have changed since.")
     return files
 
 
@@ -170,8 +170,8 @@ def write_mindrecord(annotations, folder, prefix, *, fingerprint, shards=8, with
     """Write audited annotations as `<folder>/<prefix>*` and return their RecordFiles.
 
     Everything is written into a temporary folder first; files of the same prefix are replaced only then.
-    workers: threads that read pictures. Raises DatasetError: no images, foreign files of that name, an unreadable
-    picture, a full disk.
+    workers: threads that read images. Raises DatasetError: no images, foreign files of that name, an unreadable
+    image, a full disk.
     """
     from mindspore.mindrecord.common.exceptions import MindRecordException
 
@@ -293,7 +293,7 @@ def _page_and_header_size(records, shards, with_masks):
     if largest > LARGEST_PAGE:
         path = records[sizes.index(max(sizes))].image_path
         raise DatasetError(f"{path}: {largest >> 20} MB are more than a MindRecord row can hold "
-                           f"({LARGEST_PAGE >> 20} MB). Compress the picture or leave it out.")
+                           f"({LARGEST_PAGE >> 20} MB). Compress the image or leave it out.")
     page_size = max(SMALLEST_PAGE, _power_of_two(largest))
     # At worst a page is half empty, and as many pages hold boxes and labels.
     pages = 4 * (sum(sizes) // shards // page_size + 1)

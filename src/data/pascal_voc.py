@@ -1,28 +1,27 @@
-"""Pascal VOC annotations, one xml per picture, in the layout of the VOC devkit and in that of the zoo."""
+"""Pascal VOC annotations, one xml per image, in the layout of the VOC devkit and in that of the zoo."""
 from __future__ import annotations
 
 import os.path
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Iterator, NamedTuple, Optional, Sequence
 from xml.etree import ElementTree
 
+from src.data.annotation_files import existing_folder, read_bytes, read_lines
+from src.data.checks import checked_flag, checked_integer, checked_name, number_in
+from src.data.coco_json import load_coco
 from src.data.records import (
     AnnotationSet,
     LabelledBox,
-    Problem,
-    checked_flag,
-    checked_integer,
-    checked_name,
+    ReaderFinding,
+    Size,
     image_ids,
     inside,
     make_record,
-    number_in,
-    read_bytes,
-    read_lines,
 )
 from src.errors import AnnotationError, UsageError
-from src.settings.schema import without_background
+from src.settings.schema import DataSection, without_background
 
 MAX_XML_BYTES = 16 << 20
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
@@ -31,70 +30,86 @@ SPLIT_NAMES = {"train": ("train",), "val": ("val", "eval"), "test": ("test", "ev
 
 
 class _Split(NamedTuple):
-    xml_paths: list
+    xml_paths: list[Path]
     image_folder: Path
 
 
-def load_voc(root, split, classes=None) -> AnnotationSet:
+class _Object(NamedTuple):
+    class_name: str
+    box: tuple[float, float, float, float]
+    difficult: bool
+
+
+def read_split(data: DataSection, split: str, classes: Optional[Sequence[str]]) -> AnnotationSet:
+    """The split below voc_root; of "val" the json that voc_json names, where there is one."""
+    root = existing_folder(data.voc_root, "voc_root")
+    ground_truth = root / data.voc_json if data.voc_json and split == "val" else None
+    if ground_truth is None or not ground_truth.is_file():
+        return load_voc(root, split, classes)
+    return replace(load_coco(ground_truth, _any_image_folder(root, split), classes), format="voc")
+
+
+def load_voc(root: Path, split: str, classes: Optional[Sequence[str]] = None) -> AnnotationSet:
     """Read the split "train", "val" or "test" below root.
 
     Layouts: Annotations/, JPEGImages/ and ImageSets/Main/<split>.txt (VOC devkit), or the zoo's folders train/ and
-    eval/ with pictures and xml side by side, or in Images/ and Annotations/ inside each.
+    eval/ with images and xml side by side, or in Images/ and Annotations/ inside each.
 
     classes: names in label order, objects of others are left out; None takes all names in any xml below root, sorted,
     so that splits agree, but for a leading "background".
     Boxes: as in the zoo, 1 is subtracted from all four 1-based coordinates; the last column and row of pixels that
     VOC counts in is therefore not part of the box.
-    Image ids: see `image_ids`. A picture is the file with the stem of the xml, or else what <filename> says.
+    Image ids: see `image_ids`. An image is the file with the stem of the xml, or else what <filename> says.
     Raises UsageError when root or split is missing, AnnotationError when an xml cannot be represented.
     """
     root = Path(root).resolve()
-    problems = []
-    chosen = _find_split(root, split, problems)
+    findings: list[ReaderFinding] = []
+    chosen = _find_split(root, split, findings)
     classes = _all_class_names(root) if classes is None else tuple(classes)
     labels = {name: label for label, name in enumerate(classes)}
-    pictures = {path.stem: path for path in sorted(chosen.image_folder.iterdir(), reverse=True)
+    images = {path.stem: path for path in sorted(chosen.image_folder.iterdir(), reverse=True)
                 if path.suffix.lower() in IMAGE_SUFFIXES}
     records, next_object_id, unselected = [], 1, Counter()
     for xml_path, image_id in zip(chosen.xml_paths, image_ids([path.stem for path in chosen.xml_paths])):
         objects = []
         try:
             document = _parse(xml_path)
-            image_path = pictures.get(xml_path.stem)
+            image_path = images.get(xml_path.stem)
             if image_path is None:
                 image_path = chosen.image_folder / _file_name(document)
-            size = (_side(document, "size/height"), _side(document, "size/width"))
-            for name, box, difficult in _objects(document):
-                if name in labels:
-                    objects.append(LabelledBox(box, labels[name], next_object_id, difficult=difficult))
+            size = Size(_side(document, "size/height"), _side(document, "size/width"))
+            for found in _objects(document):
+                if found.class_name in labels:
+                    objects.append(LabelledBox(found.box, labels[found.class_name], next_object_id,
+                                               difficult=found.difficult))
                 else:
-                    unselected[name] += 1
+                    unselected[found.class_name] += 1
                 next_object_id += 1
         except AnnotationError as error:
             raise AnnotationError(f"{xml_path}: {error}") from None
         records.append(make_record(image_path, image_id, size, objects, xml_path.name))
     return AnnotationSet(classes=classes, category_ids=tuple(range(1, len(classes) + 1)),
-                         records=tuple(sorted(records, key=lambda record: record.image_id)), root=root, kind="voc",
-                         source=root, problems=tuple(problems), unselected=unselected)
+                         records=tuple(sorted(records, key=lambda record: record.image_id)), root=root, format="voc",
+                         source=root, findings=tuple(findings), unselected=unselected)
 
 
-def voc_pictures(root, split) -> Path:
-    """The folder of a split's pictures, in either layout; raises UsageError when there is none."""
-    root = Path(root).resolve()
+def _any_image_folder(root: Path, split: str) -> Path:
+    """The folder of a split's images, in either layout; raises UsageError when there is none."""
+    root = root.resolve()
     folders = [root / "JPEGImages", *(root / name for name in SPLIT_NAMES[split])]
     for folder in folders:
         if folder.is_dir():
             return _image_folder(folder)
-    raise UsageError(f"{root}: has no pictures of the split '{split}'; looked for "
+    raise UsageError(f"{root}: has no images of the split '{split}'; looked for "
                      f"{', '.join(folder.name for folder in folders)}; set voc_root")
 
 
-def _find_split(root, split, problems):
+def _find_split(root: Path, split: str, findings: list[ReaderFinding]) -> _Split:
     lists = [root / "ImageSets" / "Main" / f"{name}.txt" for name in SPLIT_NAMES[split]]
     folders = [root / name for name in SPLIT_NAMES[split]]
     for path in lists:
         if path.is_file():
-            return _listed(root, path, problems)
+            return _listed(root, path, findings)
     for folder in folders:
         if folder.is_dir():
             return _Split(_xml_files(folder), _image_folder(folder))
@@ -102,7 +117,7 @@ def _find_split(root, split, problems):
                      f"{', '.join(str(path.relative_to(root)) for path in lists + folders)}; set voc_root")
 
 
-def _listed(root, list_path, problems):
+def _listed(root: Path, list_path: Path, findings: list[ReaderFinding]) -> _Split:
     annotations, image_folder = root / "Annotations", root / "JPEGImages"
     for folder in (annotations, image_folder):
         if not folder.is_dir():
@@ -117,27 +132,27 @@ def _listed(root, list_path, problems):
         if not inside(root, xml_path) or not os.path.isfile(xml_path):
             raise AnnotationError(f"{where}: '{stem}' has no {stem}.xml in {annotations}; add it or take the line out")
         if stem in xml_paths:
-            problems.append(Problem("duplicate_image_id", f"{list_path.name}:{line}", stem, images=1))
+            findings.append(ReaderFinding("duplicate_image_id", f"{list_path.name}:{line}", stem, images=1))
         xml_paths.setdefault(stem, xml_path)
     return _Split([xml_paths[stem] for stem in sorted(xml_paths)], image_folder)
 
 
-def _image_folder(folder):
+def _image_folder(folder: Path) -> Path:
     return folder / "Images" if (folder / "Images").is_dir() else folder
 
 
-def _xml_files(folder):
+def _xml_files(folder: Path) -> list[Path]:
     if (folder / "Annotations").is_dir():
         folder = folder / "Annotations"
     return sorted(folder.glob("*.xml"))
 
 
-def _all_class_names(root):
+def _all_class_names(root: Path) -> tuple[str, ...]:
     folders = [root] + [root / name for name in ("train", "val", "eval", "test")]
     names = set()
     for xml_path in (path for folder in folders for path in _xml_files(folder)):
         try:
-            names.update(name for name, _, _ in _objects(_parse(xml_path)))
+            names.update(found.class_name for found in _objects(_parse(xml_path)))
         except AnnotationError as error:
             raise AnnotationError(f"{xml_path}: {error}") from None
     classes = tuple(without_background(sorted(names)))
@@ -149,11 +164,11 @@ def _all_class_names(root):
 class _TreeWithoutDoctype(ElementTree.TreeBuilder):
     """Entities, and with them expansion and file access, can only be declared in a DOCTYPE."""
 
-    def doctype(self, name, public_id, system):  # noqa: ARG002 (the parser's signature)
+    def doctype(self, name: str, public_id: str, system: str) -> None:  # noqa: ARG002 (the parser's signature)
         raise AnnotationError("has a DOCTYPE; annotations with a DTD or entities are refused, remove it")
 
 
-def _parse(xml_path):
+def _parse(xml_path: Path) -> ElementTree.Element:
     parser = ElementTree.XMLParser(target=_TreeWithoutDoctype())
     try:
         parser.feed(read_bytes(xml_path, MAX_XML_BYTES))
@@ -163,14 +178,14 @@ def _parse(xml_path):
         raise AnnotationError(f"is not valid xml: {error}") from error
 
 
-def _file_name(document):
+def _file_name(document: ElementTree.Element) -> str:
     try:
         return checked_name(document.findtext("filename"))
     except AnnotationError as error:
-        raise AnnotationError(f"there is no picture with the stem of this file, and <filename>: {error}") from None
+        raise AnnotationError(f"there is no image with the stem of this file, and <filename>: {error}") from None
 
 
-def _side(document, key):
+def _side(document: ElementTree.Element, key: str) -> int:
     text = document.findtext(key)
     try:
         return 0 if text is None else checked_integer(number_in(text), 0, 2 ** 31 - 1)
@@ -178,8 +193,7 @@ def _side(document, key):
         raise AnnotationError(f"{key}: {error}") from None
 
 
-def _objects(document):
-    """Yields (class name, box, difficult) of each object."""
+def _objects(document: ElementTree.Element) -> Iterator[_Object]:
     for position, element in enumerate(document.findall("object"), 1):
         try:
             name = checked_name((element.findtext("name") or "").strip())
@@ -187,4 +201,4 @@ def _objects(document):
             difficult = checked_flag(number_in(element.findtext("difficult") or 0))
         except AnnotationError as error:
             raise AnnotationError(f"object {position}: {error}") from None
-        yield name, box, difficult
+        yield _Object(name, box, difficult)

@@ -1,25 +1,24 @@
-"""The one in-memory form of annotations, and what the readers of COCO, VOC and TXT share."""
+"""The one in-memory form of annotations."""
 from __future__ import annotations
 
-import os.path
 import re
-import reprlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Optional
+from typing import NamedTuple, Optional, Sequence, Union
 
 import numpy as np
 
-from src.errors import AnnotationError, UsageError
 
-MAX_FILE_BYTES = 2 << 30
-# No coordinate, size or area of a picture comes near it; below it nothing overflows in float32.
-MAX_NUMBER = 1e12
+class Size(NamedTuple):
+    """Of an image, in pixels; 0 where nothing declares it."""
+
+    height: int
+    width: int
 
 
 @dataclass(frozen=True)
 class Record:
-    """One picture and its objects.
+    """One image and its objects.
 
     image_path: absolute; `inside` tells whether it really lies in the set's root, nothing else may open it before.
     image_id: 0 or larger.
@@ -30,7 +29,7 @@ class Record:
     difficult: (N,) bool, VOC difficult.
     areas: (N,) float32, COCO area when given, else the area of the box.
     segments: one entry per object, a list of polygons (x, y, x, y, ...), a COCO RLE or an empty list;
-        None when no object of the picture has an outline.
+        None when no object of the image has an outline.
     object_ids: (N,) COCO annotation ids; for VOC and TXT running numbers over the set, from 1.
     source: where it was read, for messages: "instances.json", "img.xml", "train.txt:17".
     """
@@ -45,12 +44,12 @@ class Record:
     difficult: np.ndarray
     areas: np.ndarray
     segments: Optional[tuple]
-    object_ids: tuple
+    object_ids: tuple[int, ...]
     source: str
 
 
-class Problem(NamedTuple):
-    """A reference that no Record can hold, and what of the annotations is therefore missing from the records.
+class ReaderFinding(NamedTuple):
+    """A finding of a reader: a reference that no Record can hold, and what is therefore missing from the records.
 
     kind: "unknown_image", "unknown_class", "duplicate_image_id" (the first is kept) or "duplicate_annotation_id" (both
         objects are kept).
@@ -71,41 +70,42 @@ class AnnotationSet:
     category_ids: the original id of each label; label + 1 for VOC and TXT.
     records: of Record, sorted by image id.
     root: the folder in which all image paths ought to lie.
-    kind: "coco", "voc" or "txt".
+    format: name in settings.data_formats.DATA_FORMATS.
     source: annotation file or folder.
-    problems: of Problem.
+    findings: what the reader could not put into records.
     unselected: number of objects per class name that the annotations have and `classes` leaves out.
     """
 
-    classes: tuple
-    category_ids: tuple
-    records: tuple
+    classes: tuple[str, ...]
+    category_ids: tuple[int, ...]
+    records: tuple[Record, ...]
     root: Path
-    kind: str
+    format: str
     source: Path
-    problems: tuple = ()
-    unselected: dict = field(default_factory=dict)
+    findings: tuple[ReaderFinding, ...] = ()
+    unselected: dict[str, int] = field(default_factory=dict)
 
 
 class LabelledBox(NamedTuple):
-    """One object on its way into a Record."""
+    """One object on its way into a Record; box: x1, y1, x2, y2."""
 
-    box: tuple
+    box: tuple[float, float, float, float]
     label: int
     object_id: int
     crowd: bool = False
     difficult: bool = False
     area: Optional[float] = None
-    segment: object = ()
+    segment: Union[list, dict, tuple] = ()
 
 
-def make_record(image_path, image_id, size, objects, source) -> Record:
-    """A Record of a list of LabelledBox; size is (height, width)."""
+def make_record(image_path: Path, image_id: int, size: Size, objects: Sequence[LabelledBox], source: str) -> Record:
+    """A Record of labelled boxes."""
+    height, width = size
     boxes = np.array([item.box for item in objects], np.float32).reshape(-1, 4)
     extent = np.maximum(boxes[:, 2:] - boxes[:, :2], 0)
     areas = [box_area if item.area is None else item.area for item, box_area in zip(objects, extent.prod(axis=1))]
     segments = tuple(item.segment or [] for item in objects)
-    return Record(image_path=image_path, image_id=image_id, height=size[0], width=size[1], boxes=boxes,
+    return Record(image_path=image_path, image_id=image_id, height=height, width=width, boxes=boxes,
                   labels=np.array([item.label for item in objects], np.int32),
                   crowd=np.array([item.crowd for item in objects], bool),
                   difficult=np.array([item.difficult for item in objects], bool),
@@ -113,7 +113,7 @@ def make_record(image_path, image_id, size, objects, source) -> Record:
                   object_ids=tuple(item.object_id for item in objects), source=source)
 
 
-def inside(root, path) -> bool:
+def inside(root: Path, path: Path) -> bool:
     """Whether path, with links and '..' resolved, lies below root."""
     try:
         return Path(root).resolve() in Path(path).resolve().parents
@@ -121,11 +121,11 @@ def inside(root, path) -> bool:
         return False
 
 
-def image_ids(stems) -> list:
+def image_ids(stems: Sequence[str]) -> list[int]:
     """Image ids for formats without ids: the digits that end each file stem, or else running numbers from 1.
 
     The digits are taken only when every stem of the split has them and no two agree, so that an id names one
-    picture. Running numbers follow the order given (VOC: sorted names, TXT: rows).
+    image. Running numbers follow the order given (VOC: sorted names, TXT: rows).
     """
     endings = [re.search(r"[0-9]{1,18}$", stem) for stem in stems]
     if all(endings):
@@ -133,71 +133,3 @@ def image_ids(stems) -> list:
         if len(set(numbers)) == len(numbers):
             return numbers
     return list(range(1, len(stems) + 1))
-
-
-def read_bytes(path, max_bytes=MAX_FILE_BYTES) -> bytes:
-    """The content of an annotation file. Raises UsageError when there is none, AnnotationError when unreadable."""
-    if not os.path.isfile(path):  # unlike Path.is_file it answers "no" to names that are too long
-        raise UsageError(f"{path}: no such file")
-    try:
-        size = path.stat().st_size
-        if size > max_bytes:
-            raise AnnotationError(f"{path}: {size} bytes are more than the {max_bytes} that are accepted; "
-                                  "split the annotations")
-        return path.read_bytes()
-    except OSError as error:
-        raise AnnotationError(f"{path}: cannot be read: {error.strerror}") from error
-
-
-def read_lines(path) -> list:
-    """(line number, text) of the lines of a UTF-8 file that are not blank."""
-    try:
-        content = read_bytes(path).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise AnnotationError(f"{path}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
-    return [(number, line.strip()) for number, line in enumerate(content.split("\n"), 1) if line.strip()]
-
-
-# The checks below know the value only; the readers put file and id in front of the message.
-
-def checked_number(value) -> float:
-    """value, when it is a finite number of a size that occurs in pictures."""
-    if type(value) not in (int, float) or not -MAX_NUMBER < value < MAX_NUMBER:
-        raise AnnotationError(f"expected a finite number, found {reprlib.repr(value)}")
-    return value
-
-
-def checked_integer(value, minimum=0, maximum=2 ** 63 - 1) -> int:
-    """value as int, when it is a whole number within the limits (1.0 counts as 1)."""
-    if type(value) is float and value.is_integer():
-        value = int(value)
-    if type(value) is not int or not minimum <= value <= maximum:
-        raise AnnotationError(f"expected a whole number between {minimum} and {maximum}, "
-                              f"found {reprlib.repr(value)}")
-    return value
-
-
-def checked_flag(value) -> bool:
-    """value as bool, when it is 0, 1, false or true."""
-    if type(value) not in (int, float, bool) or value not in (0, 1):
-        raise AnnotationError(f"expected 0 or 1, found {reprlib.repr(value)}")
-    return bool(value)
-
-
-def checked_name(value) -> str:
-    """value, when it is a text that can name a file or a class."""
-    try:
-        if isinstance(value, str) and value and "\0" not in value and value.encode("utf-8"):
-            return value
-    except UnicodeEncodeError:  # half of a surrogate pair
-        pass
-    raise AnnotationError(f"expected a name, found {reprlib.repr(value)}")
-
-
-def number_in(text) -> float:
-    """The number that a piece of text spells."""
-    try:
-        value = float(text)
-    except (TypeError, ValueError):
-        raise AnnotationError(f"expected a number, found {reprlib.repr(text)}") from None
-    return checked_number(value)

@@ -4,7 +4,7 @@ Circles, rectangles and triangles, each in a third of the colour wheel, on busy,
 checks or clouds, with lines, crosses and noise that are no targets). Sizes go from 25 % to 60 % of the shorter side;
 later shapes may cover earlier ones, but every annotated shape stays at least half visible, and no shape is drawn
 without annotation. Boxes, polygons and areas are those of the whole outline, covered parts included; all lie inside
-the picture.
+the image.
 """
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ _SUBPIXEL_BITS = 4
 def draw_shapes(folder, train=400, val=100, size=(240, 180), seed=1) -> bool:
     """Write <folder>/{train,val}2017/*.jpg and <folder>/annotations/instances_{train,val}2017.json (COCO form).
 
-    size: (width, height) in pixels around which the pictures vary by a sixth.
-    Returns True when drawn, False when the same set is there already. The same arguments give the same pictures.
+    size: (width, height) in pixels around which the images vary by a sixth.
+    Returns True when drawn, False when the same set is there already. The same arguments give the same images.
     Raises UsageError for impossible arguments and for a folder with other content, DatasetError when it cannot be
     written.
     """
     folder = Path(folder).resolve()
     if train < 1 or val < 1:
-        raise UsageError(f"train {train}, val {val}: each needs at least one picture")
+        raise UsageError(f"train {train}, val {val}: each needs at least one image")
     if not all(48 <= side <= 4096 for side in size):
         raise UsageError(f"size {size[0]} x {size[1]}: sides of 48 to 4096 pixels are possible")
     if seed < 0:
@@ -57,10 +57,10 @@ def draw_shapes(folder, train=400, val=100, size=(240, 180), seed=1) -> bool:
     return True
 
 
-def draw_picture(size, rng):
-    """One picture and its objects: (H, W, 3) uint8 RGB, list of (class index, (K, 2) float64 outline)."""
+def draw_image(size, rng):
+    """One image and its objects: (H, W, 3) uint8 RGB, list of (class index, (K, 2) float64 outline)."""
     width, height = (int(side * rng.uniform(5 / 6, 7 / 6)) for side in size)
-    picture = _background(width, height, rng)
+    image = _background(width, height, rng)
     objects, visible = [], []
     for _ in range(0 if rng.random() < EMPTY_SHARE else rng.integers(1, MAX_SHAPES + 1)):
         for _ in range(PLACEMENTS):
@@ -70,12 +70,12 @@ def draw_picture(size, rng):
             _fill(mask, outline, 1)
             remaining = [(part & (1 - mask), area) for part, area in visible]
             if all(part.sum() >= MIN_VISIBLE * area for part, area in remaining):
-                _paint(picture, outline, label, rng)
+                _paint(image, outline, label, rng)
                 visible = remaining + [(mask, mask.sum())]
                 objects.append((label, outline))
                 break
-    noise = rng.normal(0, rng.uniform(2, 10), picture.shape)
-    return np.clip(picture + noise, 0, 255).astype(np.uint8), objects
+    noise = rng.normal(0, rng.uniform(2, 10), image.shape)
+    return np.clip(image + noise, 0, 255).astype(np.uint8), objects
 
 
 def _background(width, height, rng):
@@ -90,23 +90,23 @@ def _background(width, height, rng):
                cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC))[rng.integers(4)]
     ramp = (along - along.min()) / (along.max() - along.min())
     start, end, tint = (_dull_colour(rng) for _ in range(3))
-    picture = start + ramp[..., None] * (end - start)
-    picture += rng.uniform(0.15, 0.6) * pattern[..., None].astype(np.float32) * (tint - picture)
-    picture = np.ascontiguousarray(np.clip(picture, 0, 255).astype(np.uint8))
+    image = start + ramp[..., None] * (end - start)
+    image += rng.uniform(0.15, 0.6) * pattern[..., None].astype(np.float32) * (tint - image)
+    image = np.ascontiguousarray(np.clip(image, 0, 255).astype(np.uint8))
     for _ in range(rng.integers(4, 16)):
-        _draw_clutter(picture, rng)
-    return picture
+        _draw_clutter(image, rng)
+    return image
 
 
-def _draw_clutter(picture, rng):
+def _draw_clutter(image, rng):
     """A line, a cross or a zigzag."""
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     centre = rng.uniform(0, 1, 2) * (width, height)
     reach = rng.uniform(0.05, 0.3) * min(width, height)
     steps = rng.uniform(-reach, reach, (5, 2))
     line = np.stack([-steps[0], steps[0]])
     strokes = ([line], [line, line[:, ::-1] * (1, -1)], [steps])[rng.integers(3)]
-    cv2.polylines(picture, [_fixed_point(centre + stroke) for stroke in strokes], False,
+    cv2.polylines(image, [_fixed_point(centre + stroke) for stroke in strokes], False,
                   _dull_colour(rng).tolist(), int(rng.integers(1, 4)), cv2.LINE_AA, _SUBPIXEL_BITS)
 
 
@@ -127,14 +127,14 @@ def _unit_outline(label, rng):
 
 
 def _place(outline, width, height, rng):
-    """The outline scaled, its longer side to a share of the picture's shorter one, and moved inside the picture."""
+    """The outline scaled, its longer side to a share of the image's shorter one, and moved inside the image."""
     longer_side = rng.uniform(*RELATIVE_SIZE) * min(width, height)
     low, high = outline.min(axis=0), outline.max(axis=0)
     outline = (outline - low) * (longer_side / (high - low).max())
     return outline + rng.uniform(1, (width, height) - outline.max(axis=0) - 1)
 
 
-def _paint(picture, outline, label, rng):
+def _paint(image, outline, label, rng):
     """A saturated fill with a rim of the same hue, darker or lighter.
 
     Each class keeps to its part of the colour wheel: a detector that starts from nothing finds shapes within minutes
@@ -143,12 +143,12 @@ def _paint(picture, outline, label, rng):
     hue, value = (label / len(CLASSES) + rng.uniform(-HUE_SPREAD, HUE_SPREAD)) % 1, rng.uniform(0.65, 1)
     fill = _colour(hue, rng.uniform(0.75, 1), value)
     rim = _colour(hue, 0.9, value * 0.5) if rng.random() < 0.6 else _colour(hue, 0.25, 1)
-    _fill(picture, outline, fill.tolist(), cv2.LINE_AA)
-    cv2.polylines(picture, [_fixed_point(outline)], True, rim.tolist(), 2, cv2.LINE_AA, _SUBPIXEL_BITS)
+    _fill(image, outline, fill.tolist(), cv2.LINE_AA)
+    cv2.polylines(image, [_fixed_point(outline)], True, rim.tolist(), 2, cv2.LINE_AA, _SUBPIXEL_BITS)
 
 
-def _fill(picture, outline, colour, line_type=cv2.LINE_8):
-    cv2.fillPoly(picture, [_fixed_point(outline)], colour, line_type, _SUBPIXEL_BITS)
+def _fill(image, outline, colour, line_type=cv2.LINE_8):
+    cv2.fillPoly(image, [_fixed_point(outline)], colour, line_type, _SUBPIXEL_BITS)
 
 
 def _fixed_point(points):
@@ -199,10 +199,10 @@ def _write_split(folder, name, image_ids, settings):
     (folder / name).mkdir()
     images, annotations = [], []
     for image_id in image_ids:
-        picture, objects = draw_picture(settings["size"], np.random.default_rng([settings["seed"], image_id]))
+        image, objects = draw_image(settings["size"], np.random.default_rng([settings["seed"], image_id]))
         file_name = f"{image_id:012d}.jpg"
-        (folder / name / file_name).write_bytes(encode_jpeg(picture, JPEG_QUALITY))
-        images.append({"id": image_id, "file_name": file_name, "height": picture.shape[0], "width": picture.shape[1]})
+        (folder / name / file_name).write_bytes(encode_jpeg(image, JPEG_QUALITY))
+        images.append({"id": image_id, "file_name": file_name, "height": image.shape[0], "width": image.shape[1]})
         for label, outline in objects:
             x, y = outline.min(axis=0)
             width, height = np.ptp(outline, axis=0)

@@ -1,29 +1,35 @@
-"""The zoo's own text form: one picture per row, `path x1,y1,x2,y2,class[,is_crowd] ...`."""
+"""The zoo's own text form: one image per row, `path x1,y1,x2,y2,class[,is_crowd] ...`."""
 from __future__ import annotations
 
 import reprlib
 from pathlib import Path
+from typing import NamedTuple, Optional, Sequence
 
-from src.data.records import (
-    AnnotationSet,
-    LabelledBox,
-    Problem,
-    checked_flag,
-    checked_integer,
-    checked_name,
-    image_ids,
-    make_record,
-    number_in,
-    read_lines,
-)
+from src.data.annotation_files import existing_file, existing_folder, read_lines
+from src.data.checks import checked_flag, checked_integer, checked_name, number_in
+from src.data.records import AnnotationSet, LabelledBox, ReaderFinding, Size, image_ids, make_record
 from src.errors import AnnotationError, ConfigError
+from src.settings.schema import DataSection
 
 
-def load_txt(anno_path, image_dir, classes) -> AnnotationSet:
-    """Read rows of a picture's path relative to image_dir and its boxes, separated by blanks.
+class _Box(NamedTuple):
+    box: tuple[float, float, float, float]
+    class_number: int
+    crowd: bool
+
+
+def read_split(data: DataSection, split: str, classes: Optional[Sequence[str]]) -> AnnotationSet:
+    """The rows of anno_path, or for evaluation of val_anno_path where it is given."""
+    setting = "anno_path" if split == "train" or not data.val_anno_path else "val_anno_path"
+    anno_path = existing_file(getattr(data, setting), setting)
+    return load_txt(anno_path, existing_folder(data.image_dir, "image_dir"), classes)
+
+
+def load_txt(anno_path: Path, image_dir: Path, classes: Optional[Sequence[str]]) -> AnnotationSet:
+    """Read rows of an image's path relative to image_dir and its boxes, separated by blanks.
 
     The class is a number from 1 in the order of `classes`, 0 being the zoo's background: a box of class 0 or above
-    the last class is an "unknown_class" problem. A second row of a picture is a "duplicate_image_id" problem.
+    the last class is an "unknown_class" finding. A second row of an image is a "duplicate_image_id" finding.
     Image ids: see `image_ids`; sizes are not declared.
     Raises ConfigError without classes, UsageError when the file is missing, AnnotationError (file:line) otherwise.
     """
@@ -31,39 +37,39 @@ def load_txt(anno_path, image_dir, classes) -> AnnotationSet:
         raise ConfigError("classes: TXT annotations hold class numbers only; list the class names in classes")
     anno_path, image_dir = Path(anno_path), Path(image_dir).resolve()
     classes = tuple(classes)
-    problems, rows, next_object_id = [], {}, 1
-    for line, text in read_lines(anno_path):
-        source = f"{anno_path.name}:{line}"
-        file_name, *columns = text.split()
+    findings, rows, next_object_id = [], {}, 1
+    for line in read_lines(anno_path):
+        source = f"{anno_path.name}:{line.number}"
+        file_name, *columns = line.text.split()
         try:
             boxes = [_box(column) for column in columns]
             checked_name(file_name)
         except AnnotationError as error:
-            raise AnnotationError(f"{anno_path}:{line}: {error}") from None
+            raise AnnotationError(f"{anno_path}:{line.number}: {error}") from None
         if file_name in rows:
-            problems.append(Problem("duplicate_image_id", source, file_name, images=1, boxes=len(boxes)))
+            findings.append(ReaderFinding("duplicate_image_id", source, file_name, images=1, boxes=len(boxes)))
             continue
         objects = []
         for box, number, crowd in boxes:
             if 1 <= number <= len(classes):
                 objects.append(LabelledBox(box, number - 1, next_object_id, crowd=crowd))
             else:
-                problems.append(Problem("unknown_class", source, number, boxes=1))
+                findings.append(ReaderFinding("unknown_class", source, number, boxes=1))
             next_object_id += 1
         rows[file_name] = (objects, source)
     ids = image_ids([Path(file_name).stem for file_name in rows])
-    records = [make_record(image_dir / file_name, image_id, (0, 0), objects, source)
+    records = [make_record(image_dir / file_name, image_id, Size(0, 0), objects, source)
                for image_id, (file_name, (objects, source)) in zip(ids, rows.items())]
     return AnnotationSet(classes=classes, category_ids=tuple(range(1, len(classes) + 1)),
                          records=tuple(sorted(records, key=lambda record: record.image_id)), root=image_dir,
-                         kind="txt", source=anno_path, problems=tuple(problems))
+                         format="txt", source=anno_path, findings=tuple(findings))
 
 
-def _box(column):
-    """(box, class number, crowd) of one `x1,y1,x2,y2,class[,is_crowd]`."""
+def _box(column: str) -> _Box:
+    """One `x1,y1,x2,y2,class[,is_crowd]`."""
     numbers = [number_in(part) for part in column.split(",")]
     if len(numbers) not in (5, 6):
         raise AnnotationError(f"{reprlib.repr(column)} has {len(numbers)} numbers; a box is "
                               "x1,y1,x2,y2,class or x1,y1,x2,y2,class,is_crowd without blanks")
     crowd = len(numbers) == 6 and checked_flag(numbers[5])
-    return tuple(numbers[:4]), checked_integer(numbers[4]), crowd
+    return _Box(tuple(numbers[:4]), checked_integer(numbers[4]), crowd)

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from src.data.annotations import load_split, to_coco
+from src.data.annotations import load_split
 from src.data.audit import audit
+from src.data.coco_json import to_coco
 from src.data.drawing import draw_boxes
 from src.data.images import encode_jpeg, read_image
 from src.evaluation.coco import evaluate_coco
@@ -20,6 +21,7 @@ from src.evaluation.voc import evaluate_voc
 from src.files import write_file
 from src.model_utils.device_adapter import ALONE, Process
 from src.models import detector_class
+from src.settings.data_formats import DATA_FORMATS
 
 RULE = "=" * 40
 TITLES = {"bbox": "Boxes", "segm": "Masks"}
@@ -144,7 +146,7 @@ def judge(config, annotations, predictions: Path, image_ids: list, *, facts: dic
     diagnosis = print_results(results, annotations, predictions)
     if config.eval.report:
         voc = None
-        if annotations.kind == "voc":
+        if DATA_FORMATS[annotations.format].metric == "voc":
             voc = evaluate_voc(to_coco(annotations), read_predictions(predictions), image_ids=image_ids)
             print(voc.table())
         page = predictions.with_name("report.html")

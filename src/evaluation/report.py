@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from src.data.annotations import to_coco
+from src.data.coco_json import to_coco
 from src.data.images import encode_jpeg, read_image
 from src.errors import ImageError, ProjectError
 from src.evaluation import analysis, visualize

@@ -20,9 +20,10 @@ from src.errors import StorageError, UsageError
 from src.files import inside, unpack, write_file
 from src.model_utils.device_adapter import this_process
 from src.model_utils.local_adapter import get_job_id
+from src.settings.data_formats import DATA_FORMATS
 
 OUTPUT_PATH = "/cache/train"    # where the platform has room for results
-FROM_DATA = ("coco_root", "voc_root", "image_dir", "anno_path", "val_anno_path", "mindrecord_dir")
+FROM_DATA = (*(key for row in DATA_FORMATS.values() for key in row.paths), "mindrecord_dir")
 FROM_CHECKPOINTS = ("checkpoint_file_path", "pre_trained", "feature_extractor_base_param")
 ATTEMPTS = 4
 FIRST_PAUSE = 2.0       # seconds before the second attempt; doubled before every further one

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from src.errors import ConfigError
 from src.files import write_file
 from src.settings import yaml_text
+from src.settings.data_formats import DATA_FORMATS
 from src.settings.given import Setting
 from src.settings.old_keys import ALIASES, DEAD_KEYS, SWITCHES
 from src.settings.schema import (
@@ -31,7 +32,7 @@ _EXPRESSION = re.compile(r"\s*(lambda\b.*:|(np|numpy|math|ms|mindspore)\.\w+|(ra
 # Keys of the training sections that may change between a stop and --resume: they name places, say how often
 # something is written, or how many processes read, and leave the weights of step N as they are.
 _FREE_TO_CHANGE = frozenset((
-    "coco_root", "voc_root", "voc_json", "image_dir", "anno_path", "val_anno_path", "val_data_type", "mindrecord_dir",
+    *(key for row in DATA_FORMATS.values() for key in (*row.paths, *row.validation)), "mindrecord_dir",
     "mindrecord_shards", "rebuild_mindrecord", "only_create_dataset", "num_parallel_workers", "python_multiprocessing",
     "train_steps", "pre_trained", "save_checkpoint_epochs", "save_checkpoint_steps", "keep_checkpoint_max", "run_eval",
     "eval_start_epoch", "eval_interval", "save_best_ckpt", "early_stop_patience", "log_interval",

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from src.errors import ConfigError
 from src.settings import yaml_text
+from src.settings.data_formats import DATA_FORMATS, OLD_NAMES, SPLITS
 
 MAX_DIGITS = 25     # a longer number is a mistake, and a YAML file could not give it back
 _UNIONS = (Union, getattr(types, "UnionType", Union))
@@ -123,8 +124,8 @@ class ModelSection(Section):
 class DataSection(Section):
     """Where annotations and pictures are, how they are checked, stored and read."""
 
-    dataset: Literal["coco", "voc", "other"] = Field(
-        "coco", description="annotation format: COCO json, Pascal VOC xml, other = TXT rows")
+    dataset: Literal[tuple(DATA_FORMATS)] = Field(
+        "coco", description="annotation format: COCO json, Pascal VOC xml, text rows (also by the zoo's name, other)")
     coco_root: str = Field("data/coco", description="COCO folder: holds the picture folders and the annotations")
     train_data_type: str = Field("train2017", description="COCO: picture folder and annotation suffix for training")
     val_data_type: str = Field("val2017", description="COCO: picture folder and annotation suffix for evaluation")
@@ -135,9 +136,10 @@ class DataSection(Section):
     voc_json: Optional[str] = Field(
         None, description="VOC: COCO json below voc_root with the ground truth of the split val; none, or no such file "
         "= the xml files")
-    image_dir: Optional[str] = Field(None, description="TXT: folder that the picture paths of the rows start from")
-    anno_path: Optional[str] = Field(None, description="TXT: rows `path x1,y1,x2,y2,class[,is_crowd] ...`, training")
-    val_anno_path: Optional[str] = Field(None, description="TXT: rows for evaluation")
+    image_dir: Optional[str] = Field(None, description="text rows: folder that the image paths start from")
+    anno_path: Optional[str] = Field(
+        None, description="text rows: file for training, `path x1,y1,x2,y2,class[,is_crowd] ...` per line")
+    val_anno_path: Optional[str] = Field(None, description="text rows: file for evaluation")
     classes: Optional[List[str]] = Field(
         None, description="class names; none = those of the annotations; a leading 'background' is left out")
     num_classes: Optional[int] = Field(
@@ -165,6 +167,11 @@ class DataSection(Section):
         if not names:
             raise ValueError("no class is named; list the names, or leave classes out to take all")
         return names
+
+    @field_validator("dataset", mode="before")
+    @classmethod
+    def _current_format_name(cls, value):
+        return OLD_NAMES.get(value.strip().lower(), value) if isinstance(value, str) else value
 
 
 class TrainSection(Section):
@@ -223,7 +230,7 @@ class EvalSection(Section):
     img_path: Optional[str] = Field(None, description="prediction: a picture, a folder or a list file")
     result_path: Optional[str] = Field(None, description="folder of the results; none = the run folder; preprocess.py: "
                                        "of the network inputs; postprocess.py: of the application's results")
-    eval_split: Literal["train", "val", "test"] = Field("val", description="part of the data that is evaluated")
+    eval_split: Literal[SPLITS] = Field("val", description="part of the data that is evaluated")
     eval_batch_size: int = Field(1, ge=1, description="pictures per evaluation step")
     drop: bool = Field(False, description="postprocess.py: skip pictures that the annotations do not name")
     metric_backend: Literal["auto", "pycocotools", "faster_coco_eval"] = Field(

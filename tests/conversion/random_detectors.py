@@ -10,7 +10,7 @@ from src.checkpoint import Weights
 from src.command_line import load_config
 from src.conversion.convert import choose_naming, convert
 from src.conversion.detectors import detector_namings
-from src.data.shapes import draw_picture
+from src.data.shapes import draw_image
 from src.evaluation.predictor import Predictor, network_runner
 from src.models import build_detector
 from src.ops.masks import bitmap
@@ -28,7 +28,7 @@ PICTURES, EQUAL_PICTURES = 24, 20
 def pictures(count: int = PICTURES) -> list:
     """Of several sizes, wide and high ones."""
     sizes = np.random.default_rng(0).integers(90, 260, (count, 2))
-    return [draw_picture(tuple(map(int, size)), np.random.default_rng(seed))[0] for seed, size in enumerate(sizes)]
+    return [draw_image(tuple(map(int, size)), np.random.default_rng(seed))[0] for seed, size in enumerate(sizes)]
 
 
 def spread_outputs(run, spreads: dict) -> None:

@@ -1,21 +1,21 @@
 """load_split, the checks around it, and how records go back into COCO's form."""
+import importlib
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from src.data.annotations import AnnotationSet, check_num_classes, inside, load_split, to_coco
-from src.data.records import LabelledBox, image_ids, make_record
+from src.data.annotations import check_num_classes, load_split
+from src.data.coco_json import to_coco
+from src.data.records import AnnotationSet, LabelledBox, image_ids, inside, make_record
 from src.errors import ConfigError, UsageError
+from src.settings.data_formats import DATA_FORMATS, SPLITS
+from src.settings.schema import DataSection
 
 
 def data_section(**settings):
-    defaults = dict(dataset="coco", coco_root="", train_data_type="train2017", val_data_type="val2017",
-                    instances_set="annotations/instances_{}.json", voc_root="", voc_json=None, image_dir="",
-                    anno_path="", val_anno_path="", classes=None, num_classes=None)
-    return SimpleNamespace(**{**defaults, **settings})
+    return DataSection(**{"coco_root": "", "voc_root": "", **settings})
 
 
 def test_every_split_of_a_pascal_voc_devkit(tmp_path):
@@ -36,7 +36,7 @@ def test_every_split_of_a_pascal_voc_devkit(tmp_path):
         annotations = load_split(data, split)
 
         assert [record.image_path.name for record in annotations.records] == [f"{stem}.jpg" for stem in stems]
-        assert annotations.classes == ("in test", "in train", "in val") and annotations.problems == ()
+        assert annotations.classes == ("in test", "in train", "in val") and annotations.findings == ()
 
 
 def test_the_form_of_the_official_coco_files(tmp_path):
@@ -61,7 +61,7 @@ def test_the_form_of_the_official_coco_files(tmp_path):
     record, = annotations.records
     assert annotations.classes == ("person", "toothbrush") and annotations.category_ids == (1, 90)
     assert sorted(zip(record.labels.tolist(), record.crowd.tolist())) == [(0, True), (1, False)]
-    assert annotations.problems == () and annotations.unselected == {}
+    assert annotations.findings == () and annotations.unselected == {}
 
 
 @pytest.mark.parametrize("settings, key", [
@@ -98,7 +98,7 @@ def test_the_ground_truth_of_voc_may_be_a_json(tmp_path, pictures):
 
     # then
     record, = annotations.records
-    assert (annotations.kind, annotations.classes, annotations.source.name) == ("voc", ("helmet",), "val.json")
+    assert (annotations.format, annotations.classes, annotations.source.name) == ("voc", ("helmet",), "val.json")
     assert record.image_path == tmp_path.resolve() / pictures / "7.jpg"
     assert (record.image_id, record.boxes.tolist(), record.labels.tolist()) == (7, [[1, 2, 11, 6]], [0])
 
@@ -123,7 +123,7 @@ def test_the_json_counts_for_the_split_val_where_it_exists(tmp_path, split, voc_
 def test_the_json_needs_a_folder_of_pictures(tmp_path):
     (tmp_path / "val.json").write_text("{}")
 
-    with pytest.raises(UsageError, match="no pictures of the split 'val'; looked for JPEGImages, val, eval"):
+    with pytest.raises(UsageError, match="no images of the split 'val'; looked for JPEGImages, val, eval"):
         load_split(data_section(dataset="voc", voc_root=str(tmp_path), voc_json="val.json"), "val")
 
 
@@ -134,15 +134,26 @@ def test_rows_for_evaluation_have_their_own_key_and_fall_back(tmp_path):
                         classes=["cell"])
 
     assert len(load_split(data, "val").records) == 1
-    data.val_anno_path = str(tmp_path / "val.txt")
+    data = data.model_copy(update={"val_anno_path": str(tmp_path / "val.txt")})
     assert len(load_split(data, "val").records) == 2
     assert len(load_split(data, "train").records) == 1
 
 
-@pytest.mark.parametrize("settings, split", [(dict(dataset="kitti"), "train"), (dict(), "trainval")])
-def test_an_unknown_data_set_or_split_is_refused(settings, split):
-    with pytest.raises(UsageError, match="choose"):
-        load_split(data_section(**settings), split)
+def test_an_unknown_split_is_refused():
+    with pytest.raises(UsageError, match="split 'trainval': choose train, val, test"):
+        load_split(data_section(), "trainval")
+
+
+@pytest.mark.parametrize("name, found", [("txt", "txt"), ("other", "txt"), ("Other", "txt"), ("VOC", "voc")])
+def test_text_rows_go_by_their_name_and_by_the_zoo_s(name, found):
+    assert data_section(dataset=name).dataset == found
+
+
+def test_every_format_of_the_table_has_a_reader_and_paths_that_are_settings():
+    for row in DATA_FORMATS.values():
+        assert callable(importlib.import_module(f"src.data.{row.reader}").read_split)
+        assert {*row.paths, *row.validation} <= set(DataSection.model_fields)
+        assert set(row.splits) <= set(SPLITS) and row.metric in ("coco", "voc")
 
 
 def test_num_classes_may_count_the_background_and_nothing_else():

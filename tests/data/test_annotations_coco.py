@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
-from src.data.annotations import load_coco
-from src.data.records import Problem
+from src.data.coco_json import load_coco
+from src.data.records import ReaderFinding
 from src.errors import AnnotationError, ProjectError, UsageError
 
 RUNS = {"size": [4, 5], "counts": [6, 2, 2, 2, 8]}
@@ -83,11 +83,11 @@ def test_references_that_no_record_can_hold_are_reported(tmp_path):
 
     annotations = read(tmp_path, content)
 
-    assert annotations.problems == (
-        Problem("duplicate_image_id", "instances.json images[3] 'again.jpg'", 4, images=1),
-        Problem("unknown_image", "instances.json annotation 14", 77, boxes=1),
-        Problem("unknown_class", "instances.json annotation 15", 99, boxes=1),
-        Problem("duplicate_annotation_id", "instances.json annotation 13", 13))
+    assert annotations.findings == (
+        ReaderFinding("duplicate_image_id", "instances.json images[3] 'again.jpg'", 4, images=1),
+        ReaderFinding("unknown_image", "instances.json annotation 14", 77, boxes=1),
+        ReaderFinding("unknown_class", "instances.json annotation 15", 99, boxes=1),
+        ReaderFinding("duplicate_annotation_id", "instances.json annotation 13", 13))
     first = annotations.records[0]
     assert first.image_path.name == "a.jpg" and first.object_ids == (13, 13)
 
@@ -139,7 +139,7 @@ def test_a_missing_file_is_a_usage_error(tmp_path):
 
 
 def test_a_file_over_the_size_limit_is_not_read(tmp_path, monkeypatch):
-    monkeypatch.setattr("src.data.records.read_bytes.__defaults__", (10,))
+    monkeypatch.setattr("src.data.annotation_files.read_bytes.__defaults__", (10,))
     with pytest.raises(AnnotationError, match="more than the 10 that are accepted"):
         read(tmp_path, CONTENT)
 

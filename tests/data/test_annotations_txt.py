@@ -4,8 +4,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from src.data.annotations import load_txt
-from src.data.records import Problem
+from src.data.records import ReaderFinding
+from src.data.txt_rows import load_txt
 from src.errors import AnnotationError, ConfigError, ProjectError
 
 
@@ -31,15 +31,15 @@ def test_background_and_numbers_beyond_the_last_class_are_problems(tmp_path):
     annotations = read(tmp_path, "a1.jpg 0,0,5,5,0 0,0,5,5,3 0,0,5,5,2\n")
 
     assert annotations.records[0].labels.tolist() == [1]
-    assert annotations.problems == (Problem("unknown_class", "train.txt:1", 0, boxes=1),
-                                    Problem("unknown_class", "train.txt:1", 3, boxes=1))
+    assert annotations.findings == (ReaderFinding("unknown_class", "train.txt:1", 0, boxes=1),
+                                    ReaderFinding("unknown_class", "train.txt:1", 3, boxes=1))
 
 
-def test_a_second_row_of_a_picture_is_reported_with_its_boxes_and_left_out(tmp_path):
+def test_a_second_row_of_an_image_is_reported_with_its_boxes_and_left_out(tmp_path):
     annotations = read(tmp_path, "a1.jpg 0,0,5,5,1\na1.jpg 0,0,6,6,1 1,1,6,6,0\n")
 
     assert [record.boxes.tolist() for record in annotations.records] == [[[0, 0, 5, 5]]]
-    assert annotations.problems == (Problem("duplicate_image_id", "train.txt:2", "a1.jpg", images=1, boxes=2),)
+    assert annotations.findings == (ReaderFinding("duplicate_image_id", "train.txt:2", "a1.jpg", images=1, boxes=2),)
 
 
 @pytest.mark.parametrize("row, message", [

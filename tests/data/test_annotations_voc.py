@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.data.annotations import load_voc
-from src.data.records import Problem
+from src.data.pascal_voc import load_voc
+from src.data.records import ReaderFinding
 from src.errors import AnnotationError, ProjectError, UsageError
 
 
@@ -69,7 +69,7 @@ def test_a_class_that_is_not_asked_for_is_counted_and_left_out(tmp_path):
     annotations = load_voc(tmp_path, "train", ["cat"])
 
     assert annotations.records[0].labels.tolist() == [0] and annotations.records[0].object_ids == (2,)
-    assert annotations.problems == () and annotations.unselected == {"dog": 2}
+    assert annotations.findings == () and annotations.unselected == {"dog": 2}
 
 
 def test_a_class_named_background_gives_the_same_classes_for_training_and_evaluation(tmp_path):
@@ -91,7 +91,7 @@ def test_a_checkpoint_s_class_named_background_stays_a_class(tmp_path):
     assert annotations.classes == ("background", "dog") and annotations.records[0].labels.tolist() == [1, 0]
 
 
-def test_without_a_picture_of_its_name_the_xml_says_which(tmp_path):
+def test_without_an_image_of_its_name_the_xml_says_which(tmp_path):
     devkit(tmp_path, {"1": xml(filename="../../elsewhere.jpg", size="")}, train=["1"])
     (tmp_path / "JPEGImages" / "1.jpg").unlink()
 
@@ -107,7 +107,7 @@ def test_a_stem_that_is_listed_twice_is_kept_once_and_reported(tmp_path):
     annotations = load_voc(tmp_path, "train")
 
     assert len(annotations.records) == 1
-    assert annotations.problems == (Problem("duplicate_image_id", "train.txt:3", "1", images=1),)
+    assert annotations.findings == (ReaderFinding("duplicate_image_id", "train.txt:3", "1", images=1),)
 
 
 @pytest.mark.parametrize("stem", ["../../secret", "missing", "a" * 5000, "nul\0"])
@@ -173,19 +173,19 @@ def test_no_object_anywhere_means_no_classes(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def one_picture(tmp_path_factory):
+def one_image(tmp_path_factory):
     return devkit(tmp_path_factory.mktemp("voc"), {"1": ""}, train=["1"])
 
 
 @given(noise=st.binary(max_size=12) | st.sampled_from([b"<", b"&lt;", b"&x;", b"</object>", b"1e400", b"\xff\xfe"]),
        position=st.integers(0, 10 ** 6), removed=st.integers(0, 40))
 @settings(max_examples=400, deadline=None)
-def test_mutated_xml_gives_records_or_the_projects_own_error(one_picture, noise, position, removed):
+def test_mutated_xml_gives_records_or_the_projects_own_error(one_image, noise, position, removed):
     document = ("<?xml version=\"1.0\" encoding=\"utf-8\"?>" + xml(an_object("cat"), an_object("dog"))).encode()
     position %= len(document)
     mutated = document[:position] + noise + document[position + removed:]
-    (one_picture / "Annotations" / "1.xml").write_bytes(mutated)
+    (one_image / "Annotations" / "1.xml").write_bytes(mutated)
     try:
-        load_voc(one_picture, "train")
+        load_voc(one_image, "train")
     except ProjectError as error:
-        assert str(one_picture) in str(error)
+        assert str(one_image) in str(error)

@@ -13,12 +13,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from src.data.annotations import AnnotationSet, load_coco, load_txt, load_voc
 from src.data.audit import audit, examine
 from src.data.audit_policy import RULES, resolve_policy
+from src.data.coco_json import load_coco
 from src.data.drawing import CAPTION_HEIGHT, GAP
 from src.data.images import encode_jpeg
-from src.data.records import LabelledBox, make_record
+from src.data.pascal_voc import load_voc
+from src.data.records import AnnotationSet, LabelledBox, make_record
+from src.data.txt_rows import load_txt
 from src.errors import ConfigError, DatasetError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,7 +62,7 @@ def one_of_each(tmp_path):
     images = {
         "good.jpg": (good, 100, 120),                          # 1
         "missing.jpg": (None, 100, 120),                       # 2
-        "text.jpg": (b"this is no picture", 100, 120),         # 3
+        "text.jpg": (b"this is no image", 100, 120),         # 3
         "cut.jpg": (good[:len(good) // 2], 100, 120),          # 4
         "large.jpg": (jpeg(300, 400), 300, 400),               # 5: 120,000 pixels, the limit is 100,000
         "resized.jpg": (jpeg(50, 60), 100, 120),               # 6
@@ -107,7 +109,7 @@ def test_findings_name_file_id_and_value(one_of_each):
     box = only(report, "degenerate_box")
     assert box.where == "instances.json, good.jpg, annotation 20"
     assert (box.value, box.action) == ("50, 50 to 50, 60", "drop")
-    assert only(report, "size_disagreement").value == "declared 120 x 100, the picture has 60 x 50"
+    assert only(report, "size_disagreement").value == "declared 120 x 100, the image has 60 x 50"
     assert only(report, "too_large_image").value == "400 x 300 is more than 100000 pixels"
     assert only(report, "unknown_image").where == "instances.json annotation 24"
     assert only(report, "unknown_class").value == "5"
@@ -126,7 +128,7 @@ def test_totals_before_and_after_add_up(one_of_each):
     assert [record.object_ids for record in audited.records] == [(1,), ()]
 
 
-def test_repairs_clip_boxes_and_take_the_size_of_the_picture(one_of_each):
+def test_repairs_clip_boxes_and_take_the_size_of_the_image(one_of_each):
     policy = {**DROP_ALL, "outside_box": "repair", "size_disagreement": "repair", "unknown_size": "repair"}
 
     audited, _ = audit(one_of_each, policy, max_pixels=100_000, progress=False)
@@ -166,7 +168,7 @@ def test_refused_findings_are_collected_printed_and_counted(one_of_each, capsys)
     assert "missing_image" in capsys.readouterr().err
 
 
-def test_a_turned_picture_of_the_declared_size_is_no_finding(tmp_path):
+def test_a_turned_image_of_the_declared_size_is_no_finding(tmp_path):
     """Stored 120 x 100 with orientation 6 is 100 x 120 upright, which is what the annotation declares."""
     good = jpeg(100, 120)
     images = {"turned.jpg": (good[:2] + EXIF_TURNED + good[2:], 120, 100)}
@@ -194,7 +196,7 @@ def test_the_area_of_an_outline_does_not_grow_or_shrink_by_clipping(tmp_path):
 
 @pytest.fixture
 def outlined(tmp_path):
-    """A picture of 120 x 100 with five objects: a polygon inside, one outside, none, and two run lengths."""
+    """An image of 120 x 100 with five objects: a polygon inside, one outside, none, and two run lengths."""
     images = {"a.jpg": (jpeg(100, 120), 100, 120)}
     json_path, pictures = write_coco(tmp_path, images, [(number, 1, 3, [10 * number, 0, 9, 9])
                                                         for number in range(1, 6)])
@@ -214,7 +216,7 @@ def test_outlines_are_looked_at_when_masks_are_wanted(outlined):
 
     assert {finding.kind: finding.where.rpartition(" ")[2] for finding in report.findings} == {
         "outside_outline": "2", "missing_outline": "3", "outline_size": "5"}
-    assert only(report, "outline_size").value == "run lengths of 100 x 120 in a picture of 120 x 100"
+    assert only(report, "outline_size").value == "run lengths of 100 x 120 in an image of 120 x 100"
     assert [report.policy[kind] for kind in OUTLINE_KINDS] == ["error", "error", "repair"]
     with pytest.raises(DatasetError, match="1 missing_outline"):
         audit(outlined, progress=False, with_masks=True)
@@ -273,7 +275,7 @@ def test_statistics(tmp_path):
     assert "No findings." in table
 
 
-def test_the_report_is_written_as_json_and_as_a_sheet_of_16_pictures(tmp_path):
+def test_the_report_is_written_as_json_and_as_a_sheet_of_16_images(tmp_path):
     images = {f"{i}.jpg": (jpeg(90, 120), 90, 120) for i in range(1, 21)}
     objects = [(i, i, 3, FIRST_BOX) for i in range(1, 21)] + [(21, 20, 7, [5, 5, 0, 0])]
     _, report = audit(load_coco(*write_coco(tmp_path, images, objects)), progress=False)
@@ -290,8 +292,8 @@ def test_the_report_is_written_as_json_and_as_a_sheet_of_16_pictures(tmp_path):
     assert sorted(path.name for path in (tmp_path / "report").iterdir()) == ["audit.json", "audit.png"]
 
 
-def test_the_sheet_shows_pictures_with_findings_first(tmp_path):
-    """Of 20 pictures in grey only the last, which has the finding, is white: it fills the first cell."""
+def test_the_sheet_shows_images_with_findings_first(tmp_path):
+    """Of 20 images in grey only the last, which has the finding, is white: it fills the first cell."""
     white = encode_jpeg(np.full((90, 120, 3), 255, np.uint8))
     images = {f"{i}.jpg": (jpeg(90, 120) if i < 20 else white, 90, 120) for i in range(1, 21)}
     _, report = audit(load_coco(*write_coco(tmp_path, images, [(1, 20, 7, [5, 5, 0, 0])])), progress=False)
@@ -361,7 +363,7 @@ FLOATS = st.one_of(st.floats(-2.0 ** 40, 2.0 ** 40, width=32), st.floats(-5, 45,
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # areas of boxes without end
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(boxes=st.lists(st.tuples(FLOATS, FLOATS, FLOATS, FLOATS), max_size=6))
-def test_every_kept_box_lies_in_its_picture_and_has_an_area(tmp_path, boxes):
+def test_every_kept_box_lies_in_its_image_and_has_an_area(tmp_path, boxes):
     (tmp_path / "a.jpg").write_bytes(jpeg(30, 40))
     record = make_record(tmp_path / "a.jpg", 1, (30, 40),
                          [LabelledBox(box, 0, i) for i, box in enumerate(boxes, 1)], "a.json")
@@ -380,7 +382,7 @@ def test_every_kept_box_lies_in_its_picture_and_has_an_area(tmp_path, boxes):
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_mutated_pictures_are_accepted_or_reported(tmp_path, data):
+def test_mutated_images_are_accepted_or_reported(tmp_path, data):
     content = bytearray(data.draw(st.sampled_from([jpeg(8, 8), cv2.imencode(".png", np.zeros((8, 8, 3)))[1].tobytes(),
                                                    cv2.imencode(".bmp", np.zeros((8, 8, 3)))[1].tobytes()])))
     for position in data.draw(st.lists(st.integers(0, len(content) - 1), max_size=4)):

@@ -18,7 +18,7 @@ def test_a_box_is_drawn_on_a_copy_in_the_colour_of_its_class():
     assert (image == 100).all()
 
 
-def test_names_stand_above_the_box_or_inside_where_the_picture_ends():
+def test_names_stand_above_the_box_or_inside_where_the_image_ends():
     above = draw_boxes(GREY, [[50, 40, 150, 90]], [1], CLASSES)
     inside = draw_boxes(GREY, [[50, 0, 150, 90]], [1], CLASSES)
 
@@ -31,7 +31,7 @@ def test_any_box_can_be_drawn(box):
     assert draw_boxes(GREY, [box], [0], CLASSES, scores=[0.5], crowd=[True]).shape == GREY.shape
 
 
-def test_a_picture_without_boxes_stays_as_it_is():
+def test_an_image_without_boxes_stays_as_it_is():
     assert (draw_boxes(GREY, np.zeros((0, 4)), [], CLASSES) == GREY).all()
 
 
@@ -41,7 +41,7 @@ def test_a_picture_without_boxes_stays_as_it_is():
     {"size": [100, 200], "counts": [6050, *[20, 80] * 19, 20, 12030]},
     np.pad(np.ones((20, 20), bool), ((50, 30), (60, 120))),
 ])
-def test_masks_of_every_form_are_blended_into_the_picture(mask):
+def test_masks_of_every_form_are_blended_into_the_image(mask):
     drawn = draw_boxes(GREY, [[20, 30, 180, 95]], [0], CLASSES, masks=[mask])
 
     # 0.6 * 100 + 0.4 * (230, 25, 75)
@@ -53,14 +53,14 @@ def test_the_80_classes_of_coco_have_80_colours():
     assert len({class_colour(label) for label in range(80)}) == 80
 
 
-def test_a_picture_is_fitted_without_changing_its_shape():
+def test_an_image_is_fitted_without_changing_its_shape():
     fitted, scale = fit(GREY, (150, 150))
 
     assert fitted.shape == (75, 150, 3)
     assert scale == (0.75, 0.75)
 
 
-def test_a_contact_sheet_has_a_cell_for_every_picture():
+def test_a_contact_sheet_has_a_cell_for_every_image():
     sheet = contact_sheet([GREY] * 5, columns=2, cell=(50, 80), captions=list("abcde"))
 
     assert sheet.shape == (3 * (50 + GAP + CAPTION_HEIGHT) + GAP, 2 * (80 + GAP) + GAP, 3)

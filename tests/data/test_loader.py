@@ -22,15 +22,15 @@ IDS = [5, 12, 17, 30, 31, 44, 58, 60, 71, 99]
 
 
 def write_set(folder, ids, spoilt=None):
-    """Plain pictures of different sizes whose grey value is their image id; every second one has one object."""
+    """Plain images of different sizes whose grey value is their image id; every second one has one object."""
     root = folder / "images"
     root.mkdir()
     records = []
     for number, image_id in enumerate(ids):
         height, width = 20 + number, 30 + number
         path = root / f"{image_id}.png"
-        picture = cv2.imencode(".png", np.full((height, width, 3), image_id, np.uint8))[1].tobytes()
-        path.write_bytes(picture[:60] if image_id == spoilt else picture)
+        image = cv2.imencode(".png", np.full((height, width, 3), image_id, np.uint8))[1].tobytes()
+        path.write_bytes(image[:60] if image_id == spoilt else image)
         objects = [LabelledBox((0, 0, image_id, 10), 0, number)] if number % 2 else []
         records.append(make_record(path, image_id, (height, width), objects, ""))
     found = AnnotationSet(("disc",), (1,), tuple(records), root, "coco", root)
@@ -68,7 +68,7 @@ def ids_of(batches):
     return np.concatenate([batch["image_id"] for batch in batches]).tolist()
 
 
-def test_an_epoch_is_a_permutation_and_every_row_is_its_own_picture(files):
+def test_an_epoch_is_a_permutation_and_every_row_is_its_own_image(files):
     batches = stream(files)
 
     order = np.random.default_rng([1, 0]).permutation(10)
@@ -130,7 +130,7 @@ def test_a_set_smaller_than_a_batch_is_repeated(tmp_path):
     assert [batch["image_id"].tolist() for batch in batches] == [(order * 3)[4:8]]
 
 
-def test_a_broken_picture_is_named(tmp_path):
+def test_a_broken_image_is_named(tmp_path):
     files = write_set(tmp_path, IDS, spoilt=44)
 
     with pytest.raises(ImageError, match=r"image 44 \(44\.png\)"):
@@ -143,7 +143,7 @@ def fail_for_58(image, target, rng):
     return describe(image, target, rng)
 
 
-def test_an_error_of_the_transform_names_the_picture(files):
+def test_an_error_of_the_transform_names_the_image(files):
     with pytest.raises(DatasetError, match=r"image 58 \(58\.png\).*IndexError: index 7 is out of bounds"):
         stream(files, transform=fail_for_58)
 
@@ -152,7 +152,7 @@ def keep_size(image, _target, _rng):
     return {"image": image}
 
 
-def test_results_of_different_shapes_name_the_pictures(files):
+def test_results_of_different_shapes_name_the_images(files):
     with pytest.raises(DatasetError, match=re.escape(f"images {ids_of(stream(files))[:2]}: the transform's results")):
         stream(files, transform=keep_size)
 

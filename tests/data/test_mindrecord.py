@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.data import mindrecord
-from src.data.annotations import load_coco
+from src.data.coco_json import load_coco
 from src.data.mindrecord import fingerprint, open_mindrecord, prepare_mindrecord, read_rows, write_mindrecord
 from src.data.records import AnnotationSet, LabelledBox, make_record
 from src.data.shapes import draw_shapes
@@ -41,11 +41,11 @@ def draw_set(root, ids=(7, 3, 11)):
     records = []
     for image_id in sorted(ids):
         path = root / f"bild {image_id} ä.png"
-        picture = np.full((40, 60, 3), image_id % 256, np.uint8)
-        path.write_bytes(cv2.imencode(".png", picture)[1].tobytes() + b"\0\0")
+        image = np.full((40, 60, 3), image_id % 256, np.uint8)
+        path.write_bytes(cv2.imencode(".png", image)[1].tobytes() + b"\0\0")
         records.append(make_record(path, image_id, (40, 60), objects.get(image_id, []), "instances.json"))
     return AnnotationSet(classes=("ring", "disc"), category_ids=(4, 90), records=tuple(records), root=root,
-                         kind="coco", source=root / "instances.json")
+                         format="coco", source=root / "instances.json")
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,7 @@ def test_more_shards_than_images_a_single_shard_and_no_masks(tmp_path):
 
 
 @pytest.mark.parametrize("size", [1 << 20, (1 << 20) - 40, 3_000_000])
-def test_a_picture_of_any_size_has_its_page(tmp_path, size):
+def test_an_image_of_any_size_has_its_page(tmp_path, size):
     """One that fills a page to the last byte, one that does so with what MindRecord adds, and one beyond it."""
     annotations = draw_set(tmp_path / "images")
     path = annotations.records[0].image_path
@@ -173,7 +173,7 @@ def test_the_fingerprint_sees_objects_pictures_settings_and_classes(tmp_path):
     ]
     original = fingerprint(annotations, {"empty": "drop"})
     elsewhere = fingerprint(draw_set(tmp_path / "other place"), {"empty": "drop"})
-    record.image_path.write_bytes(b"another picture")
+    record.image_path.write_bytes(b"another image")
     changed.append(fingerprint(annotations, {"empty": "drop"}))
 
     assert elsewhere == original
@@ -248,7 +248,7 @@ def test_a_failed_write_keeps_the_old_files(written, tmp_path, monkeypatch, erro
     assert prepare(annotations, folder, audit=forbidden_audit).classes == ("ring", "disc")
 
 
-def test_a_picture_that_vanished_is_named(written, tmp_path):
+def test_an_image_that_vanished_is_named(written, tmp_path):
     annotations, _ = written
     gone = replace(annotations.records[0], image_path=annotations.root / "gone.png")
 
@@ -332,10 +332,10 @@ def test_a_failure_of_rank_0_ends_the_waiting(written, tmp_path):
     annotations, _ = written
 
     def failing_audit(_annotations):
-        raise DatasetError("12 pictures are truncated")
-    with pytest.raises(DatasetError, match="12 pictures"):
+        raise DatasetError("12 images are truncated")
+    with pytest.raises(DatasetError, match="12 images"):
         prepare(annotations, tmp_path / "records", rank=0, rank_size=2, audit=failing_audit)
-    with pytest.raises(DatasetError, match="rank 0 could not prepare it.*12 pictures are truncated"):
+    with pytest.raises(DatasetError, match="rank 0 could not prepare it.*12 images are truncated"):
         prepare(annotations, tmp_path / "records", rank=1, rank_size=2, timeout=60)
 
     failed = tmp_path / "records" / "ssd.mindrecord.failed"

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from src.data import shapes
-from src.data.annotations import inside, load_coco
+from src.data.coco_json import load_coco
 from src.data.images import read_image
+from src.data.records import inside
 from src.errors import DatasetError, UsageError
+from tools import draw_shapes
 
 
 def load(folder, split):
@@ -24,7 +26,7 @@ def test_the_default_coco_keys_find_a_sound_set(drawn):
     train, val = load(drawn, "train"), load(drawn, "val")
 
     assert train.classes == ("circle", "rectangle", "triangle")
-    assert (len(train.records), len(val.records)) == (30, 10) and train.problems == val.problems == ()
+    assert (len(train.records), len(val.records)) == (30, 10) and train.findings == val.findings == ()
     assert not {record.image_id for record in train.records} & {record.image_id for record in val.records}
     for record in train.records + val.records:
         assert inside(drawn, record.image_path)
@@ -32,7 +34,7 @@ def test_the_default_coco_keys_find_a_sound_set(drawn):
         assert 200 <= record.width <= 280 and 150 <= record.height <= 210 and len(record.boxes) <= 6
 
 
-def test_boxes_are_the_extent_of_the_polygons_inside_the_picture(drawn):
+def test_boxes_are_the_extent_of_the_polygons_inside_the_image(drawn):
     boxes = 0
     for record in load(drawn, "train").records:
         for box, area, polygons in zip(record.boxes, record.areas, record.segments or ()):
@@ -50,16 +52,16 @@ def test_every_shape_stays_visible_and_has_its_own_plain_colour():
     """Inside the rim, the pixels that no later shape covers are of one colour, up to noise."""
     checked = 0
     for seed in range(40):
-        picture, objects = shapes.draw_picture((240, 180), np.random.default_rng(seed))
+        image, objects = shapes.draw_image((240, 180), np.random.default_rng(seed))
         masks = []
         for _, outline in objects:
-            masks.append(np.zeros(picture.shape[:2], np.uint8))
+            masks.append(np.zeros(image.shape[:2], np.uint8))
             cv2.fillPoly(masks[-1], [np.round(outline).astype(np.int32)], 1)
         for index, mask in enumerate(masks):
             covered = np.max([np.zeros_like(mask), *masks[index + 1:]], axis=0)
             assert (mask & ~covered).sum() >= 0.33 * mask.sum()  # the limit of 0.35, less what rounding takes
             rim = np.ones((7, 7), np.uint8)  # 3 pixels: half its width, its soft edge, and rounding
-            inner = picture[(cv2.erode(mask, rim) == 1) & (cv2.dilate(covered, rim) == 0)]
+            inner = image[(cv2.erode(mask, rim) == 1) & (cv2.dilate(covered, rim) == 0)]
             if len(inner) > 50:
                 assert (np.abs(inner - np.median(inner, axis=0)) < 40).mean() > 0.95
                 checked += 1
@@ -67,7 +69,7 @@ def test_every_shape_stays_visible_and_has_its_own_plain_colour():
 
 
 def test_some_pictures_are_empty():
-    counts = [len(shapes.draw_picture((96, 72), np.random.default_rng(seed))[1]) for seed in range(300)]
+    counts = [len(shapes.draw_image((96, 72), np.random.default_rng(seed))[1]) for seed in range(300)]
 
     assert 1 <= counts.count(0) <= 15 and max(counts) == 6
 
@@ -85,9 +87,9 @@ def test_the_same_seed_gives_the_same_files_and_another_seed_others(drawn, tmp_p
 def test_a_finished_set_is_kept_and_a_different_one_refused(drawn, capsys):
     marker = (drawn / "settings.json").stat().st_mtime_ns
 
-    assert shapes.main(["--output", str(drawn), "--train", "30", "--val", "10", "--seed", "5"]) == 0
+    assert draw_shapes.main(["--output", str(drawn), "--train", "30", "--val", "10", "--seed", "5"]) == 0
     assert "are there already, kept" in capsys.readouterr().out
-    assert shapes.main(["--output", str(drawn), "--train", "31", "--val", "10", "--seed", "5"]) == 2
+    assert draw_shapes.main(["--output", str(drawn), "--train", "31", "--val", "10", "--seed", "5"]) == 2
     assert "choose another folder" in capsys.readouterr().err
     assert (drawn / "settings.json").stat().st_mtime_ns == marker
 

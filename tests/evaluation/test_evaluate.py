@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.data.annotations import load_coco
+from src.data.coco_json import load_coco
 from src.data.shapes import draw_shapes
 from src.evaluation.evaluate import measure, predict_dataset, print_results, summary_of
 from src.evaluation.predictor import Predictor

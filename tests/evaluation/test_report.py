@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from src.data.annotations import AnnotationSet, Record, to_coco
+from src.data.coco_json import to_coco
+from src.data.records import AnnotationSet, Record
 from src.errors import ProjectError
 from src.evaluation import visualize
 from src.evaluation.coco import evaluate_coco

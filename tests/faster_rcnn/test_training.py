@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from src.command_line import load_config
-from src.data.shapes import draw_picture
+from src.data.shapes import draw_image
 from src.engine.build import build_step
 from src.errors import ConfigError
 from src.model_utils.device_adapter import this_process
@@ -26,7 +26,7 @@ def detector_of(**changed):
 def batch_of(detector, pictures: int, objects: bool = True) -> list:
     rng, samples, transform = np.random.default_rng(0), [], detector.train_transform()
     for _ in range(pictures):
-        image, drawn = draw_picture((128, 96), rng)
+        image, drawn = draw_image((128, 96), rng)
         drawn = drawn if objects else []
         boxes = [[*outline.min(axis=0), *outline.max(axis=0)] for _, outline in drawn]
         target = {"boxes": np.array(boxes, np.float32).reshape(-1, 4),

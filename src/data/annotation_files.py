@@ -1,0 +1,49 @@
+"""Opening the files and folders that hold annotations."""
+from __future__ import annotations
+
+import os.path
+from pathlib import Path
+from typing import NamedTuple, Optional
+
+from src.errors import AnnotationError, UsageError
+from src.files import MAX_BYTES, read_file
+
+
+class Line(NamedTuple):
+    """A line of a text file; numbers count from 1."""
+
+    number: int
+    text: str
+
+
+def existing_folder(path: Optional[str], setting: str) -> Path:
+    """The path, when it is a folder; raises UsageError naming the setting."""
+    if not path or not os.path.isdir(path):
+        raise UsageError(f"'{path or ''}': no such folder; set {setting}")
+    return Path(path)
+
+
+def existing_file(path: Optional[str], setting: str) -> Path:
+    """The path, when it is a file; raises UsageError naming the setting."""
+    if not path or not os.path.isfile(path):
+        raise UsageError(f"'{path or ''}': no such file; set {setting}")
+    return Path(path)
+
+
+def read_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
+    """The content of an annotation file. Raises UsageError when there is none, AnnotationError when unreadable."""
+    if not os.path.isfile(path):  # unlike Path.is_file it answers "no" to names that are too long
+        raise UsageError(f"{path}: no such file")
+    try:
+        return read_file(path, max_bytes)
+    except OSError as error:
+        raise AnnotationError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def read_lines(path: Path) -> list[Line]:
+    """The lines of a UTF-8 file that are not blank, without blanks at their ends."""
+    try:
+        content = read_bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise AnnotationError(f"{path}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+    return [Line(number, text.strip()) for number, text in enumerate(content.split("\n"), 1) if text.strip()]

@@ -1,0 +1,53 @@
+"""Checks of single values in annotations. Messages name the value only; the readers put file and id in front."""
+from __future__ import annotations
+
+import reprlib
+from typing import Union
+
+from src.errors import AnnotationError
+
+# No coordinate, size or area of an image comes near it; below it nothing overflows in float32.
+MAX_NUMBER = 1e12
+
+
+def checked_number(value: object) -> float:
+    """value, when it is a finite number of a size that occurs in images."""
+    if type(value) not in (int, float) or not -MAX_NUMBER < value < MAX_NUMBER:
+        raise AnnotationError(f"expected a finite number, found {reprlib.repr(value)}")
+    return value
+
+
+def checked_integer(value: object, minimum: int = 0, maximum: int = 2 ** 63 - 1) -> int:
+    """value as int, when it is a whole number within the limits (1.0 counts as 1)."""
+    if type(value) is float and value.is_integer():
+        value = int(value)
+    if type(value) is not int or not minimum <= value <= maximum:
+        raise AnnotationError(f"expected a whole number between {minimum} and {maximum}, "
+                              f"found {reprlib.repr(value)}")
+    return value
+
+
+def checked_flag(value: object) -> bool:
+    """value as bool, when it is 0, 1, false or true."""
+    if type(value) not in (int, float, bool) or value not in (0, 1):
+        raise AnnotationError(f"expected 0 or 1, found {reprlib.repr(value)}")
+    return bool(value)
+
+
+def checked_name(value: object) -> str:
+    """value, when it is a text that can name a file or a class."""
+    try:
+        if isinstance(value, str) and value and "\0" not in value and value.encode("utf-8"):
+            return value
+    except UnicodeEncodeError:  # half of a surrogate pair
+        pass
+    raise AnnotationError(f"expected a name, found {reprlib.repr(value)}")
+
+
+def number_in(text: Union[str, int, None]) -> float:
+    """The number that a piece of text spells."""
+    try:
+        value = float(text)
+    except (TypeError, ValueError):
+        raise AnnotationError(f"expected a number, found {reprlib.repr(text)}") from None
+    return checked_number(value)

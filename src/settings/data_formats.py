@@ -1,0 +1,33 @@
+"""The table of annotation formats. A new format is one row here and one module in src/data."""
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class DataFormat(NamedTuple):
+    """One annotation format.
+
+    reader: module of src/data that holds `read_split(data, split, classes) -> AnnotationSet`.
+    paths: settings that name files or folders. ModelArts copies them to the host.
+    validation: further settings that only choose what is evaluated on.
+    splits: splits that the format can tell apart; the split "test" of a format without one is "val".
+    metric: "coco", or "voc" where Pascal VOC's AP is measured as well.
+    has_ids: whether the annotations number images and objects.
+    """
+
+    reader: str
+    paths: tuple[str, ...]
+    validation: tuple[str, ...] = ()
+    splits: tuple[str, ...] = ("train", "val")
+    metric: str = "coco"
+    has_ids: bool = False
+
+
+DATA_FORMATS = {
+    "coco": DataFormat("coco_json", paths=("coco_root",), validation=("val_data_type",), has_ids=True),
+    "voc": DataFormat("pascal_voc", paths=("voc_root",), validation=("voc_json",), splits=("train", "val", "test"),
+                      metric="voc"),
+    "txt": DataFormat("txt_rows", paths=("image_dir", "anno_path", "val_anno_path")),
+}
+OLD_NAMES = {"other": "txt"}    # the zoo's name -> ours
+SPLITS = ("train", "val", "test")
