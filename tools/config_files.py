@@ -9,7 +9,7 @@ import math
 import re
 import textwrap
 from pathlib import Path
-from typing import Literal, get_origin
+from typing import Literal, get_args, get_origin
 
 from src.errors import ConfigError
 from src.models import CONFIG_ROOT, FAMILIES, config_class
@@ -67,10 +67,11 @@ def _sections(config: Config, notes: dict) -> str:
 
 
 def _comment(field, note: str | None) -> str:
-    """Description, choices and note of a setting, in the words of YAML: no value is null."""
+    """Description, choices if it does not name them, and note of a setting, in the words of YAML: no value is null."""
     inner, optional = without_none(field.annotation)
     text = re.sub(r"\bnone\b", "null", field.description) if optional else field.description
-    choices = type_name(inner) if get_origin(inner) is Literal else ""
+    choices = get_args(inner) if get_origin(inner) is Literal else ()
+    choices = "" if all(re.search(rf"\b{choice}\b", text) for choice in choices) else type_name(inner)
     extra = "; ".join(words for words in (choices, note) if words)
     return f"{text} ({extra})" if extra else text
 

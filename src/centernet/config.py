@@ -13,6 +13,7 @@ from src.settings.schema import (
     OptimizerSection,
     TrainSection,
     above_zero,
+    described,
 )
 
 STRIDE = 4  # input pixels per cell of the maps
@@ -23,20 +24,21 @@ class CenterNetModel(ModelSection):
     """Up-sampling, heads, loss."""
 
     up_sampling: Literal["deformable", "plain"] = Field(
-        "deformable", description="before each of the three up-convolutions: a 3x3 deformable convolution, as in the "
-        "paper, or nothing, as in the zoo, which its checkpoints need")
-    head_conv: int = Field(64, ge=1, description="hidden channels of the three heads")
-    hm_weight: float = Field(1.0, ge=0, description="loss: weight of the heat map")
-    wh_weight: float = Field(0.1, ge=0, description="loss: weight of the sizes")
-    off_weight: float = Field(1.0, ge=0, description="loss: weight of the centre offsets")
-    reg_loss: Literal["l1", "sl1"] = Field("l1", description="loss of sizes and offsets: L1 or smooth L1")
+        "deformable", description="layer before each of the three up-convolutions: deformable = a 3x3 deformable "
+        "convolution, as in the paper; plain = none, as in the zoo, whose checkpoints need it")
+    head_conv: int = Field(64, ge=1, description="hidden channels of each of the three heads")
+    hm_weight: float = Field(1.0, ge=0, description="weight of the heat map in the loss")
+    wh_weight: float = Field(0.1, ge=0, description="weight of the sizes in the loss")
+    off_weight: float = Field(1.0, ge=0, description="weight of the centre offsets in the loss")
+    reg_loss: Literal["l1", "sl1"] = Field("l1", description="loss of sizes and offsets: l1, or sl1 = smooth L1")
     regression_norm: Literal["objects", "coordinates"] = Field(
-        "objects", description="sizes and offsets are divided by the number of objects (the paper, the zoo), or of "
-        "their coordinates, which is twice as many (the authors' code)")
-    feature_extractor_base_param: Optional[str] = Field(None, description="ImageNet checkpoint of the backbone; none "
-                                                        "= start without one")
+        "objects", description="divisor of the loss of sizes and offsets: number of objects (paper, zoo), or of their "
+        "coordinates, which are twice as many (the authors' code)")
+    feature_extractor_base_param: Optional[str] = Field(
+        None, description="ImageNet checkpoint that the backbone starts from; none = start without one")
     checkpoint_filter_list: List[str] = Field(
-        ["hm_fn", "wh_fn", "reg_fn"], description="parameter names that filter_weight leaves out")
+        ["hm_fn", "wh_fn", "reg_fn"], description="beginnings of the parameter names, the zoo's or ours, that "
+        "filter_weight does not load")
 
     @property
     def depth(self) -> int:
@@ -47,25 +49,34 @@ class CenterNetModel(ModelSection):
 class CenterNetData(DataSection):
     """CenterNet's input and training augmentation. Colours are blue, green, red, from 0 to 1."""
 
-    input_res_train: List[int] = Field([512, 512], min_length=2, max_length=2,
-                                       description="network input while training, height, width; multiples of 32")
-    max_objs: int = Field(128, ge=1, description="objects of one picture whose sizes and offsets are trained")
-    rand_crop: bool = Field(True, description="random scale and centre: 0.6 to 1.3 of the longer side; false = only "
-                            "shift and scale")
-    shift: float = Field(0.1, ge=0, description="without rand_crop: spread of the centre, as a part of the longer side")
-    scale: float = Field(0.4, ge=0, lt=1, description="without rand_crop: spread of the scale")
-    flip_prob: float = Field(0.5, ge=0, le=1, description="probability of a horizontal flip")
+    input_res_train: List[int] = Field(
+        [512, 512], min_length=2, max_length=2, description="size of the network input in training, in pixels: "
+        "height, width; multiples of 32")
+    max_objs: int = Field(
+        128, ge=1, description="largest number of objects per image whose sizes and offsets are trained")
+    rand_crop: bool = Field(
+        True, description="random scale (0.6 to 1.3 of the longer side) and centre; false = shift and scale instead")
+    shift: float = Field(
+        0.1, ge=0, description="without rand_crop: standard deviation of the shift of the centre, as a fraction of "
+        "the longer side; never more than twice as much")
+    scale: float = Field(
+        0.4, ge=0, lt=1, description="without rand_crop: standard deviation of the scale around 1, and its largest "
+        "change")
+    flip_prob: float = Field(0.5, ge=0, le=1, description="probability of a horizontal flip, 0 to 1")
     color_aug: bool = Field(True, description="random brightness, contrast, saturation and lighting")
-    mean: List[float] = Field([0.40789654, 0.44719302, 0.47026115], min_length=3, max_length=3,
-                              description="mean of the input")
-    std: List[float] = Field([0.28863828, 0.27408164, 0.27809835], min_length=3, max_length=3,
-                             description="standard deviation of the input")
-    eig_val: List[float] = Field([0.2141788, 0.01817699, 0.00341571], min_length=3, max_length=3,
-                                 description="lighting: eigenvalues of the colours' covariance")
+    mean: List[float] = Field(
+        [0.40789654, 0.44719302, 0.47026115], min_length=3, max_length=3, description="mean of the input: blue, "
+        "green, red, from 0 to 1")
+    std: List[float] = Field(
+        [0.28863828, 0.27408164, 0.27809835], min_length=3, max_length=3, description="standard deviation of the "
+        "input: blue, green, red, from 0 to 1")
+    eig_val: List[float] = Field(
+        [0.2141788, 0.01817699, 0.00341571], min_length=3, max_length=3, description="lighting: eigenvalues of the "
+        "covariance of the colours")
     eig_vec: List[List[float]] = Field(
-        [[-0.58752847, -0.69563484, 0.41340352], [-0.5832747, 0.00994535, -0.81221408],
-         [-0.56089297, 0.71832671, 0.41158938]], min_length=3, max_length=3,
-        description="lighting: its eigenvectors, as columns")
+        [[-0.58752847, -0.69563484, 0.41340352], [-0.5832747, 0.00994535, -0.81221408], [-0.56089297, 0.71832671,
+        0.41158938]], min_length=3, max_length=3,
+        description="lighting: eigenvectors of the covariance of the colours, as columns")
 
     @field_validator("input_res_train")
     @classmethod
@@ -85,23 +96,25 @@ class CenterNetData(DataSection):
 class CenterNetTrain(TrainSection):
     """Length of the training, start weights, checkpoints, evaluation while training."""
 
-    epoch_size: int = Field(330, ge=1, description=TrainSection.model_fields["epoch_size"].description)
-    seed: int = Field(317, ge=0, le=2**32 - 1, description=TrainSection.model_fields["seed"].description)
+    epoch_size: int = Field(330, ge=1, description=described(TrainSection, "epoch_size"))
+    seed: int = Field(317, ge=0, le=2**32 - 1, description=described(TrainSection, "seed"))
 
 
 class CenterNetOptimizer(OptimizerSection):
-    """Adam with a rate that falls in steps or polynomially."""
+    """Adam with warm-up and a learning rate that falls in steps or polynomially."""
 
     opt_type: OptimizerSection.model_fields["opt_type"].annotation = Field(
-        "adam_l2", description=OptimizerSection.model_fields["opt_type"].description)
+        "adam_l2", description=described(OptimizerSection, "opt_type"))
     lr: float = Field(0.00048, gt=0, description="learning rate after the warm-up")
     lr_type: Literal["MultiDecay", "PolyDecay"] = Field(
-        "MultiDecay", description="learning rate after the warm-up: divided at some epochs, or a polynomial")
-    warmup_steps: int = Field(2000, ge=0, description="steps of linear warm-up from 0")
-    multi_epochs: List[int] = Field([290, 320], description="MultiDecay: epochs at which the rate is divided")
-    factor: float = Field(10.0, gt=0, description="MultiDecay: what it is divided by")
-    end_learning_rate: float = Field(5e-07, ge=0, description="PolyDecay: rate at the end of the run")
-    power: float = Field(5.0, gt=0, description="PolyDecay: exponent")
+        "MultiDecay", description="learning rate after the warm-up: MultiDecay = divided at some epochs, PolyDecay = "
+        "polynomial")
+    warmup_steps: int = Field(2000, ge=0, description="steps in which the learning rate rises linearly from 0 to lr")
+    multi_epochs: List[int] = Field(
+        [290, 320], description="MultiDecay: epochs at which the learning rate is divided by factor")
+    factor: float = Field(10.0, gt=0, description="MultiDecay: divisor of the learning rate")
+    end_learning_rate: float = Field(5e-07, ge=0, description="PolyDecay: learning rate at the end of the run")
+    power: float = Field(5.0, gt=0, description="PolyDecay: exponent of the polynomial")
 
     def learning_rates(self, epochs: int, steps_per_epoch: int, global_batch: int) -> np.ndarray:
         lr, total_steps = scaled_to_batch(self.lr, global_batch, self.base_batch_size), epochs * steps_per_epoch
@@ -112,18 +125,22 @@ class CenterNetOptimizer(OptimizerSection):
 
 
 class CenterNetEval(EvalSection):
-    """Test modes of CenterNet."""
+    """Input sizes, scales and peaks in evaluation."""
 
-    input_res_test: List[int] = Field([680, 680], min_length=2, max_length=2,
-                                      description="network input of the fixed resolution, height, width")
-    keep_res: bool = Field(True, description="pictures keep their resolution, padded to multiples of 128 (each new "
-                           "shape is compiled); false = input_res_test, what exported models always take")
-    multi_scales: List[float] = Field([1.0], min_length=1, description="scales at which a picture is seen")
-    flip_test: bool = Field(False, description="mean of the maps of the picture and its mirror image")
+    input_res_test: List[int] = Field(
+        [680, 680], min_length=2, max_length=2, description="size of the network input in evaluation without keep_res "
+        "and in exported models, in pixels: height, width; multiples of 4, at least 32")
+    keep_res: bool = Field(
+        True, description="evaluate images at their own size, padded to multiples of 128 pixels (each new size is "
+        "compiled); false = input_res_test")
+    multi_scales: List[float] = Field(
+        [1.0], min_length=1, description="factors by which an image is resized; the detections of all are merged")
+    flip_test: bool = Field(False, description="average the maps of the image and its mirror image")
     soft_nms: bool = Field(True, description="lower the scores of overlapping boxes of one class")
-    K: int = Field(100, ge=1, description="detections per picture")
-    peak_tolerance: float = Field(0.001, ge=0, lt=1, description="a cell is a peak when no neighbour is higher by more "
-                                  "than this part; 0.001 in the zoo, 0 in the paper")
+    K: int = Field(100, ge=1, description="largest number of detections per image")
+    peak_tolerance: float = Field(
+        0.001, ge=0, lt=1, description="a cell is a peak if no neighbour is higher by more than this fraction; 0.001 "
+        "in the zoo, 0 in the paper")
 
     @field_validator("input_res_test")
     @classmethod

@@ -14,6 +14,7 @@ from src.settings.schema import (
     OptimizerSection,
     TrainSection,
     above_zero,
+    described,
 )
 
 BODIES = {  # model name -> kind and depth of its body
@@ -33,54 +34,68 @@ class FasterRCNNModel(ModelSection):
 
     bodies: ClassVar[Dict[str, tuple]] = BODIES
 
-    img_width: int = Field(1280, ge=64, description="width of the network input, a multiple of 32")
-    img_height: int = Field(768, ge=64, description="height of the network input, a multiple of 32")
+    img_width: int = Field(1280, ge=64, description="width of the network input in pixels, a multiple of 32")
+    img_height: int = Field(768, ge=64, description="height of the network input in pixels, a multiple of 32")
     box_style: Literal["zoo", "torchvision", "mmdet"] = Field(
-        "zoo", description="where anchors lie and boxes end, and how pictures are resized: as in the library that the "
-        "weights were trained with")
-    feature_extractor_base_param: Optional[str] = Field(None, description="ImageNet checkpoint of the backbone; none "
-                                                        "= start without one")
-    frozen_body: Optional[bool] = Field(None, description="keep stem, first stage and all batch statistics of the "
-                                        "backbone as they are, as in the zoo; none = when training starts from a "
-                                        "checkpoint, since without one there is nothing to keep")
-    stem_batch_statistics: bool = Field(False, description="Res2Net: the first two norms use the picture's own "
-                                        "statistics, as in the zoo by mistake; its checkpoints need it to match")
-    fpn_out_channels: int = Field(256, ge=1, description="channels of the pyramid's levels")
-    anchor_scales: List[float] = Field([8], min_length=1, description="anchor sizes, as factors of the stride")
-    anchor_ratios: List[float] = Field([0.5, 1.0, 2.0], min_length=1, description="anchor heights over widths")
-    rpn_target_stds: List[float] = Field([1.0, 1.0, 1.0, 1.0], min_length=4, max_length=4,
-                                         description="spread of the anchors' deltas dx, dy, dw, dh")
-    pos_iou_thr: float = Field(0.7, gt=0, le=1, description="anchors: IoU from which on one is positive")
-    neg_iou_thr: float = Field(0.3, gt=0, le=1, description="anchors: IoU below which one is negative")
-    min_pos_iou: float = Field(0.3, gt=0, le=1, description="anchors: IoU from which on an object's best is positive")
-    num_expected_pos: int = Field(128, ge=1, description="anchors: largest number of positive ones per picture")
-    num_expected_neg: int = Field(256, ge=1, description="anchors: number per picture, positive ones included")
+        "zoo", description="box conventions of the library that trained the weights: anchors, ends of boxes, resizing")
+    feature_extractor_base_param: Optional[str] = Field(
+        None, description="ImageNet checkpoint that the backbone starts from; none = start without one")
+    frozen_body: Optional[bool] = Field(
+        None, description="do not train the stem, the first stage and the batch statistics of the backbone, as in the "
+        "zoo; none = only if training starts from a checkpoint")
+    stem_batch_statistics: bool = Field(
+        False, description="Res2Net: the first two normalisation layers use the statistics of the image itself, as in "
+        "the zoo by mistake; its checkpoints need what they were trained with")
+    fpn_out_channels: int = Field(256, ge=1, description="channels of the feature pyramid's levels")
+    anchor_scales: List[float] = Field(
+        [8], min_length=1, description="sides of the anchors as factors of the level's stride")
+    anchor_ratios: List[float] = Field(
+        [0.5, 1.0, 2.0], min_length=1, description="aspect ratios of the anchors, height / width")
+    rpn_target_stds: List[float] = Field(
+        [1.0, 1.0, 1.0, 1.0], min_length=4, max_length=4, description="divisors of the anchors' box deltas dx, dy, "
+        "dw, dh")
+    pos_iou_thr: float = Field(0.7, gt=0, le=1, description="least IoU with an object of a positive anchor")
+    neg_iou_thr: float = Field(0.3, gt=0, le=1, description="IoU with every object below which an anchor is negative")
+    min_pos_iou: float = Field(
+        0.3, gt=0, le=1, description="IoU with an object from which on its best anchor is positive, even below "
+        "pos_iou_thr")
+    num_expected_pos: int = Field(128, ge=1, description="largest number of positive anchors sampled per image")
+    num_expected_neg: int = Field(256, ge=1, description="number of anchors sampled per image, positive ones included")
     rpn_proposal_nms_pre: int = Field(2000, ge=1, description="training: boxes per level that go into NMS")
-    rpn_proposal_max_num: int = Field(2000, ge=1, description="training: proposals per picture")
-    rpn_proposal_nms_thr: float = Field(0.7, ge=0, le=1, description="training: IoU above which NMS drops a proposal")
+    rpn_proposal_max_num: int = Field(2000, ge=1, description="training: number of proposals per image")
+    rpn_proposal_nms_thr: float = Field(
+        0.7, ge=0, le=1, description="training: IoU above which NMS drops the proposal with the lower score")
     rpn_nms_pre: int = Field(1000, ge=1, description="inference: boxes per level that go into NMS")
-    rpn_max_num: int = Field(1000, ge=1, description="inference: proposals per picture")
-    rpn_nms_thr: float = Field(0.7, ge=0, le=1, description="inference: IoU above which NMS drops a proposal")
-    num_gts: int = Field(128, ge=1, description="objects per picture that the box head sees at once; of more, so "
-                         "many are drawn")
-    pos_iou_thr_stage2: float = Field(0.5, gt=0, le=1, description="proposals: IoU from which on one is positive")
-    neg_iou_thr_stage2: float = Field(0.5, gt=0, le=1, description="proposals: IoU below which one is negative")
-    num_expected_pos_stage2: int = Field(128, ge=1, description="proposals: largest number of positive ones")
-    num_expected_neg_stage2: int = Field(512, ge=1, description="proposals: number per picture, positive ones included")
-    roi_size: int = Field(7, ge=1, description="bins per side of a RoI's features")
-    roi_align_finest_scale: float = Field(56, gt=0, description="RoIs below twice this side are looked up in the "
-                                          "finest level")
-    rcnn_fc_out_channels: int = Field(1024, ge=1, description="width of the box head's two hidden layers")
-    rcnn_target_stds: List[float] = Field([0.1, 0.1, 0.2, 0.2], min_length=4, max_length=4,
-                                          description="spread of the proposals' deltas dx, dy, dw, dh")
-    without_bg_loss: bool = Field(False, description="no box deltas for background, as in the zoo's later revision; "
-                                  "checkpoints of the two kinds differ")
-    rpn_loss_cls_weight: float = Field(1.0, ge=0, description="factor of the anchors' classification loss")
-    rpn_loss_reg_weight: float = Field(1.0, ge=0, description="factor of the anchors' box loss")
-    rcnn_loss_cls_weight: float = Field(1.0, ge=0, description="factor of the box head's classification loss")
-    rcnn_loss_reg_weight: float = Field(1.0, ge=0, description="factor of the box head's box loss")
+    rpn_max_num: int = Field(1000, ge=1, description="inference: number of proposals per image")
+    rpn_nms_thr: float = Field(
+        0.7, ge=0, le=1, description="inference: IoU above which NMS drops the proposal with the lower score")
+    num_gts: int = Field(
+        128, ge=1, description="largest number of objects per image for the box head; of more objects a random subset "
+        "of this size is used")
+    pos_iou_thr_stage2: float = Field(0.5, gt=0, le=1, description="least IoU with an object of a positive proposal")
+    neg_iou_thr_stage2: float = Field(
+        0.5, gt=0, le=1, description="IoU with every object below which a proposal is negative")
+    num_expected_pos_stage2: int = Field(
+        128, ge=1, description="largest number of positive proposals sampled per image")
+    num_expected_neg_stage2: int = Field(
+        512, ge=1, description="number of proposals sampled per image, positive ones included")
+    roi_size: int = Field(7, ge=1, description="side of the features of a RoI, in bins")
+    roi_align_finest_scale: float = Field(
+        56, gt=0, description="RoIs smaller than twice this side, in pixels, are pooled from the finest level")
+    rcnn_fc_out_channels: int = Field(1024, ge=1, description="channels of the two hidden layers of the box head")
+    rcnn_target_stds: List[float] = Field(
+        [0.1, 0.1, 0.2, 0.2], min_length=4, max_length=4, description="divisors of the proposals' box deltas dx, dy, "
+        "dw, dh")
+    without_bg_loss: bool = Field(
+        False, description="the box head predicts no box for background, as in the zoo's later revision; the shapes "
+        "of checkpoints differ")
+    rpn_loss_cls_weight: float = Field(1.0, ge=0, description="weight of the anchors' classification loss")
+    rpn_loss_reg_weight: float = Field(1.0, ge=0, description="weight of the anchors' box loss")
+    rcnn_loss_cls_weight: float = Field(1.0, ge=0, description="weight of the box head's classification loss")
+    rcnn_loss_reg_weight: float = Field(1.0, ge=0, description="weight of the box head's box loss")
     checkpoint_filter_list: List[str] = Field(
-        ["rcnn.cls_scores", "rcnn.reg_scores"], description="parameter names that filter_weight leaves out")
+        ["rcnn.cls_scores", "rcnn.reg_scores"], description="beginnings of the parameter names, the zoo's or ours, "
+        "that filter_weight does not load")
 
     @field_validator("img_width", "img_height")
     @classmethod
@@ -115,41 +130,46 @@ class FasterRCNNModel(ModelSection):
 class FasterRCNNData(DataSection):
     """Faster R-CNN's training augmentation."""
 
-    keep_ratio: bool = Field(True, description="resize with the picture's own ratio and fill up the canvas")
+    keep_ratio: bool = Field(
+        True, description="keep the aspect ratio of the image when it is resized, and pad it to the input size")
     resize_sides: Optional[List[int]] = Field(
-        None, min_length=2, max_length=2, description="with keep_ratio: length that the shorter side gets, and the one "
-        "that the longer side must not exceed; none = as large as the canvas allows")
-    flip_ratio: float = Field(0.5, ge=0, le=1, description="probability of a horizontal flip")
-    expand_ratio: float = Field(1.0, ge=0, le=1, description="probability of trying to put the picture on a canvas of "
-                                "up to 4 times its sides; every other try does; 0 = off")
+        None, min_length=2, max_length=2, description="with keep_ratio: length in pixels of the shorter side after "
+        "resizing, and limit of the longer one; none = as large as the input allows")
+    flip_ratio: float = Field(0.5, ge=0, le=1, description="probability of a horizontal flip, 0 to 1")
+    expand_ratio: float = Field(
+        1.0, ge=0, le=1, description="probability of attempting the expand augmentation (canvas up to 4x each side); "
+        "half of the attempts expand, as in the zoo; 0 = off")
 
 
 class FasterRCNNTrain(TrainSection):
-    """The zoo's batch and epochs."""
+    """Length of the training, start weights, checkpoints, evaluation while training."""
 
-    epoch_size: int = Field(12, ge=1, description=TrainSection.model_fields["epoch_size"].description)
-    batch_size: int = Field(2, ge=1, description=TrainSection.model_fields["batch_size"].description)
+    epoch_size: int = Field(12, ge=1, description=described(TrainSection, "epoch_size"))
+    batch_size: int = Field(2, ge=1, description=described(TrainSection, "batch_size"))
     save_checkpoint_epochs: int = Field(
-        1, ge=1, description=TrainSection.model_fields["save_checkpoint_epochs"].description)
+        1, ge=1, description=described(TrainSection, "save_checkpoint_epochs"))
 
 
 class FasterRCNNOptimizer(OptimizerSection):
-    """SGD with warm-up."""
+    """SGD with momentum, warm-up and a falling learning rate."""
 
     opt_type: Literal["sgd", "momentum", "adam"] = Field(
-        "sgd", description="sgd, which is the same as momentum, or Adam with decoupled decay")
-    momentum: float = Field(0.91, ge=0, lt=1, description=OptimizerSection.model_fields["momentum"].description)
-    weight_decay: float = Field(1e-5, ge=0, description=OptimizerSection.model_fields["weight_decay"].description)
-    loss_scale: float = Field(256, gt=0, description=OptimizerSection.model_fields["loss_scale"].description)
+        "sgd", description="optimizer: sgd and momentum are the same, adam has decoupled weight decay")
+    momentum: float = Field(0.91, ge=0, lt=1, description=described(OptimizerSection, "momentum"))
+    weight_decay: float = Field(1e-5, ge=0, description=described(OptimizerSection, "weight_decay"))
+    loss_scale: float = Field(256, gt=0, description=described(OptimizerSection, "loss_scale"))
     base_batch_size: Optional[int] = Field(
-        16, ge=1, description=OptimizerSection.model_fields["base_batch_size"].description)
-    base_lr: float = Field(0.04, gt=0, description="learning rate after the warm-up, for base_batch_size pictures")
+        16, ge=1, description=described(OptimizerSection, "base_batch_size"))
+    base_lr: float = Field(
+        0.04, gt=0, description="learning rate after the warm-up, for base_batch_size images per step")
     lr_type: Literal["cosine", "dynamic", "multistep"] = Field(
-        "cosine", description="course of the learning rate; the zoo calls cosine dynamic")
-    warmup_step: int = Field(500, ge=0, description="steps of linear warm-up")
-    warmup_ratio: float = Field(0.0625, ge=0, le=1, description="cosine: first learning rate, as a part of base_lr; "
-                                "multistep starts from 0")
-    milestones: List[int] = Field([8, 11], description="multistep: epochs after which the rate is divided by ten")
+        "cosine", description="learning rate after the warm-up: cosine (the zoo calls it dynamic), or multistep")
+    warmup_step: int = Field(500, ge=0, description="steps in which the learning rate rises linearly")
+    warmup_ratio: float = Field(
+        0.0625, ge=0, le=1, description="cosine: learning rate of the first step as a fraction of base_lr; multistep "
+        "starts from 0")
+    milestones: List[int] = Field(
+        [8, 11], description="multistep: epochs after which the learning rate is divided by 10")
 
     @property
     def lr(self) -> float:
@@ -168,13 +188,13 @@ class FasterRCNNOptimizer(OptimizerSection):
 
 
 class FasterRCNNEval(EvalSection):
-    """Which of the network's boxes are detections."""
+    """Which boxes are detections."""
 
-    test_score_thr: float = Field(0.05, ge=0, le=1, description="scores below are not detections")
-    test_iou_thr: float = Field(0.5, ge=0, le=1, description="IoU above which the lower-scored box of a class is "
-                                "dropped")
-    test_nms_pre: int = Field(4000, ge=1, description="boxes of a picture, over all classes, that go into NMS")
-    test_max_per_img: int = Field(100, ge=1, description="detections kept per picture")
+    test_score_thr: float = Field(0.05, ge=0, le=1, description="least score of a detection, 0 to 1")
+    test_iou_thr: float = Field(
+        0.5, ge=0, le=1, description="IoU above which NMS drops the box of a class with the lower score, 0 to 1")
+    test_nms_pre: int = Field(4000, ge=1, description="boxes per image, of all classes together, that go into NMS")
+    test_max_per_img: int = Field(100, ge=1, description="largest number of detections per image")
 
 
 class FasterRCNNConfig(Config):

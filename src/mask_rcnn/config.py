@@ -1,4 +1,4 @@
-"""Settings of the Mask R-CNN family: those of Faster R-CNN, with other defaults, and of the mask head."""
+"""Settings of the Mask R-CNN family: Faster R-CNN's with other defaults, and the mask head's."""
 from typing import ClassVar, Dict, List, Literal
 
 from pydantic import Field
@@ -11,10 +11,7 @@ from src.faster_rcnn.config import (
     FasterRCNNOptimizer,
     FasterRCNNTrain,
 )
-
-
-def _described(section, key: str) -> str:
-    return section.model_fields[key].description
+from src.settings.schema import described
 
 
 class MaskRCNNModel(FasterRCNNModel):
@@ -22,36 +19,38 @@ class MaskRCNNModel(FasterRCNNModel):
 
     bodies: ClassVar[Dict[str, tuple]] = {"mask_rcnn_resnet50": ("resnet", 50)}
 
-    mask_roi_size: int = Field(14, ge=1, description="bins per side of a RoI's features for the mask head, whose masks "
-                               "have twice as many")
-    rcnn_mask_out_channels: int = Field(256, ge=1, description="width of the mask head")
-    rcnn_loss_mask_fb_weight: float = Field(1.0, ge=0, description="factor of the mask loss")
+    mask_roi_size: int = Field(
+        14, ge=1, description="side of the features of a RoI for the mask head, in bins; its masks have twice as many "
+        "pixels per side")
+    rcnn_mask_out_channels: int = Field(256, ge=1, description="channels of the mask head's hidden layers")
+    rcnn_loss_mask_fb_weight: float = Field(1.0, ge=0, description="weight of the mask loss")
     checkpoint_filter_list: List[str] = Field(
         ["rcnn_cls.fpn_cls.cls_scores", "rcnn_cls.fpn_cls.reg_scores", "rcnn_mask.fpn_mask.mask_conv6"],
-        description=_described(FasterRCNNModel, "checkpoint_filter_list"))
+        description=described(FasterRCNNModel, "checkpoint_filter_list"))
 
 
 class MaskRCNNTrain(FasterRCNNTrain):
-    """The zoo's batch and epochs."""
+    """Length of the training, start weights, checkpoints, evaluation while training."""
 
-    keep_checkpoint_max: int = Field(12, ge=1, description=_described(FasterRCNNTrain, "keep_checkpoint_max"))
+    keep_checkpoint_max: int = Field(12, ge=1, description=described(FasterRCNNTrain, "keep_checkpoint_max"))
 
 
 class MaskRCNNOptimizer(FasterRCNNOptimizer):
-    """Momentum, which is what the zoo trains with although its README says SGD, with warm-up."""
+    """Momentum with warm-up. The zoo trains with it, although its README says SGD."""
 
     opt_type: Literal["sgd", "momentum", "adam"] = Field(
-        "momentum", description=_described(FasterRCNNOptimizer, "opt_type"))
-    weight_decay: float = Field(1e-4, ge=0, description=_described(FasterRCNNOptimizer, "weight_decay"))
-    loss_scale: float = Field(1, gt=0, description=_described(FasterRCNNOptimizer, "loss_scale"))
-    base_lr: float = Field(0.02, gt=0, description=_described(FasterRCNNOptimizer, "base_lr"))
-    warmup_ratio: float = Field(1 / 3, ge=0, le=1, description=_described(FasterRCNNOptimizer, "warmup_ratio"))
+        "momentum", description=described(FasterRCNNOptimizer, "opt_type"))
+    weight_decay: float = Field(1e-4, ge=0, description=described(FasterRCNNOptimizer, "weight_decay"))
+    loss_scale: float = Field(1, gt=0, description=described(FasterRCNNOptimizer, "loss_scale"))
+    base_lr: float = Field(0.02, gt=0, description=described(FasterRCNNOptimizer, "base_lr"))
+    warmup_ratio: float = Field(1 / 3, ge=0, le=1, description=described(FasterRCNNOptimizer, "warmup_ratio"))
 
 
 class MaskRCNNEval(FasterRCNNEval):
-    """Which of the network's boxes are detections, and which pixels are theirs."""
+    """Which boxes are detections, and which pixels belong to them."""
 
-    mask_thr_binary: float = Field(0.5, ge=0, le=1, description="mask values above it belong to the object")
+    mask_thr_binary: float = Field(
+        0.5, ge=0, le=1, description="value of the mask above which a pixel belongs to the object, 0 to 1")
 
 
 class MaskRCNNConfig(FasterRCNNConfig):

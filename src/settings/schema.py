@@ -42,6 +42,11 @@ def without_background(names: Sequence[str]) -> Sequence[str]:
     return names[1:] if names and names[0] == "background" else names
 
 
+def described(section: type, key: str) -> str:
+    """The description of a setting, for a family that gives it another default."""
+    return section.model_fields[key].description
+
+
 def type_name(annotation) -> str:
     """The type as a reader of the help wants it: "int", "list of float", "coco | voc | other", "str or none"."""
     inner, optional = without_none(annotation)
@@ -109,11 +114,11 @@ class Section(BaseModel):
 class ModelSection(Section):
     """The network."""
 
-    model_name: str = Field(description="detector, one of the names that --help lists")
+    model_name: str = Field(description="detector; --help lists the names")
     use_float16: bool = Field(False, description="compute in float16 on Ascend and GPU; a CPU always uses float32")
     backbone_style: Literal["zoo", "pytorch"] = Field(
-        "zoo", description="padding of strided layers, and pooling, of the backbone: as in the zoo, which its "
-        "checkpoints need, or as in PyTorch, which weights from there need")
+        "zoo", description="padding and pooling of the backbone: zoo (the old zoo's checkpoints need it) or pytorch "
+        "(weights from PyTorch need it)")
 
     @property
     def as_pytorch(self) -> bool:
@@ -122,38 +127,44 @@ class ModelSection(Section):
 
 
 class DataSection(Section):
-    """Where annotations and pictures are, how they are checked, stored and read."""
+    """Where annotations and images are, and how they are checked, stored and read."""
 
     dataset: Literal[tuple(DATA_FORMATS)] = Field(
-        "coco", description="annotation format: COCO json, Pascal VOC xml, text rows (also by the zoo's name, other)")
-    coco_root: str = Field("data/coco", description="COCO folder: holds the picture folders and the annotations")
-    train_data_type: str = Field("train2017", description="COCO: picture folder and annotation suffix for training")
-    val_data_type: str = Field("val2017", description="COCO: picture folder and annotation suffix for evaluation")
+        "coco", description="annotation format: COCO JSON, Pascal VOC XML, or rows of text, which the zoo calls other")
+    coco_root: str = Field("data/coco", description="COCO: folder that holds the image folders and the annotations")
+    train_data_type: str = Field(
+        "train2017", description="COCO: name of the training split: image folder, and {} in instances_set")
+    val_data_type: str = Field(
+        "val2017", description="COCO: name of the validation split: image folder, and {} in instances_set")
     instances_set: str = Field(
-        "annotations/instances_{}.json", description="COCO: annotation file in coco_root, {} = the data type")
+        "annotations/instances_{}.json", description="COCO: annotation file in coco_root; {} stands for the name of "
+        "the split")
     voc_root: str = Field(
-        "data/voc", description="VOC folder: Annotations, JPEGImages, ImageSets, or the zoo's train/ and eval/")
+        "data/voc", description="VOC: folder with Annotations, JPEGImages and ImageSets, or with the zoo's train/ and "
+        "eval/")
     voc_json: Optional[str] = Field(
-        None, description="VOC: COCO json below voc_root with the ground truth of the split val; none, or no such file "
-        "= the xml files")
-    image_dir: Optional[str] = Field(None, description="text rows: folder that the image paths start from")
+        None, description="VOC: COCO JSON file in voc_root with the ground truth of the validation split; the XML "
+        "files are read if it is none or does not exist")
+    image_dir: Optional[str] = Field(None, description="rows of text: folder that the image paths are relative to")
     anno_path: Optional[str] = Field(
-        None, description="text rows: file for training, `path x1,y1,x2,y2,class[,is_crowd] ...` per line")
-    val_anno_path: Optional[str] = Field(None, description="text rows: file for evaluation")
+        None, description="rows of text: training file, one image per row: path x1,y1,x2,y2,class[,is_crowd] ...")
+    val_anno_path: Optional[str] = Field(None, description="rows of text: validation file")
     classes: Optional[List[str]] = Field(
         None, description="class names; none = those of the annotations; a leading 'background' is left out")
     num_classes: Optional[int] = Field(
-        None, ge=1, description="expected number of classes, with or without background; a mismatch is an error")
+        None, ge=1, description="expected number of classes, with or without background; another number is an error")
     mindrecord_dir: str = Field("MindRecord_COCO", description="folder of the MindRecord files")
     mindrecord_shards: int = Field(8, ge=1, le=1000, description="number of MindRecord files per split")
-    rebuild_mindrecord: bool = Field(False, description="write the MindRecord files anew even when they are current")
+    rebuild_mindrecord: bool = Field(False, description="write the MindRecord files again even if they are up to date")
     only_create_dataset: bool = Field(False, description="write the MindRecord files and stop")
     audit_policy: Dict[str, Literal["error", "drop", "repair", "keep"]] = Field(
-        default_factory=dict, description="what to do per kind of defect; kinds not named keep the audit's default")
-    max_image_pixels: int = Field(100_000_000, ge=1, description="largest picture accepted, width x height")
-    keep_empty_images: bool = Field(False, description="train also on pictures without objects")
-    num_parallel_workers: Optional[int] = Field(None, ge=1, description="loader workers; none = number of cores")
-    python_multiprocessing: bool = Field(True, description="loader workers are processes, not threads")
+        default_factory=dict, description="what to do with each kind of defect; kinds not named keep the default of "
+        "the audit")
+    max_image_pixels: int = Field(100_000_000, ge=1, description="largest image accepted, width x height in pixels")
+    keep_empty_images: bool = Field(False, description="also train on images without objects")
+    num_parallel_workers: Optional[int] = Field(
+        None, ge=1, description="number of loader workers; none = number of CPU cores")
+    python_multiprocessing: bool = Field(True, description="run loader workers as processes instead of threads")
 
     @field_validator("classes")
     @classmethod
@@ -177,42 +188,53 @@ class DataSection(Section):
 class TrainSection(Section):
     """Length of the training, start weights, checkpoints, evaluation while training."""
 
-    epoch_size: int = Field(500, ge=1, description="passes over the training data")
-    batch_size: int = Field(32, ge=1, description="pictures per step and device")
-    train_steps: int = Field(-1, ge=-1, description="stop after so many steps; -1 = all of epoch_size")
-    seed: int = Field(1, ge=0, le=2**32 - 1, description="seed of initial weights, order and augmentation")
-    pre_trained: Optional[str] = Field(None, description="checkpoint that training starts from")
-    pre_trained_epoch_size: int = Field(0, ge=0, description="epochs that pre_trained has behind it; the learning "
-                                        "rate goes on from there")
-    filter_weight: bool = Field(False, description="transfer training: leave out the parameters of "
-                                "checkpoint_filter_list when loading pre_trained")
+    epoch_size: int = Field(500, ge=1, description="number of epochs")
+    batch_size: int = Field(32, ge=1, description="images per step and device")
+    train_steps: int = Field(-1, ge=-1, description="stop after this number of steps; -1 = after epoch_size epochs")
+    seed: int = Field(
+        1, ge=0, le=2**32 - 1, description="random seed of initial weights, order of the images and augmentation")
+    pre_trained: Optional[str] = Field(None, description="checkpoint to start training from")
+    pre_trained_epoch_size: int = Field(
+        0, ge=0, description="epochs that pre_trained was trained for; the learning rate continues after them")
+    filter_weight: bool = Field(
+        False, description="transfer learning: do not load the parameters of checkpoint_filter_list from pre_trained")
     freeze_layer: Literal["none", "backbone"] = Field("none", description="part of the network that is not trained")
     save_checkpoint_epochs: int = Field(10, ge=1, description="epochs between checkpoints")
     save_checkpoint_steps: Optional[int] = Field(None, ge=1, description="steps between checkpoints, instead of epochs")
-    keep_checkpoint_max: int = Field(10, ge=1, description="checkpoints kept; older ones are removed")
+    keep_checkpoint_max: int = Field(10, ge=1, description="number of newest checkpoints to keep")
     run_eval: bool = Field(False, description="evaluate while training")
     eval_start_epoch: int = Field(40, ge=1, description="first epoch that is followed by an evaluation")
     eval_interval: int = Field(1, ge=1, description="epochs between evaluations")
-    save_best_ckpt: bool = Field(True, description="keep the checkpoint with the best AP (needs run_eval)")
-    early_stop_patience: int = Field(0, ge=0, description="stop after so many evaluations without progress; 0 = off")
-    accumulation_steps: int = Field(1, ge=1, description="batches whose gradients make one optimizer step")
-    ema_decay: float = Field(0.0, ge=0, lt=1, description="decay of the averaged weights per step; 0 = off")
-    max_nonfinite_steps: int = Field(10, ge=1, description="stop after so many non-finite losses in a row")
+    save_best_ckpt: bool = Field(True, description="keep the checkpoint with the best AP; needs run_eval")
+    early_stop_patience: int = Field(
+        0, ge=0, description="stop after this number of evaluations without a better AP; 0 = off")
+    accumulation_steps: int = Field(
+        1, ge=1, description="number of batches whose gradients are added up for one optimizer step")
+    ema_decay: float = Field(
+        0.0, ge=0, lt=1, description="decay per step of the exponential moving average of the weights; 0 = off")
+    max_nonfinite_steps: int = Field(
+        10, ge=1, description="stop after this number of consecutive steps with a loss that is not finite")
     log_interval: int = Field(1, ge=1, description="steps between log lines")
 
 
 class OptimizerSection(Section):
-    """What every family's optimizer knows; learning-rate keys are the families' own."""
+    """Optimizer settings of every family; those of the learning rate belong to the family."""
 
     opt_type: Literal["momentum", "adam", "adam_l2"] = Field(
-        "momentum", description="momentum, adam (with decoupled decay), or adam_l2 (decay as a part of the gradient)")
-    momentum: float = Field(0.9, ge=0, lt=1, description="momentum of the optimizer, when opt_type says so")
-    weight_decay: float = Field(0.0, ge=0, description="L2 decay of weights and biases; beta and gamma never decay")
-    loss_scale: float = Field(1024, gt=0, description="factor on the loss before the gradient; a CPU uses 1")
-    dynamic_loss_scale: bool = Field(False, description="halve the scale on overflow, double it after a quiet time")
+        "momentum", description="optimizer: momentum, adam (decoupled weight decay), adam_l2 (weight decay added to "
+        "the gradient)")
+    momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD; Adam does not use it")
+    weight_decay: float = Field(
+        0.0, ge=0, description="weight decay; gamma and beta of normalisation layers are exempt, with adam_l2 also "
+        "biases")
+    loss_scale: float = Field(
+        1024, gt=0, description="factor on the loss before the gradient is computed; on a CPU it is 1")
+    dynamic_loss_scale: bool = Field(
+        False, description="halve the loss scale on overflow, double it after a time without overflow")
     grad_clip_norm: float = Field(0.0, ge=0, description="largest global norm of the gradients; 0 = no clipping")
-    base_batch_size: Optional[int] = Field(None, ge=1, description="batch over all devices that the learning rate is "
-                                           "meant for; it is scaled linearly to the actual one; none = not scaled")
+    base_batch_size: Optional[int] = Field(
+        None, ge=1, description="global batch size that the learning rate is meant for; it is scaled linearly to the "
+        "actual one; none = not scaled")
 
     def learning_rates(self, epochs: int, steps_per_epoch: int, global_batch: int) -> np.ndarray:
         """The learning rate of every step of a run: (epochs * steps_per_epoch,) float32.
@@ -226,57 +248,72 @@ class EvalSection(Section):
     """Evaluation and prediction."""
 
     checkpoint_file_path: Optional[str] = Field(
-        None, description="model to evaluate, export or predict with: .ckpt, .mindir or .onnx")
-    img_path: Optional[str] = Field(None, description="prediction: a picture, a folder or a list file")
-    result_path: Optional[str] = Field(None, description="folder of the results; none = the run folder; preprocess.py: "
-                                       "of the network inputs; postprocess.py: of the application's results")
-    eval_split: Literal[SPLITS] = Field("val", description="part of the data that is evaluated")
-    eval_batch_size: int = Field(1, ge=1, description="pictures per evaluation step")
-    drop: bool = Field(False, description="postprocess.py: skip pictures that the annotations do not name")
+        None, description="model to evaluate, export or predict with: .ckpt, .mindir or .onnx file")
+    img_path: Optional[str] = Field(None, description="predict.py: image, folder or list file")
+    result_path: Optional[str] = Field(
+        None, description="output folder of eval.py, predict.py and export.py (none = in the run folder of the model) "
+        "and of preprocess.py (none = preprocess_Result); postprocess.py reads the application's results from it "
+        "(none = result_Files)")
+    eval_split: Literal[SPLITS] = Field("val", description="split to evaluate on")
+    eval_batch_size: int = Field(1, ge=1, description="images per evaluation step")
+    drop: bool = Field(
+        False, description="postprocess.py: skip results of images that the annotations do not name, instead of an "
+        "error")
     metric_backend: Literal["auto", "pycocotools", "faster_coco_eval"] = Field(
-        "auto", description="COCO metric library; auto = faster_coco_eval when installed")
+        "auto", description="library that computes COCO metrics; auto = faster_coco_eval if installed, else "
+        "pycocotools")
     report: bool = Field(True, description="write report.html")
-    visual_image: bool = Field(False, description="draw annotated boxes into gt_image, detected ones into pred_image")
-    report_score_threshold: float = Field(0.3, ge=0, le=1, description="scores below are not drawn or counted in the "
-                                          "report's confusion matrix")
+    visual_image: bool = Field(
+        False, description="draw annotated boxes into gt_image/ and detected ones into pred_image/")
+    report_score_threshold: float = Field(
+        0.3, ge=0, le=1, description="least score of detections that are drawn (predict.py, visual_image) or counted "
+        "in the report's confusion matrix")
 
 
 class ExportSection(Section):
     """Files for deployment."""
 
-    file_name: str = Field("detector", description="name of the exported file, without ending")
-    file_format: Literal["MINDIR", "ONNX", "AIR"] = Field("MINDIR", description="format; AIR needs an Ascend")
-    export_batch_size: int = Field(1, ge=1, description="pictures per call of the exported model")
+    file_name: str = Field("detector", description="name of the exported file, without extension")
+    file_format: Literal["MINDIR", "ONNX", "AIR"] = Field(
+        "MINDIR", description="format of the exported file; AIR needs an Ascend device")
+    export_batch_size: int = Field(1, ge=1, description="images per call of the exported model")
 
 
 class RuntimeSection(Section):
     """Device, processes, folders."""
 
-    device_target: Literal["Ascend", "GPU", "CPU"] = Field("CPU", description="where the network runs")
-    device_id: int = Field(0, ge=0, description="device on this host; launchers set it through the environment")
-    device_num: int = Field(1, ge=1, description="devices in the job; launchers set it through the environment")
-    rank_id: int = Field(0, ge=0, description="number of this process; launchers set it through the environment")
-    run_distribute: bool = Field(False, description="data parallel over device_num devices")
+    device_target: Literal["Ascend", "GPU", "CPU"] = Field("CPU", description="device that runs the network")
+    device_id: int = Field(
+        0, ge=0, description="number of the device on this host; launchers set it through the environment")
+    device_num: int = Field(
+        1, ge=1, description="number of devices in the job; launchers set it through the environment")
+    rank_id: int = Field(0, ge=0, description="rank of this process; launchers set it through the environment")
+    run_distribute: bool = Field(False, description="data-parallel training on device_num devices")
     all_reduce_fusion_config: List[int] = Field(
-        default_factory=list, description="Ascend: parameter indices that split the gradient all-reduce")
-    runtime_num_threads: Optional[int] = Field(None, ge=1, description="CPU threads of an operator; none = all cores")
-    enable_profiling: bool = Field(False, description="write a MindSpore profile of the run")
+        default_factory=list, description="Ascend: parameter indices at which the all-reduce of the gradients is "
+        "split")
+    runtime_num_threads: Optional[int] = Field(
+        None, ge=1, description="CPU: threads per operator; none = number of cores")
+    enable_profiling: bool = Field(False, description="write a MindSpore profile into the run folder")
     tensorboard: bool = Field(False, description="train.py: write event files for TensorBoard into events/ of the run "
                               "folder; needs the package tensorboardX")
-    output_path: Optional[str] = Field(None, description="run folder of train.py; none = runs/<model>/<time>; "
-                                       "the other programs write to result_path")
-    resume: bool = Field(False, description="continue the run in output_path from its last state")
+    output_path: Optional[str] = Field(None, description="run folder of train.py; none = runs/<model_name>/<time>")
+    resume: bool = Field(
+        False, description="continue the run in output_path from its last checkpoint; without output_path the newest "
+        "run of the model")
     verbose: bool = Field(False, description="show MindSpore's own messages and full stack traces")
 
 
 class ModelArtsSection(Section):
     """Huawei Cloud ModelArts."""
 
-    enable_modelarts: bool = Field(False, description="copy data in and results out as ModelArts expects it")
+    enable_modelarts: bool = Field(
+        False, description="run as a ModelArts job: copy data from object storage and results back")
     data_url: Optional[str] = Field(None, description="data set in object storage")
-    train_url: Optional[str] = Field(None, description="object storage that output_path is copied to")
+    train_url: Optional[str] = Field(None, description="folder in object storage that output_path is copied to")
     checkpoint_url: Optional[str] = Field(None, description="checkpoint in object storage")
     data_path: str = Field("/cache/data", description="local folder that data_url is copied to")
     load_path: str = Field("/cache/checkpoint_path", description="local folder that checkpoint_url is copied to")
-    modelarts_dataset_unzip_name: Optional[str] = Field(None, description="archive in data_path to unpack, no ending")
+    modelarts_dataset_unzip_name: Optional[str] = Field(
+        None, description="archive in data_path to unpack, without extension")
     need_modelarts_dataset_unzip: bool = Field(False, description="unpack modelarts_dataset_unzip_name")
