@@ -1,4 +1,4 @@
-"""Configuration of a run: schema default < YAML file < command-line flags, every value checked by the schema."""
+"""Configuration of a run: flags win over the YAML file, the file over the schema's defaults; all values are checked."""
 import difflib
 import re
 import sys
@@ -26,11 +26,11 @@ from src.settings.schema import (
     type_name,
 )
 
-# Old files carried code in their values; text like this is never meant as text.
+# Some old files hold Python expressions as values. Text like this is never meant as text.
 _EXPRESSION = re.compile(r"\s*(lambda\b.*:|(np|numpy|math|ms|mindspore)\.\w+|(range|list|tuple|dict|float|int|eval)\()")
 
-# Keys of the training sections that may change between a stop and --resume: they name places, say how often
-# something is written, or how many processes read, and leave the weights of step N as they are.
+# Settings of the training sections that may change between a stop and --resume: paths, how often something is
+# written, number of workers. They do not change the weights of step N.
 _FREE_TO_CHANGE = frozenset((
     *(key for row in DATA_FORMATS.values() for key in (*row.paths, *row.validation)), "mindrecord_dir",
     "mindrecord_shards", "rebuild_mindrecord", "only_create_dataset", "num_parallel_workers", "python_multiprocessing",
@@ -41,7 +41,7 @@ _FREE_TO_CHANGE = frozenset((
 
 
 class Config(BaseModel):
-    """All settings of one run; a family's class replaces the sections it extends."""
+    """All settings of one run. A family's subclass replaces the sections that it extends."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
@@ -54,26 +54,26 @@ class Config(BaseModel):
     runtime: RuntimeSection = Field(default_factory=RuntimeSection)
     modelarts: ModelArtsSection = Field(default_factory=ModelArtsSection)
 
-    # Keys of the family's old files that mean nothing here, although ALIASES knows the word from other families.
+    # {key of the family's old files: why it is ignored}, also where it is a spelling of another key elsewhere.
     dead_in_old_files: ClassVar[dict] = {}
 
     def replace(self, **values) -> "Config":
-        """A checked copy with other values, by key: `config.replace(epoch_size=2)`."""
+        """A copy with other values, which are checked: `config.replace(epoch_size=2)`."""
         given = [Setting(key, value, "argument") for key, value in values.items()]
         current = [Setting(key, value, "configuration")
                    for section in self.model_dump().values() for key, value in section.items()]
         return build(type(self), current, given)
 
     def dump_yaml(self) -> str:
-        """The complete configuration; loading it gives an equal one."""
+        """YAML text of all settings; loading it gives an equal configuration."""
         return yaml_text.dump(self.model_dump())
 
     def write(self, path: Path) -> None:
-        """`dump_yaml` into `path`, whole or not at all."""
+        """Write `dump_yaml` to `path`, completely or not at all."""
         write_file(path, self.dump_yaml())
 
     def differences(self, other: "Config") -> list:
-        """What `other` has otherwise among the settings that decide the weights: ["lr: 0.05 before, 0.1 now", ...]."""
+        """Settings that change the weights and differ in `other`: ["lr: 0.05 before, 0.1 now", ...]."""
         before, now = self._decisive(), other._decisive()
         return [f"{key}: {before.get(key)} before, {now.get(key)} now" for key in {**before, **now}
                 if before.get(key) != now.get(key)]
@@ -98,16 +98,16 @@ def fields(config_class) -> dict:
 
 
 def build(config_class, file_settings: list, flag_settings: list) -> Config:
-    """The checked configuration; flags win over the file. Raises ConfigError naming the source of what is wrong.
+    """The checked configuration. Raises ConfigError that names the file and line, or the flag, of a wrong value.
 
-    Keys that mean nothing any more are named in one warning on standard error.
+    Keys that are no longer used are named in one warning on standard error.
     """
     known, dead, values = fields(config_class), {}, {}
     for settings in (file_settings, flag_settings):
         values.update(_translate(settings, known, config_class.dead_in_old_files, dead))
     if dead:
         reasons = "; ".join(f"{name} ({reason})" for name, reason in sorted(dead.items()))
-        print(f"warning: ignored settings that have no meaning here: {reasons}", file=sys.stderr)
+        print(f"warning: ignored settings: {reasons}", file=sys.stderr)
     nested = {section: {} for section in SECTIONS}
     for key, setting in values.items():
         nested[known[key][0]][key] = setting.value
@@ -118,7 +118,7 @@ def build(config_class, file_settings: list, flag_settings: list) -> Config:
 
 
 def _translate(settings: list, known: dict, dead_in_old_files: dict, dead: dict) -> dict:
-    """{key: Setting} under today's names; adds ignored names with their reasons to `dead`."""
+    """{key: Setting} under today's names. Adds {ignored name: reason} to `dead`."""
     found, expressions = {}, []
     for setting in settings:
         name = setting.name
@@ -133,7 +133,7 @@ def _translate(settings: list, known: dict, dead_in_old_files: dict, dead: dict)
             expressions.append(f"{setting.source}: {name} holds the Python expression {value!r}")
         setting = Setting(name, value, setting.source)
         earlier = found.setdefault(key, setting)
-        if earlier.value in ("", None):     # an old file lists every spelling and leaves the unused ones empty
+        if earlier.value in ("", None):     # old files list every spelling and leave the unused ones empty
             found[key] = setting
         elif value not in ("", None) and value != earlier.value:
             raise ConfigError(f"{setting.source}: {name} = {value!r} contradicts {earlier.name} = {earlier.value!r} "
@@ -145,7 +145,7 @@ def _translate(settings: list, known: dict, dead_in_old_files: dict, dead: dict)
 
 
 def _current_name(setting: Setting, known: dict) -> tuple:
-    """(key, value) of a setting whose name may be an old spelling."""
+    """(key, value) of a setting whose name may be an old spelling; raises ConfigError for an unknown name."""
     name, value = setting.name, setting.value
     if name in known:
         section = known[name][0]
@@ -166,7 +166,7 @@ def _current_name(setting: Setting, known: dict) -> tuple:
 
 
 def _explain(error: dict, values: dict, known: dict) -> str:
-    """One schema error in words: source, key, value, what is expected."""
+    """The message for one schema error: source, key, value, what is expected."""
     section, *rest = error["loc"]
     if not rest:
         return f"section {section}: {_reason(error)}"

@@ -1,4 +1,4 @@
-"""The settings of a YAML file: ours in sections, or a flat file of the old zoo."""
+"""Reads settings from a YAML file: one of this project, in sections, or a flat one of the old zoo."""
 from pathlib import Path
 
 from src.errors import ConfigError
@@ -9,9 +9,9 @@ from src.settings.old_keys import GROUPS, OLD_MODEL_NAMES
 
 
 def read_file(path) -> list:
-    """The settings of a YAML file: one document in sections, or a flat file of the old zoo (values, help, choices).
+    """The Settings of a YAML file: one document in sections, or a flat file of the old zoo (values, help, choices).
 
-    Raises ConfigError that names file and line.
+    Raises ConfigError that names the file and, where there is one, the line.
     """
     path = Path(path)
     documents, lines = yaml_text.read(path)
@@ -37,8 +37,8 @@ def read_file(path) -> list:
 
 
 def _old_group(group: dict) -> dict:
-    """The keys of an old file's group, with those of the inner groups that its values choose (MultiDecay, Adam)."""
-    chosen = [item for item in group.values() if isinstance(item, str)]
-    inner = [item for name, item in group.items() if name in chosen and isinstance(item, dict)]
+    """Keys of a group in an old file, and of those inner groups that a value of the group names (MultiDecay, Adam)."""
+    named = [item for item in group.values() if isinstance(item, str)]
+    inner = [item for name, item in group.items() if name in named and isinstance(item, dict)]
     plain = {key: item for key, item in group.items() if not isinstance(item, dict)}
     return {key: item for keys in (plain, *inner) for key, item in keys.items()}

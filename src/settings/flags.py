@@ -1,4 +1,4 @@
-"""The flags of a command line as settings."""
+"""Reads settings from the flags of a command line."""
 from collections.abc import Iterable
 
 from src.errors import UsageError
@@ -6,9 +6,10 @@ from src.settings.given import Setting
 
 
 def split_flags(argv: Iterable[str]) -> list:
-    """`--key value`, `--key=value` and bare `--key` (true) as a list of Settings; raises UsageError on anything else.
+    """The Settings of `--key value`, `--key=value` and `--key` alone, which means true.
 
-    A later flag replaces an earlier one of the same name, so that launchers can append "$@".
+    A later flag replaces an earlier one of the same name, so that launchers can append "$@". Raises UsageError for
+    anything that is not a flag.
     """
     settings, waiting = {}, None
     for token in argv:

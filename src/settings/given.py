@@ -1,14 +1,14 @@
-"""One value as a user gave it."""
+"""A setting as a user gave it, before it is checked."""
 from dataclasses import dataclass
 from typing import Optional
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One value as it was given, before the schema has seen it."""
+    """Name and value as they were given in a file or by a flag; the schema has not checked them."""
 
     name: str
     value: object
     source: str                     # "file.yaml:12", "flag --name"
-    section: Optional[str] = None   # the group of the file that it stood in
-    old_file: bool = False
+    section: Optional[str] = None   # section of the file
+    old_file: bool = False          # from a file of the old zoo

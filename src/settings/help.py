@@ -16,7 +16,7 @@ Lists are written 300,300 or [300,300]; dictionaries a=b,c=d. A flag wins over t
 
 
 def help_text(command: str, config: Optional[Config], models: list) -> str:
-    """All settings by section with type, value of `config` (or schema default) and description."""
+    """All settings by section with type, value in `config` (or the schema's default) and description."""
     lines = [INTRODUCTION.format(program=command, models=", ".join(models))]
     if config is None:
         lines.append("The settings that all models share; with --config_path or --model_name also the model's own.\n")
@@ -32,12 +32,12 @@ def help_text(command: str, config: Optional[Config], models: list) -> str:
 
 
 def default_value(field):
-    """The schema's default; an empty text for a required key."""
+    """The schema's default; empty text for a required setting."""
     return "" if field.is_required() else field.get_default(call_default_factory=True)
 
 
 def default_text(value) -> str:
-    """A value as it is written on the command line, short."""
+    """A value as it is written on the command line, at most 60 characters."""
     if value is None:
         return "none"
     if isinstance(value, bool):

@@ -1,9 +1,9 @@
-"""Spellings of the old model zoo: what they are called here, and which of them mean nothing any more."""
+"""Keys of the old model zoo: today's names, and the keys that are ignored."""
 from __future__ import annotations
 
 # old spelling -> key
 ALIASES = {
-    # the model file: every folder of the zoo had its own word for it
+    # the model file: every folder of the zoo has its own name for it
     "checkpoint_path": "checkpoint_file_path",
     "checkpoint_file": "checkpoint_file_path",
     "ckpt_file": "checkpoint_file_path",
@@ -40,7 +40,7 @@ ALIASES = {
 # model_name of an old file -> today's
 OLD_MODEL_NAMES = {"maskrcnn": "mask_rcnn_resnet50"}
 
-# old switch -> (key, value for each position)
+# old true/false key -> (key, {true: value, false: value})
 SWITCHES = {
     "use_global_norm": ("grad_clip_norm", {True: 1.0, False: 0.0}),
     "do_train": ("only_create_dataset", {True: False, False: True}),
@@ -48,7 +48,7 @@ SWITCHES = {
     "grad_clip": ("grad_clip_norm", {True: 1.0, False: 0.0}),
 }
 
-# group of keys in a file of the zoo's CenterNet -> what some of them are called here
+# group in a file of the zoo's CenterNet -> {key: today's name} where it differs
 GROUPS = {
     "dataset_config": {},
     "net_config": {},
@@ -57,23 +57,23 @@ GROUPS = {
     "export_config": {},
 }
 
-# old key -> why it is not needed
+# old key -> why it is ignored
 DEAD_KEYS = {
-    "base_step": "COCO's number of steps; the learning rate follows the steps of the data that are trained on",
+    "base_step": "number of steps per epoch on COCO; here it is counted on the data that is trained on",
     "total_epoch": "is epoch_size + 1, over which the learning rate falls",
-    "global_step": "was never read",
+    "global_step": "the zoo never read it",
     "save_checkpoint": "checkpoints are always written",
     "enable_save_ckpt": "checkpoints are always written",
     "save_checkpoint_path": "checkpoints are in the run folder, output_path",
     "profiler_path": "profiles are in the run folder, output_path",
-    "mode_sink": "every device is fed in the same way",
-    "dataset_sink_mode": "every device is fed in the same way",
-    "enable_data_sink": "every device is fed in the same way",
-    "data_sink_steps": "every device is fed in the same way",
-    "sink_size": "every device is fed in the same way",
-    "buffer_size": "training data are always shuffled",
-    "do_shuffle": "training data are always shuffled",
-    "enable_eval": "what has annotations is measured",
+    "mode_sink": "data sinking is not a setting: all devices read data in the same way",
+    "dataset_sink_mode": "data sinking is not a setting: all devices read data in the same way",
+    "enable_data_sink": "data sinking is not a setting: all devices read data in the same way",
+    "data_sink_steps": "data sinking is not a setting: all devices read data in the same way",
+    "sink_size": "data sinking is not a setting: all devices read data in the same way",
+    "buffer_size": "training data is always shuffled",
+    "do_shuffle": "training data is always shuffled",
+    "enable_eval": "eval.py measures wherever there are annotations",
     "mindrecord_prefix": "the name of MindRecord files belongs to the family",
     "num_ssd_boxes": "follows from img_shape and the number of priors per cell",
     "feature_size": "follows from img_shape",
