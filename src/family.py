@@ -11,6 +11,7 @@ from typing import Any, Sequence
 
 import numpy as np
 
+from src.backbones.table import Backbone
 from src.backbones.zoo_names import renamed
 from src.checkpoint import FIT_ADVICE
 from src.ops.detections import Detections
@@ -112,13 +113,18 @@ class Detector(abc.ABC):
         return {"backbone_style": self.config.model.backbone_style,
                 "mean": (self.mean / 255).tolist(), "std": (self.std / 255).tolist()}
 
+    @property
+    def backbone(self) -> Backbone:
+        """The row of src/backbones/table.py that the network's attribute `backbone` is built from."""
+        return self.config.model.backbone
+
     def zoo_cells(self) -> dict:
         """{name of a cell in the old zoo's checkpoints: ours}; empty when there are no such checkpoints."""
         return {}
 
     def imagenet_cells(self) -> dict:
         """{name of a cell in the file of feature_extractor_base_param: ours}."""
-        return {}
+        return self.backbone.zoo_cells()
 
     @cached_property
     def _zoo_cells(self) -> dict:

@@ -5,11 +5,9 @@ from typing import Sequence
 
 from mindspore import nn
 
+from src.backbones.depths import MOBILENET_V1_BLOCKS
 from src.backbones.layers import ConvNorm
 
-# Table 1 of the paper: output channels and stride of each depthwise separable block.
-BLOCKS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), (512, 1), (512, 1), (512, 1), (512, 1), (512, 1),
-          (1024, 2), (1024, 1))
 STEM_CHANNELS = 32
 NORM = {"eps": 1e-5, "momentum": 0.9}
 
@@ -37,11 +35,10 @@ class MobileNetV1(nn.Cell):
     def __init__(self, taps: Sequence[int], *, symmetric: bool = False):
         super().__init__()
         self.taps = tuple(taps)
-        self.channels = tuple(BLOCKS[tap - 1][0] for tap in taps)
         self.stem = ConvNorm(3, STEM_CHANNELS, 3, 2, activation=nn.ReLU6(), symmetric=symmetric, **NORM)
-        in_channels = (STEM_CHANNELS,) + tuple(channels for channels, _ in BLOCKS)
+        in_channels = (STEM_CHANNELS,) + tuple(channels for channels, _ in MOBILENET_V1_BLOCKS)
         self.blocks = nn.CellList([SeparableBlock(before, channels, stride, symmetric)
-                                   for before, (channels, stride) in zip(in_channels, BLOCKS)])
+                                   for before, (channels, stride) in zip(in_channels, MOBILENET_V1_BLOCKS)])
 
     def construct(self, x):
         x = self.stem(x)

@@ -3,12 +3,8 @@ from __future__ import annotations
 
 from mindspore import nn
 
+from src.backbones.depths import MOBILENET_V2_BLOCKS_AT_STRIDE_16, MOBILENET_V2_CHANNELS, MOBILENET_V2_STAGES
 from src.backbones.layers import ConvNorm
-
-# Table 2 of the paper: expansion, output channels, repeats, stride of the first repeat.
-STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
-# The first map is taken in the middle of block 14 of the paper: block 13 expanded by 6 (SSDLite, section 6.2).
-BLOCKS_AT_STRIDE_16 = 13
 
 
 class InvertedResidual(nn.Cell):
@@ -36,22 +32,19 @@ class MobileNetV2(nn.Cell):
     construct: (B, 3, H, W) -> (B, 576, H/16, W/16), (B, 1280, H/32, W/32), sides rounded up.
     """
 
-    channels = (576, 1280)
-    strides = (16, 32)
-
     def __init__(self, *, symmetric: bool = False):
         super().__init__()
         self.stem = ConvNorm(3, 32, 3, 2, activation=nn.ReLU6(), symmetric=symmetric)
         blocks, channels = [], 32
-        for expansion, out_channels, repeats, stride in STAGES:
+        for expansion, out_channels, repeats, stride in MOBILENET_V2_STAGES:
             for index in range(repeats):
                 blocks.append(InvertedResidual(channels, out_channels, stride if index == 0 else 1,
                                                channels * expansion, symmetric=symmetric))
                 channels = out_channels
-        self.stage16 = nn.SequentialCell(blocks[:BLOCKS_AT_STRIDE_16])
-        self.stage32 = nn.SequentialCell(blocks[BLOCKS_AT_STRIDE_16:])
-        self.expand16 = ConvNorm(96, self.channels[0], 1, activation=nn.ReLU6())
-        self.last = ConvNorm(channels, self.channels[1], 1, activation=nn.ReLU6())
+        self.stage16 = nn.SequentialCell(blocks[:MOBILENET_V2_BLOCKS_AT_STRIDE_16])
+        self.stage32 = nn.SequentialCell(blocks[MOBILENET_V2_BLOCKS_AT_STRIDE_16:])
+        self.expand16 = ConvNorm(96, MOBILENET_V2_CHANNELS[0], 1, activation=nn.ReLU6())
+        self.last = ConvNorm(channels, MOBILENET_V2_CHANNELS[1], 1, activation=nn.ReLU6())
 
     def construct(self, x):
         x = self.stage16(self.stem(x))

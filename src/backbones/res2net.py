@@ -3,8 +3,9 @@ from __future__ import annotations
 
 from mindspore import nn, ops
 
+from src.backbones.depths import RESNET_EXPANSION
 from src.backbones.layers import ConvNorm, Pool
-from src.backbones.resnet import EXPANSION, STEM_CHANNELS, ResNet
+from src.backbones.resnet import STEM_CHANNELS, ResNet
 
 SCALES = 4          # groups of channels in a block
 BASE_WIDTH = 26     # channels of a group where the hidden layer of a ResNet has 64
@@ -22,7 +23,7 @@ class Res2NetBlock(nn.Cell):
     def __init__(self, in_channels: int, hidden: int, stride: int, symmetric: bool = False, **norm: float):
         super().__init__()
         layer = {"symmetric": symmetric, **norm}
-        out_channels, width = hidden * EXPANSION, hidden * BASE_WIDTH // RESNET_WIDTH
+        out_channels, width = hidden * RESNET_EXPANSION, hidden * BASE_WIDTH // RESNET_WIDTH
         self.reduce = ConvNorm(in_channels, width * SCALES, 1, activation=nn.ReLU(), **layer)
         # These pad on every side in the zoo too, unlike its stem and its pooling.
         self.groups = nn.CellList([ConvNorm(width, width, 3, stride, activation=nn.ReLU(), symmetric=True, **norm)
@@ -49,10 +50,10 @@ class Res2NetBlock(nn.Cell):
         return self.activation(self.expand(ops.concat(outputs, 1)) + shortcut)
 
 
-def res2net(depth: int, *, symmetric: bool = False, **norm: float) -> ResNet:
-    """Res2Net-50, -101 or -152 with the stem of three 3x3 convolutions ("v1b")."""
+def res2net(depth: int, *, symmetric: bool = False, symmetric_pool: bool = False, **norm: float) -> ResNet:
+    """Res2Net-50, -101 or -152 with the stem of three 3x3 convolutions ("v1b"); arguments as ResNet takes them."""
     layer = {"symmetric": symmetric, **norm}
     stem = nn.SequentialCell([ConvNorm(3, STEM_CHANNELS // 2, 3, 2, activation=nn.ReLU(), **layer),
                               ConvNorm(STEM_CHANNELS // 2, STEM_CHANNELS // 2, 3, activation=nn.ReLU(), **layer),
                               ConvNorm(STEM_CHANNELS // 2, STEM_CHANNELS, 3, activation=nn.ReLU(), **layer)])
-    return ResNet(depth, stem=stem, block=Res2NetBlock, symmetric_pool=symmetric, **layer)
+    return ResNet(depth, stem=stem, block=Res2NetBlock, symmetric_pool=symmetric_pool, **layer)

@@ -8,12 +8,10 @@ from typing import Callable, Optional
 
 from mindspore import nn
 
-from src.backbones.depths import RESNET_BLOCKS
+from src.backbones.depths import RESNET_BLOCKS, RESNET_EXPANSION, RESNET_HIDDEN
 from src.backbones.layers import ConvNorm, Pool
 
 STEM_CHANNELS = 64
-HIDDEN_CHANNELS = (64, 128, 256, 512)
-EXPANSION = 4
 
 
 class Bottleneck(nn.Cell):
@@ -25,7 +23,7 @@ class Bottleneck(nn.Cell):
 
     def __init__(self, in_channels: int, hidden: int, stride: int, **layer):
         super().__init__()
-        out_channels = hidden * EXPANSION
+        out_channels = hidden * RESNET_EXPANSION
         self.reduce = ConvNorm(in_channels, hidden, 1, activation=nn.ReLU(), **layer)
         self.spatial = ConvNorm(hidden, hidden, 3, stride, activation=nn.ReLU(), **layer)
         self.expand = ConvNorm(hidden, out_channels, 1, **layer)
@@ -48,20 +46,17 @@ class ResNet(nn.Cell):
     construct: (B, 3, H, W) -> four maps (B, C, H/stride, W/stride), sides rounded up.
     """
 
-    channels = tuple(hidden * EXPANSION for hidden in HIDDEN_CHANNELS)
-    strides = (4, 8, 16, 32)
-
     def __init__(self, depth: int, *, stem: Optional[nn.Cell] = None, block: Callable = Bottleneck,
                  symmetric_pool: bool = False, **layer):
         super().__init__()
         self.stem = stem or ConvNorm(3, STEM_CHANNELS, 7, 2, activation=nn.ReLU(), **layer)
         self.pool = Pool(nn.MaxPool2d, 2, symmetric_pool)
         stages, channels = [], STEM_CHANNELS
-        for stage, (count, hidden) in enumerate(zip(RESNET_BLOCKS[depth], HIDDEN_CHANNELS)):
+        for stage, (count, hidden) in enumerate(zip(RESNET_BLOCKS[depth], RESNET_HIDDEN)):
             blocks = []
             for index in range(count):
                 blocks.append(block(channels, hidden, 2 if stage > 0 and index == 0 else 1, **layer))
-                channels = hidden * EXPANSION
+                channels = hidden * RESNET_EXPANSION
             stages.append(nn.SequentialCell(blocks))
         self.stages = nn.CellList(stages)
 

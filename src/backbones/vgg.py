@@ -7,11 +7,8 @@ import mindspore as ms
 from mindspore import Parameter, nn, ops
 from mindspore.common.initializer import initializer
 
+from src.backbones.depths import VGG16_BLOCKS, VGG16_FC_CHANNELS
 from src.ops.conv2d import Conv2d
-
-# Configuration D of the paper: convolutions and channels of each block.
-BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
-FC_CHANNELS = 1024
 
 
 class ConvReLU(nn.Cell):
@@ -58,14 +55,11 @@ class VGG16(nn.Cell):
     are given can be given again; the state of MindSpore's own dropout cannot be saved, and no run could be resumed.
     """
 
-    channels = (512, FC_CHANNELS)
-    strides = (8, 16)
-
     def __init__(self, batch_norm: bool = False, bias: bool = False, fc_relu: bool = True,
                  as_in_paper: bool = False):
         super().__init__()
         blocks, channels = [], 3
-        for count, out_channels in BLOCKS:
+        for count, out_channels in VGG16_BLOCKS:
             block = []
             for _ in range(count):
                 block.append(ConvReLU(channels, out_channels, 3, batch_norm=batch_norm, bias=bias))
@@ -74,8 +68,8 @@ class VGG16(nn.Cell):
         self.blocks = nn.CellList(blocks)
         self.halve = nn.MaxPool2d(2, 2, pad_mode="same")
         self.pool5 = nn.MaxPool2d(3, 1, pad_mode="same")
-        self.fc6 = ConvReLU(channels, FC_CHANNELS, 3, dilation=6, bias=as_in_paper, relu=fc_relu)
-        self.fc7 = ConvReLU(FC_CHANNELS, FC_CHANNELS, 1, bias=as_in_paper, relu=fc_relu)
+        self.fc6 = ConvReLU(channels, VGG16_FC_CHANNELS, 3, dilation=6, bias=as_in_paper, relu=fc_relu)
+        self.fc7 = ConvReLU(VGG16_FC_CHANNELS, VGG16_FC_CHANNELS, 1, bias=as_in_paper, relu=fc_relu)
         self.rescale4 = LearnedLength(channels) if as_in_paper else None
 
     def construct(self, x, dropout=None):

@@ -4,9 +4,15 @@ The tables hold the names of cells; the last word of a parameter's name (weight,
 """
 from __future__ import annotations
 
-from typing import Sequence
+from typing import Callable, Sequence
 
-from src.backbones.depths import RESNET_BLOCKS
+from src.backbones.depths import (
+    MOBILENET_V1_BLOCKS,
+    MOBILENET_V2_BLOCKS,
+    MOBILENET_V2_BLOCKS_AT_STRIDE_16,
+    RESNET_BLOCKS,
+    VGG16_BLOCKS,
+)
 
 
 def renamed(name: str, cells: dict) -> str | None:
@@ -15,7 +21,7 @@ def renamed(name: str, cells: dict) -> str | None:
     return f"{cells[cell]}.{leaf}" if cell in cells else None
 
 
-def resnet_cells(depth: int, zoo: str,
+def resnet_cells(depth: int, zoo: str = "",
                  shortcut: Sequence[str] = ("down_sample_layer.0", "down_sample_layer.1")) -> dict:
     """A ResNet whose names begin with `zoo`. shortcut: what they call its convolution and its norm."""
     cells = {f"{zoo}conv1": "backbone.stem.conv", f"{zoo}bn1": "backbone.stem.norm"}
@@ -27,7 +33,7 @@ def resnet_cells(depth: int, zoo: str,
     return cells
 
 
-def res2net_cells(depth: int, zoo: str, shortcut: Sequence[str] | None = None) -> dict:
+def res2net_cells(depth: int, zoo: str = "", shortcut: Sequence[str] | None = None) -> dict:
     """A Res2Net likewise; without `shortcut` as in its ImageNet files, where a pooling layer may be counted first."""
     cells = {}
     for index, (conv, norm) in enumerate((("conv1_0", "bn1_0"), ("conv1_1", "bn1_1"), ("conv1_2", "bn1"))):
@@ -54,3 +60,57 @@ def _blocks(depth: int, zoo: str):
 def _shortcut(theirs: str, ours: str, names: Sequence[str]) -> dict:
     conv, norm = names
     return {f"{theirs}.{conv}": f"{ours}.shortcut.conv", f"{theirs}.{norm}": f"{ours}.shortcut.norm"}
+
+
+def mobilenet_v1_cells(zoo: str = "") -> dict:
+    """A MobileNetV1 whose names begin with `zoo`."""
+    cells = conv_norm_cells(f"{zoo}network.0", "backbone.stem")
+    for block in range(len(MOBILENET_V1_BLOCKS)):
+        for layer, name in enumerate(("depthwise", "pointwise"), start=1):
+            cells.update(conv_norm_cells(f"{zoo}network.{2 * block + layer}", f"backbone.blocks.{block}.{name}"))
+    return cells
+
+
+def mobilenet_v2_cells(zoo_block: Callable[[int], str] = "features.{}".format) -> dict:
+    """A MobileNetV2. zoo_block: name of a block, 0 being the stem and the one after the last block the last 1x1
+    convolution."""
+    cells = {**conv_norm_cells(f"{zoo_block(0)}.features", "backbone.stem"),
+             **conv_norm_cells(f"{zoo_block(MOBILENET_V2_BLOCKS + 1)}.features", "backbone.last")}
+    for block in range(1, MOBILENET_V2_BLOCKS + 1):
+        cells.update(inverted_residual_cells(zoo_block(block), mobilenet_v2_block(block), expands=block > 1))
+    return cells
+
+
+def mobilenet_v2_block(number: int) -> str:
+    """Our name of a block, counted from 1."""
+    if number <= MOBILENET_V2_BLOCKS_AT_STRIDE_16:
+        return f"backbone.stage16.{number - 1}"
+    return f"backbone.stage32.{number - MOBILENET_V2_BLOCKS_AT_STRIDE_16 - 1}"
+
+
+def inverted_residual_cells(zoo: str, ours: str, expands: bool = True) -> dict:
+    layers = ("expand", "depthwise") if expands else ("depthwise",)
+    cells = {f"{zoo}.conv.{len(layers)}": f"{ours}.project.conv",
+             f"{zoo}.conv.{len(layers) + 1}": f"{ours}.project.norm"}
+    for index, layer in enumerate(layers):
+        cells.update(conv_norm_cells(f"{zoo}.conv.{index}.features", f"{ours}.{layer}"))
+    return cells
+
+
+def vgg16_cells(batch_norm: bool, zoo_block: str = "") -> dict:
+    """The blocks of a VGG16. An ImageNet file counts the layers through, pooling included; zoo_block: name of a block,
+    {} being its number from 1, where each block counts its own."""
+    cells, position = {}, 0
+    for block, (count, _) in enumerate(VGG16_BLOCKS):
+        theirs, position = (zoo_block.format(block + 1), 0) if zoo_block else ("layers", position)
+        for index in range(count):
+            cells[f"{theirs}.{position}"] = f"backbone.blocks.{block}.{index}.conv"
+            if batch_norm:
+                cells[f"{theirs}.{position + 1}"] = f"backbone.blocks.{block}.{index}.norm"
+            position += 3 if batch_norm else 2  # convolution, norm, ReLU
+        position += 1
+    return cells
+
+
+def conv_norm_cells(zoo: str, ours: str) -> dict:
+    return {f"{zoo}.0": f"{ours}.conv", f"{zoo}.1": f"{ours}.norm"}

@@ -4,6 +4,7 @@ from typing import ClassVar, Dict, List, Literal, Optional
 import numpy as np
 from pydantic import Field, field_validator
 
+from src.backbones.table import Backbone, find_backbone
 from src.ops.schedule import multi_step, polynomial, scaled_to_batch
 from src.settings.config import Config
 from src.settings.schema import (
@@ -17,7 +18,7 @@ from src.settings.schema import (
 )
 
 STRIDE = 4  # input pixels per cell of the maps
-DEPTHS = {"centernet_resnet50": 50, "centernet_resnet101": 101}
+BACKBONES = {"centernet_resnet50": "resnet50", "centernet_resnet101": "resnet101"}
 
 
 class CenterNetModel(ModelSection):
@@ -41,9 +42,13 @@ class CenterNetModel(ModelSection):
         "filter_weight does not load")
 
     @property
-    def depth(self) -> int:
-        """Of the ResNet."""
-        return DEPTHS[self.model_name]
+    def backbone_name(self) -> str:
+        return BACKBONES[self.model_name]
+
+    @property
+    def backbone(self) -> Backbone:
+        """Its row in the table of backbones."""
+        return find_backbone(self.backbone_name)
 
 
 class CenterNetData(DataSection):

@@ -6,7 +6,6 @@ from typing import Sequence
 import cv2
 import numpy as np
 
-from src.backbones.zoo_names import resnet_cells
 from src.centernet.config import STRIDE
 from src.centernet.decode import Geometry, decode
 from src.centernet.legacy import FILTER_WORDS, NOT_FROM_IMAGENET, TRAINING_CELL, zoo_cells
@@ -67,10 +66,7 @@ class CenterNetDetector(Detector):
                              smooth=model.reg_loss == "sl1", per_coordinate=model.regression_norm == "coordinates")
 
     def zoo_cells(self) -> dict:
-        return zoo_cells(self.config.model.depth)
-
-    def imagenet_cells(self) -> dict:
-        return resnet_cells(self.config.model.depth, "")
+        return zoo_cells(self.config.model)
 
     def from_zoo(self, name: str) -> str | None:
         return super().from_zoo(name[len(TRAINING_CELL):] if name.startswith(TRAINING_CELL) else name)

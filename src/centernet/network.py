@@ -8,7 +8,6 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 from mindspore import dtype as mstype
 
-from src.backbones.resnet import ResNet
 from src.ops.conv2d import Conv2d
 from src.ops.deform_conv import DeformConv
 
@@ -79,10 +78,10 @@ class CenterNet(nn.Cell):
     offsets (B, 2, H/4, W/4) dx, dy of the centre from the cell's corner.
     """
 
-    def __init__(self, backbone: nn.Cell, num_classes: int, head_channels: int, deformable: bool):
+    def __init__(self, backbone: nn.Cell, in_channels: int, num_classes: int, head_channels: int, deformable: bool):
         super().__init__()
         self.backbone = backbone
-        channels = (backbone.channels[-1], *UP_CHANNELS)
+        channels = (in_channels, *UP_CHANNELS)
         self.stages = nn.SequentialCell([UpSampling(*pair, deformable) for pair in zip(channels, channels[1:])])
         self.heatmap = Head(channels[-1], head_channels, num_classes)
         self.size = Head(channels[-1], head_channels, 2)
@@ -153,5 +152,6 @@ def _mirror(maps: Tensor) -> Tensor:
 
 def build_centernet(model, num_classes: int) -> CenterNet:
     """The network that the `model` section describes, with its initial weights."""
-    backbone = ResNet(model.depth, symmetric=True, symmetric_pool=model.as_pytorch, eps=1e-5, momentum=0.9)
-    return CenterNet(backbone, num_classes, model.head_conv, model.up_sampling == "deformable")
+    backbone = model.backbone.build(symmetric=True, symmetric_pool=model.as_pytorch, eps=1e-5, momentum=0.9)
+    return CenterNet(backbone, model.backbone.channels[-1], num_classes, model.head_conv,
+                     model.up_sampling == "deformable")

@@ -6,7 +6,7 @@ from typing import Optional
 import numpy as np
 from mindspore import nn
 
-from src.backbones.vgg import BLOCKS
+from src.backbones.depths import VGG16_BLOCKS
 from src.conversion.coco_classes import COCO_OUTPUTS, UNUSED_IDS, without_unused_ids
 from src.conversion.naming import Naming
 
@@ -55,8 +55,8 @@ def _reordered(array: np.ndarray, boxes: int, order: list) -> np.ndarray:
 
 def _cells(levels: int) -> dict:
     cells, position = {}, 0
-    for block, (count, _) in enumerate(BLOCKS):
-        last = block == len(BLOCKS) - 1  # it begins with the pooling in front of it, in a part of its own
+    for block, (count, _) in enumerate(VGG16_BLOCKS):
+        last = block == len(VGG16_BLOCKS) - 1  # it begins with the pooling in front of it, in a part of its own
         for index in range(count):
             theirs = f"backbone.extra.0.{1 + 2 * index}" if last else f"backbone.features.{position + 2 * index}"
             cells[theirs] = f"backbone.blocks.{block}.{index}.conv"

@@ -11,7 +11,7 @@ from typing import Callable, Optional
 import numpy as np
 from mindspore import nn
 
-from src.backbones.zoo_names import resnet_cells
+from src.backbones.pytorch_names import torchvision_resnet
 from src.conditions import norm_eps
 from src.conversion.bodies import COUNTER, PYTORCH_EPS, batch_norms, renamed_from_pytorch, scale_norms
 from src.conversion.coco_classes import COCO_OUTPUTS, UNUSED_IDS, without_unused_ids
@@ -65,7 +65,7 @@ def _reason_to_ignore(name: str) -> Optional[str]:
 
 def _torchvision_cells() -> dict:
     """Several layers got a number behind their name in 2022; the published files are older."""
-    cells = resnet_cells(50, "backbone.body.", shortcut=("downsample.0", "downsample.1"))
+    cells = torchvision_resnet(50, "backbone.body.")
     for level in range(PYRAMID_LEVELS):
         for number in (".0", ""):
             cells[f"backbone.fpn.inner_blocks.{level}{number}"] = f"fpn.laterals.{level}"
@@ -91,7 +91,7 @@ def _prepare_torchvision(arrays: dict, theirs_of: dict, outputs: int) -> None:
 
 def _mmdet_cells() -> dict:
     """Of mmdetection 2 and 3."""
-    cells = resnet_cells(50, "backbone.", shortcut=("downsample.0", "downsample.1"))
+    cells = torchvision_resnet(50, "backbone.")
     for level in range(PYRAMID_LEVELS):
         cells[f"neck.lateral_convs.{level}.conv"] = f"fpn.laterals.{level}"
         cells[f"neck.fpn_convs.{level}.conv"] = f"fpn.outputs.{level}"

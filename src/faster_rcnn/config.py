@@ -4,6 +4,7 @@ from typing import ClassVar, Dict, List, Literal, Optional
 import numpy as np
 from pydantic import Field, field_validator
 
+from src.backbones.table import Backbone, find_backbone
 from src.faster_rcnn.box_styles import BOX_STYLES, BoxStyle
 from src.ops.schedule import multi_step, scaled_to_batch, warmup_cosine
 from src.settings.config import Config
@@ -17,13 +18,13 @@ from src.settings.schema import (
     described,
 )
 
-BODIES = {  # model name -> kind and depth of its body
-    "faster_rcnn_resnet50": ("resnet", 50),
-    "faster_rcnn_resnet101": ("resnet", 101),
-    "faster_rcnn_resnet152": ("resnet", 152),
-    "faster_rcnn_res2net50": ("res2net", 50),
-    "faster_rcnn_res2net101": ("res2net", 101),
-    "faster_rcnn_res2net152": ("res2net", 152),
+BACKBONES = {  # model name -> row of src/backbones/table.py
+    "faster_rcnn_resnet50": "resnet50",
+    "faster_rcnn_resnet101": "resnet101",
+    "faster_rcnn_resnet152": "resnet152",
+    "faster_rcnn_res2net50": "res2net50",
+    "faster_rcnn_res2net101": "res2net101",
+    "faster_rcnn_res2net152": "res2net152",
 }
 STRIDES = (4, 8, 16, 32, 64)  # of the pyramid's levels
 LARGEST_BODY_STRIDE = 32
@@ -32,7 +33,7 @@ LARGEST_BODY_STRIDE = 32
 class FasterRCNNModel(ModelSection):
     """Input, anchors, proposals, sampling, heads, loss."""
 
-    bodies: ClassVar[Dict[str, tuple]] = BODIES
+    backbones: ClassVar[Dict[str, str]] = BACKBONES
 
     img_width: int = Field(1280, ge=64, description="width of the network input in pixels, a multiple of 32")
     img_height: int = Field(768, ge=64, description="height of the network input in pixels, a multiple of 32")
@@ -108,9 +109,18 @@ class FasterRCNNModel(ModelSection):
     _above_zero = field_validator("anchor_scales", "anchor_ratios", "rpn_target_stds", "rcnn_target_stds")(above_zero)
 
     @property
-    def body(self) -> tuple:
-        """Kind and depth."""
-        return self.bodies[self.model_name]
+    def backbone_name(self) -> str:
+        return self.backbones[self.model_name]
+
+    @property
+    def backbone(self) -> Backbone:
+        """Its row in the table of backbones."""
+        return find_backbone(self.backbone_name)
+
+    @property
+    def padded_on_every_side(self) -> bool:
+        """Of the backbone's strided layers; the zoo pads its Res2Nets right and bottom only."""
+        return self.as_pytorch or not self.backbone_name.startswith("res2net")
 
     @property
     def image_size(self) -> tuple:

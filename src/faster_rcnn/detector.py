@@ -113,16 +113,16 @@ class FasterRCNNDetector(Detector):
 
     @property
     def layers_as(self) -> str | None:
-        return "two_stage" if self.config.model.body == ("resnet", 50) else None
+        return "two_stage" if self.config.model.backbone_name == "resnet50" else None
 
     def conditions(self) -> dict:
         return {**super().conditions(), "box_style": self.config.model.box_style}
 
     def zoo_cells(self) -> dict:
-        return zoo_cells(self.config.model.body)
+        return zoo_cells(self.backbone)
 
     def imagenet_cells(self) -> dict:
-        return imagenet_cells(self.config.model.body)
+        return imagenet_cells(self.backbone)
 
     def preprocess(self, image: np.ndarray) -> tuple:
         placement = self.geometry(*image.shape[:2])

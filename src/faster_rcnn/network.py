@@ -7,8 +7,6 @@ from mindspore.common.initializer import HeNormal, XavierUniform, initializer
 
 from src.backbones.fpn import FPN
 from src.backbones.layers import use_statistics
-from src.backbones.res2net import res2net
-from src.backbones.resnet import ResNet
 from src.faster_rcnn.box_head import BoxDetections, BoxHead
 from src.faster_rcnn.config import STRIDES
 from src.faster_rcnn.proposals import Proposals
@@ -112,7 +110,8 @@ def build_stages(model, num_classes: int, *, frozen_body: bool, roi_end_offset: 
                 parameter.requires_grad = False
     if model.stem_batch_statistics:
         use_statistics(backbone.stem[:STEM_LAYERS_IN_BATCH_MODE], moving=False)
-    fpn = FPN(backbone.channels, channels, lambda: _xavier(Conv2d(channels, channels, 3, has_bias=True)), upsample)
+    fpn = FPN(model.backbone.channels, channels, lambda: _xavier(Conv2d(channels, channels, 3, has_bias=True)),
+              upsample)
     for lateral in fpn.laterals:
         _xavier(lateral)
     roi_align = PyramidRoIAlign(model.roi_size, ROI_STRIDES, model.roi_align_finest_scale, roi_end_offset,
@@ -122,13 +121,9 @@ def build_stages(model, num_classes: int, *, frozen_body: bool, roi_end_offset: 
     return backbone, fpn, RPNHead(channels, model.anchors_per_cell), roi_align, box_head
 
 
-def build_body(model) -> ResNet:
-    """The ResNet or Res2Net of the model, as it is before anything is learned."""
-    kind, depth = model.body
-    if kind == "resnet":
-        body = ResNet(depth, symmetric=True, symmetric_pool=model.as_pytorch, **NORM)
-    else:
-        body = res2net(depth, symmetric=model.as_pytorch, **NORM)
+def build_body(model) -> nn.Cell:
+    """The backbone of the model, randomly initialised."""
+    body = model.backbone.build(symmetric=model.padded_on_every_side, symmetric_pool=model.as_pytorch, **NORM)
     for parameter in body.get_parameters():
         if parameter.name.endswith("weight"):
             parameter.set_data(initializer(HeNormal(mode="fan_out", nonlinearity="relu"), parameter.shape,

@@ -17,7 +17,7 @@ from src.settings.schema import described
 class MaskRCNNModel(FasterRCNNModel):
     """Input, anchors, proposals, sampling, heads, loss."""
 
-    bodies: ClassVar[Dict[str, tuple]] = {"mask_rcnn_resnet50": ("resnet", 50)}
+    backbones: ClassVar[Dict[str, str]] = {"mask_rcnn_resnet50": "resnet50"}
 
     mask_roi_size: int = Field(
         14, ge=1, description="side of the features of a RoI for the mask head, in bins; its masks have twice as many "

@@ -43,7 +43,7 @@ class MaskRCNNDetector(FasterRCNNDetector):
                             mask_weight=model.rcnn_loss_mask_fb_weight)
 
     def zoo_cells(self) -> dict:
-        return zoo_cells(self.config.model.body)
+        return zoo_cells(self.backbone)
 
     def postprocess(self, outputs: Sequence[np.ndarray], geometry: Placement) -> Detections:
         return decode(*outputs, geometry, self.config.eval.mask_thr_binary)

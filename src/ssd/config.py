@@ -4,9 +4,11 @@ from typing import ClassVar, Dict, List, Literal, Optional
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
+from src.backbones.table import Backbone, find_backbone
 from src.ops.schedule import scaled_to_batch, warmup_cosine
 from src.settings.config import Config
 from src.settings.schema import DataSection, EvalSection, ModelSection, OptimizerSection, above_zero, described
+from src.ssd.variants import VARIANTS, Variant
 
 
 class SSDModel(ModelSection):
@@ -18,12 +20,17 @@ class SSDModel(ModelSection):
                                          "per level; none = derived from img_shape")
     num_default: List[int] = Field(
         [3, 6, 6, 6, 6, 6], min_length=2, description="number of priors per cell, for each level")
-    extras_in_channels: List[int] = Field([256, 576, 1280, 512, 256, 256], description="input channels per level")
-    extras_out_channels: List[int] = Field([576, 1280, 512, 256, 256, 128], description="output channels per level")
-    extras_strides: List[int] = Field([1, 1, 2, 2, 2, 2], description="stride per level")
+    extras_in_channels: List[int] = Field(
+        [256, 576, 1280, 512, 256, 256], description="channels of the map that each level is made from; not read for "
+        "the backbone's own levels, which come first")
+    extras_out_channels: List[int] = Field(
+        [576, 1280, 512, 256, 256, 128], description="channels of each level's map")
+    extras_strides: List[int] = Field(
+        [1, 1, 2, 2, 2, 2], description="stride of the layer that makes each level's map; 1 for the backbone's own; "
+        "ssd_vgg16 and the feature pyramids have 2 only")
     extras_ratio: List[float] = Field(
-        [0.2, 0.2, 0.2, 0.25, 0.5, 0.25], description="channels of each level's hidden convolution as a fraction of "
-        "its output channels")
+        [0.2, 0.2, 0.2, 0.25, 0.5, 0.25], description="MobileNetV2: channels of each level's hidden convolution as a "
+        "fraction of its input channels")
     num_addition_layers: int = Field(
         4, ge=0, description="FPN: number of convolutions before the predictor, which all levels share")
     use_anchor_generator: bool = Field(
@@ -82,8 +89,10 @@ class SSDModel(ModelSection):
         if self.min_scale > self.max_scale:
             raise ValueError(f"min_scale {self.min_scale} is above max_scale {self.max_scale}")
         names = ("num_default", "extras_in_channels", "extras_out_channels") + (("steps",) if self.steps else ())
+        if not self.variant.fpn:
+            names += ("extras_strides", "extras_ratio")
         if not self.use_anchor_generator:
-            names += ("extras_strides", "extras_ratio", "aspect_ratios")
+            names += ("aspect_ratios",)
         counts = {name: len(getattr(self, name)) for name in names}
         if self.default_box_scales:
             counts["default_box_scales less 1"] = len(self.default_box_scales) - 1
@@ -92,7 +101,50 @@ class SSDModel(ModelSection):
             raise ValueError(f"the lists with one entry per level differ in length: {listed}")
         if self.ssd_style != "zoo" and self.model_name != "ssd_vgg16":
             raise ValueError(f"ssd_style {self.ssd_style} is of ssd_vgg16, not of {self.model_name}")
+        check_layers(self)
         return self
+
+    @property
+    def variant(self) -> Variant:
+        """What the model's name fixes."""
+        return VARIANTS[self.model_name]
+
+    @property
+    def backbone(self) -> Backbone:
+        """Its row in the table of backbones; the maps that are used are the last variant.maps of them."""
+        name = self.variant.backbone
+        return find_backbone("vgg16_bn" if name == "vgg16" and self.ssd_vgg_bn else name)
+
+    @property
+    def extra_strides(self) -> list:
+        """What the layers behind the backbone's maps divide the sides by, of each."""
+        if self.variant.fixed_strides:
+            return [2] * (len(self.num_default) - self.variant.maps)
+        return self.extras_strides[self.variant.maps:]
+
+
+def check_layers(model: SSDModel) -> None:
+    """Raises ValueError where the lists of channels and strides are not those of layers that fit behind each other."""
+    maps, given, made = model.variant.maps, model.extras_in_channels, model.extras_out_channels
+    own = list(model.backbone.channels[-maps:])
+    if model.variant.fpn and (len(model.num_default) < maps or len(set(model.num_default)) > 1):
+        raise ValueError(f"num_default {model.num_default}: {model.model_name} has at least {maps} levels, which share "
+                         "one predictor and need the same number")
+    if model.variant.fpn and len(set(made)) > 1:
+        raise ValueError(f"extras_out_channels {made}: all levels of {model.model_name} share one predictor and need "
+                         "the same number")
+    if not model.variant.fpn and made[:maps] != own:
+        raise ValueError(f"extras_out_channels {made}: the first {maps} maps come from the backbone of "
+                         f"{model.model_name} and have {own} channels")
+    if given[maps:] != made[maps - 1:-1]:
+        raise ValueError(f"extras_in_channels {given}: from level {maps} on each is the number before it in "
+                         f"extras_out_channels, {made[maps - 1:-1]}")
+    strides = model.extras_strides
+    if strides[:2] != [1, 1]:
+        raise ValueError(f"extras_strides {strides}: the first two maps come from the backbone, and have 1")
+    if model.variant.fixed_strides and set(strides[2:]) - {2}:
+        raise ValueError(f"extras_strides {strides}: the layers of {model.model_name} have 2 from the third level on; "
+                         "others can be given to ssd300 and ssd_mobilenet_v1")
 
 
 class SSDData(DataSection):

@@ -9,8 +9,8 @@ from src.errors import ConfigError
 from src.family import Detector
 from src.ops.detections import Detections
 from src.ssd.decode import decode
-from src.ssd.legacy import FILTER_WORDS, NOT_FROM_IMAGENET, imagenet_cells, zoo_cells
-from src.ssd.priors import MAPS, feature_sizes, prior_boxes
+from src.ssd.legacy import FILTER_WORDS, NOT_FROM_IMAGENET, zoo_cells
+from src.ssd.priors import feature_sizes, prior_boxes
 from src.ssd.targets import TargetEncoder
 from src.ssd.transforms import TrainTransform, eval_input
 
@@ -79,9 +79,6 @@ class SSDDetector(Detector):
     def zoo_cells(self) -> dict:
         return zoo_cells(self.config.model)
 
-    def imagenet_cells(self) -> dict:
-        return imagenet_cells(self.config.model)
-
     def preprocess(self, image: np.ndarray) -> tuple:
         # torchvision resizes numbers.
         image = image.astype(np.float32) if self.as_torchvision else image
@@ -105,7 +102,7 @@ class SSDDetector(Detector):
 
 
 def _dropout_shape(model) -> tuple:
-    """Of the factors that VGG16's dropout takes per picture: fc6 and fc7, the channels and cells of the second map."""
-    if model.model_name != "ssd_vgg16":
+    """Of the factors that VGG16's dropout takes per image: fc6 and fc7, the channels and cells of the second map."""
+    if model.variant.extra != "VGG":
         return ()
-    return (2, model.extras_out_channels[1], *feature_sizes(MAPS[model.model_name], model.img_shape, 2)[1])
+    return (2, model.backbone.channels[1], *feature_sizes(model)[1])

@@ -10,13 +10,9 @@ from mindspore.common.initializer import TruncatedNormal, initializer
 
 from src.backbones.fpn import FPN
 from src.backbones.layers import ConvNorm
-from src.backbones.mobilenet_v1 import MobileNetV1
-from src.backbones.mobilenet_v2 import InvertedResidual, MobileNetV2
-from src.backbones.resnet import ResNet
-from src.backbones.vgg import VGG16, ConvReLU
-from src.errors import ConfigError
+from src.backbones.mobilenet_v2 import InvertedResidual
+from src.backbones.vgg import ConvReLU
 from src.ssd.predictors import PlainPredictor, PredictorPerMap, SeparablePredictor, SharedPredictor
-from src.ssd.priors import MAPS
 
 
 class SSD(nn.Cell):
@@ -87,8 +83,14 @@ class VGGExtra(nn.Cell):
 
 
 def build_ssd(model, num_classes: int) -> SSD:
-    """The network that the `model` section describes, with its initial weights."""
-    network = BUILDERS[model.model_name](model, num_classes)
+    """The network that the `model` section describes, randomly initialised."""
+    variant = model.variant
+    backbone = model.backbone.build(**variant.backbone_settings(model))
+    extras = [EXTRAS[variant.extra](model, level, stride)
+              for level, stride in enumerate(model.extra_strides, start=variant.maps)]
+    box_predictors, class_predictors = (_predictors(model, outputs) for outputs in (4, num_classes + 1))
+    fpn = _pyramid(model) if variant.fpn else None
+    network = SSD(backbone, extras, box_predictors, class_predictors, fpn)
     for parameter in network.trainable_params():
         if parameter.name.endswith("weight"):
             parameter.set_data(initializer(TruncatedNormal(0.02), parameter.shape, parameter.dtype))
@@ -98,67 +100,38 @@ def build_ssd(model, num_classes: int) -> SSD:
     return network
 
 
-def _ssd300_mobilenet_v2(model, num_classes: int) -> SSD:
-    channels = model.extras_out_channels
-    extras = [InvertedResidual(before, after, 2, round(before * ratio), last_activation=True)
-              for before, after, ratio in zip(channels[1:], channels[2:], model.extras_ratio[2:])]
-    return _with_predictor_per_map(MobileNetV2(symmetric=model.as_pytorch), extras, model, num_classes)
+def _predictors(model, outputs: int) -> nn.Cell:
+    if model.variant.fpn:
+        return SharedPredictor(len(model.num_default), model.extras_out_channels[0], model.num_addition_layers,
+                               model.num_default[0], outputs)
+    return PredictorPerMap(model.extras_out_channels, model.num_default, outputs,
+                           PlainPredictor if model.ssd_style == "torchvision" else SeparablePredictor)
 
 
-def _ssd300_mobilenet_v1(model, num_classes: int) -> SSD:
-    channels = model.extras_out_channels
-    extras = [ConvNorm(before, after, 3, 2, activation=nn.ReLU6()) for before, after in zip(channels[1:], channels[2:])]
-    return _with_predictor_per_map(MobileNetV1(taps=(7, 13), symmetric=model.as_pytorch), extras, model, num_classes)
+def _pyramid(model) -> FPN:
+    channels = model.extras_out_channels[0]
+    return FPN(model.backbone.channels[-model.variant.maps:], channels, lambda: _pyramid_layer(channels))
 
 
-def _ssd300_vgg16(model, num_classes: int) -> SSD:
-    channels, relu, as_in_paper = model.extras_out_channels, model.vgg_extra_relu, model.ssd_style == "torchvision"
-    extras = [VGGExtra(before, after, level < MAPS[model.model_name].unpadded_from, relu, as_in_paper)
-              for level, (before, after) in enumerate(zip(channels[1:], channels[2:]), start=2)]
-    body = VGG16(model.ssd_vgg_bn, model.vgg_bias, fc_relu=relu, as_in_paper=as_in_paper)
-    return _with_predictor_per_map(body, extras, model, num_classes,
-                                   PlainPredictor if as_in_paper else SeparablePredictor)
+def _pyramid_layer(channels: int, stride: int = 1) -> ConvNorm:
+    return ConvNorm(channels, channels, 3, stride, activation=nn.ReLU6(), eps=1e-5, momentum=0.9)
 
 
-def _ssd_mobilenet_v1_fpn(model, num_classes: int) -> SSD:
-    body = MobileNetV1(taps=(5, 11, 13), symmetric=model.as_pytorch)
-    return _with_fpn(body, body.channels, model, num_classes)
+def _inverted_residual(model, level: int, stride: int) -> InvertedResidual:
+    before, after = model.extras_out_channels[level - 1:level + 1]
+    return InvertedResidual(before, after, stride, round(before * model.extras_ratio[level]), last_activation=True)
 
 
-def _ssd_resnet50_fpn(model, num_classes: int) -> SSD:
-    body = ResNet(50, symmetric=model.as_pytorch, symmetric_pool=model.as_pytorch, eps=1e-3, momentum=0.997)
-    return _with_fpn(body, body.channels[1:], model, num_classes)
+def _convolution(model, level: int, stride: int) -> ConvNorm:
+    before, after = model.extras_out_channels[level - 1:level + 1]
+    return ConvNorm(before, after, 3, stride, activation=nn.ReLU6())
 
 
-def _with_predictor_per_map(body: nn.Cell, extras: list, model, num_classes: int,
-                            predictor: type = SeparablePredictor) -> SSD:
-    channels, boxes = model.extras_out_channels, model.num_default
-    if tuple(channels[:2]) != body.channels:
-        raise ConfigError(f"extras_out_channels {channels}: the first two maps come from the backbone of "
-                          f"{model.model_name} and have {list(body.channels)} channels")
-    return SSD(body, extras, PredictorPerMap(channels, boxes, 4, predictor),
-               PredictorPerMap(channels, boxes, num_classes + 1, predictor))
+def _vgg_extra(model, level: int, _stride: int) -> VGGExtra:
+    before, after = model.extras_out_channels[level - 1:level + 1]
+    return VGGExtra(before, after, level < model.variant.unpadded_from, model.vgg_extra_relu,
+                    model.ssd_style == "torchvision")
 
 
-def _with_fpn(body: nn.Cell, body_channels: Sequence[int], model, num_classes: int) -> SSD:
-    """RetinaNet on the last maps of a body; levels beyond them by 3x3 convolutions of stride 2."""
-    levels, channels, boxes = len(model.num_default), model.extras_out_channels[0], model.num_default[0]
-    if set(model.num_default) != {boxes} or levels < len(body_channels):
-        raise ConfigError(f"num_default {model.num_default}: {model.model_name} has at least {len(body_channels)} "
-                          "levels, which share one predictor and need the same number")
-    extras = [ConvNorm(channels, channels, 3, 2, activation=nn.ReLU6(), eps=1e-5, momentum=0.9)
-              for _ in range(levels - len(body_channels))]
-    heads = [SharedPredictor(levels, channels, model.num_addition_layers, boxes, outputs)
-             for outputs in (4, num_classes + 1)]
-    fpn = FPN(body_channels, channels, lambda: ConvNorm(channels, channels, 3, activation=nn.ReLU6(), eps=1e-5,
-                                                        momentum=0.9))
-    return SSD(body, extras, *heads, fpn=fpn)
-
-
-BUILDERS = {
-    "ssd300": _ssd300_mobilenet_v2,
-    "ssd_mobilenet_v1": _ssd300_mobilenet_v1,
-    "ssd_mobilenet_v1_fpn": _ssd_mobilenet_v1_fpn,
-    "ssd_resnet50_fpn": _ssd_resnet50_fpn,
-    "ssd_vgg16": _ssd300_vgg16,
-}
+EXTRAS = {"inverted residual": _inverted_residual, "convolution": _convolution, "VGG": _vgg_extra,
+          "pyramid": lambda model, _level, stride: _pyramid_layer(model.extras_out_channels[0], stride)}

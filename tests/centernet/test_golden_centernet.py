@@ -64,9 +64,9 @@ def network(detector, golden):
 @pytest.fixture(scope="module")
 def outputs(network, detector, golden) -> dict:
     """Maps of one inference call under the zoo's names."""
-    depth = detector.config.model.depth
-    names = {**{f"network.resnet{depth}.layer{stage + 1}": network.backbone.stages[stage] for stage in range(4)},
-             f"network.resnet{depth}.deconv_layers": network.stages, "network.hm_fn": network.heatmap,
+    backbone = detector.config.model.backbone_name
+    names = {**{f"network.{backbone}.layer{stage + 1}": network.backbone.stages[stage] for stage in range(4)},
+             f"network.{backbone}.deconv_layers": network.stages, "network.hm_fn": network.heatmap,
              "network.wh_fn": network.size, "network.reg_fn": network.offset}
     maps = {}
 

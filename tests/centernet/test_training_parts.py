@@ -105,7 +105,7 @@ def test_objects_beyond_max_objs_are_told_to_the_trainer():
 def test_an_old_checkpoint_in_a_deformable_network_is_refused_with_the_way_out(tmp_path):
     plain, deformable = (detector_of("centernet_resnet50", "--up_sampling", kind, classes=1)
                          for kind in ("plain", "deformable"))
-    zoo = {ours: theirs for theirs, ours in zoo_cells(50).items()}
+    zoo = {ours: theirs for theirs, ours in zoo_cells(plain.config.model).items()}
     parameters = {f"{zoo[name.rpartition('.')[0]]}.{name.rpartition('.')[2]}": parameter
                   for name, parameter in plain.network().parameters_dict().items()}
     save_weights(tmp_path / "old.ckpt", parameters, "centernet_resnet50", plain.classes)

@@ -4,11 +4,16 @@ from src.command_line import load_config
 from src.errors import ConfigError
 from src.ssd.config import SSDModel
 from src.ssd.detector import SSDDetector
-from src.ssd.priors import MAPS, default_steps, feature_sizes, prior_boxes
+from src.ssd.priors import default_steps, feature_sizes, prior_boxes
 
 
 def model(**settings):
     return SSDModel(model_name="ssd300", **settings)
+
+
+def shipped(name, *flags):
+    """The `model` section of a shipped file."""
+    return load_config(["--model_name", name, *flags], "train").model
 
 
 @pytest.mark.parametrize("name, side, rows, pixels", [
@@ -18,15 +23,16 @@ def model(**settings):
     ("ssd_mobilenet_v1_fpn", 320, [40, 20, 10, 5, 3], [8, 16, 32, 64, 128]),
 ])
 def test_maps_and_steps_of_the_zoo(name, side, rows, pixels):
-    sizes = feature_sizes(MAPS[name], (side, side), len(rows))
-    steps = default_steps(MAPS[name].first_stride, (side, side), sizes, strides_only="fpn" in name)
+    settings = shipped(name, "--img_shape", f"{side},{side}")
+    sizes = feature_sizes(settings)
+    steps = default_steps(settings, sizes)
     assert sizes == [(cells, cells) for cells in rows]
     assert steps == [(step, step) for step in pixels]
 
 
 def test_maps_of_a_picture_that_is_not_square():
     # 160 x 320 at strides 16, 32, 64, 128, 256, 512.
-    assert feature_sizes(MAPS["ssd300"], (160, 320), 6) == [(10, 20), (5, 10), (3, 5), (2, 3), (1, 2), (1, 1)]
+    assert feature_sizes(model(img_shape=[160, 320])) == [(10, 20), (5, 10), (3, 5), (2, 3), (1, 2), (1, 1)]
     # 200 x 3 + (50 + 15 + 6 + 2 + 1) x 6
     assert prior_boxes(model(img_shape=[160, 320])).centers.shape == (1044, 4)
 
@@ -34,7 +40,7 @@ def test_maps_of_a_picture_that_is_not_square():
 def test_a_picture_too_small_for_the_last_map_is_refused():
     # 128 / 8 = 16, 8, 4, 2, and a 3x3 convolution without padding leaves nothing of 2 x 2.
     with pytest.raises(ConfigError, match=r"img_shape \[128, 128\] is too small: of 6 maps only 4"):
-        prior_boxes(SSDModel(model_name="ssd_vgg16", img_shape=[128, 128]))
+        prior_boxes(shipped("ssd_vgg16", "--img_shape", "128,128"))
 
 
 def test_steps_of_the_zoo_s_files_give_the_priors_of_none():
@@ -69,3 +75,32 @@ def test_a_number_of_priors_per_cell_that_does_not_come_out_is_refused_with_both
 def test_settings_that_describe_no_boxes_are_refused_by_name(flags, key):
     with pytest.raises(ConfigError, match=key):
         SSDDetector(load_config(["--model_name", "ssd300", *flags.split()], "train"), ["cat"])
+
+
+# extras_strides and extras_in_channels
+
+def test_strides_of_the_further_maps_decide_maps_and_steps():
+    # 300 / 16 = 19 and 10 from the backbone, then 10 / 1, 10 / 2, 5 / 1, 5 / 3; a cell of 32, 64, 64 pixels, or, above
+    # 64, of 300 / 2.
+    settings = model(extras_strides=[1, 1, 1, 2, 1, 3])
+    sizes = feature_sizes(settings)
+    assert sizes == [(cells, cells) for cells in (19, 10, 10, 5, 5, 2)]
+    assert default_steps(settings, sizes) == [(step, step) for step in (16, 32, 32, 64, 64, 150)]
+    # 361 x 3 + (100 + 100 + 25 + 25 + 4) x 6
+    assert len(prior_boxes(settings).centers) == 2607
+
+
+@pytest.mark.parametrize("name, flags, words", [
+    ("ssd300", "--extras_strides 2,1,2,2,2,2", "the first two maps come from the backbone"),
+    ("ssd_vgg16", "--extras_strides 1,1,1,2,2,2", "the layers of ssd_vgg16 have 2 from the third level on"),
+    ("ssd_resnet50_fpn", "--extras_strides 1,1,1,1,1", "the layers of ssd_resnet50_fpn have 2"),
+    ("ssd300", "--extras_strides 1,1,2,2,2", "extras_strides 5"),
+    ("ssd300", "--extras_in_channels 256,576,1280,512,128,256",
+     r"from level 2 on each is the number before it in extras_out_channels, \[1280, 512, 256, 256\]"),
+    ("ssd_vgg16", "--extras_in_channels 256,512,1024,512,256,512", "from level 2 on"),
+    ("ssd_mobilenet_v1_fpn", "--extras_in_channels 256,512,1024,256,512", "from level 3 on"),
+    ("ssd_mobilenet_v1_fpn", "--extras_out_channels 256,256,256,256,128", "share one predictor"),
+])
+def test_strides_and_channels_that_no_layers_have_are_refused(name, flags, words):
+    with pytest.raises(ConfigError, match=words):
+        load_config(["--model_name", name, *flags.split()], "train")

@@ -13,6 +13,7 @@ from src.checkpoint import save_weights
 from src.engine.start_weights import load_backbone, require_backbone_file
 from src.errors import CheckpointError, ConfigError, UsageError
 from src.models import MODELS
+from src.ssd.priors import feature_sizes
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 
@@ -25,16 +26,22 @@ def test_all_classes_start_with_the_chosen_score(name):
 
 
 def test_a_shared_predictor_needs_equal_levels():
-    detector = detector_of("ssd_mobilenet_v1_fpn", "--use_anchor_generator", "false", "--num_default", "3,6,6,6,6",
-                           "--aspect_ratios", "[[],[2,3],[2,3],[2,3],[2,3]]", "--extras_strides", "1,1,1,1,1",
-                           "--extras_ratio", "1,1,1,1,1")
     with pytest.raises(ConfigError, match="share one predictor"):
-        detector.network()
+        detector_of("ssd_mobilenet_v1_fpn", "--use_anchor_generator", "false", "--num_default", "3,6,6,6,6",
+                    "--aspect_ratios", "[[],[2,3],[2,3],[2,3],[2,3]]")
 
 
 def test_the_channels_of_the_backbone_cannot_be_chosen():
     with pytest.raises(ConfigError, match=r"extras_out_channels .* have \[512, 1024\] channels"):
-        detector_of("ssd_mobilenet_v1", "--extras_out_channels", "500,1024,512,256,256,128").network()
+        detector_of("ssd_mobilenet_v1", "--extras_out_channels", "500,1024,512,256,256,128")
+
+
+def test_strides_of_the_further_maps_are_those_of_the_layers():
+    detector = detector_of("ssd_mobilenet_v1", "--extras_strides", "1,1,1,2,1,3")
+    maps = [Tensor(np.zeros((1, channels, *size), np.float32)) for channels, size in zip(
+        detector.config.model.extras_out_channels, feature_sizes(detector.config.model))]
+    extras = detector.network().extras
+    assert [extra(before).shape for extra, before in zip(extras, maps[1:])] == [after.shape for after in maps[2:]]
 
 
 def test_relu_behind_block_5_of_vgg16_is_a_setting():
