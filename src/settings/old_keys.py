@@ -59,7 +59,7 @@ GROUPS = {
 
 # old key -> why it is ignored
 DEAD_KEYS = {
-    "base_step": "number of steps per epoch on COCO; here it is counted on the data that is trained on",
+    "base_step": "COCO's number of steps; the learning rate follows the steps of the data that is trained on",
     "total_epoch": "is epoch_size + 1, over which the learning rate falls",
     "global_step": "the zoo never read it",
     "save_checkpoint": "checkpoints are always written",
