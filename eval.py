@@ -3,28 +3,32 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Optional
 
 from src.command_line import load_config
-from src.data.annotations import load_split
+from src.data.annotations import check_split, load_split
+from src.data.records import AnnotationSet
 from src.engine.curves import draw_curves, read_metrics
 from src.engine.run_folder import describe_run, results_folder, versions
 from src.engine.terminal import quiet_terminal
 from src.entry import keep_traces_in, run
-from src.evaluation.evaluate import judge, open_data, predict_dataset
-from src.evaluation.model_file import check_model_path, choose_device, model_classes, open_predictor
-from src.model_utils.device_adapter import init_distributed
-from src.model_utils.moxing_adapter import staged
+from src.evaluation.evaluate import audit_ground_truth, evaluate_predictions, predict_dataset
+from src.evaluation.model_file import check_model_path, choose_device, open_predictor, read_model
+from src.evaluation.predictor import Predictor
+from src.model_utils.device_adapter import Process, init_distributed
+from src.model_utils.moxing_adapter import stage_files
+from src.settings.config import Config
 
 
-def main(argv=None) -> int:
-    with staged(load_config(sys.argv[1:] if argv is None else argv, "eval")) as config:
-        work(config)
+def main(argv: Optional[list[str]] = None) -> int:
+    with stage_files(load_config(sys.argv[1:] if argv is None else argv, "eval")) as config:
+        evaluate_model(config)
     return 0
 
 
-def work(config) -> None:
+def evaluate_model(config: Config) -> None:
     path = check_model_path(config.eval.checkpoint_file_path)
-    load_split(config.data, config.eval.eval_split)  # a wrong path is said before MindSpore is imported
+    check_split(config.data, config.eval.eval_split)  # a wrong path is said before MindSpore is imported
     folder = results_folder(config, path, f"eval_{config.eval.eval_split}")
     keep_traces_in(folder)
     describe_run(folder, config)
@@ -33,24 +37,28 @@ def work(config) -> None:
         evaluate(config, path, folder, init_distributed(config.runtime))
 
 
-def evaluate(config, path: Path, folder: Path, process):
-    """Audit the data and predict, together with the other processes; rank 0 measures, prints, writes the report and
-    returns the CocoResults."""
-    annotations = open_data(config, model_classes(path) or config.data.classes, folder)
-    predictor = open_predictor(config, path, annotations.classes)
+def evaluate(config: Config, path: Path, folder: Path, process: Process) -> None:
+    """Audit the data and predict, together with the other processes; rank 0 measures, prints, writes the report."""
+    annotations, predictor = open_data_and_model(config, path, folder)
     predictions = folder / "predictions.json"
-    image_ids = predict_dataset(predictor, annotations, predictions, workers=config.data.num_parallel_workers,
-                                process=process)
+    predict_dataset(predictor, annotations, predictions, workers=config.data.num_parallel_workers, process=process)
     if process.rank > 0:
-        return None
+        return
     timing = predictor.timing
-    print(f"{timing.images} images, {timing.ms_per_image:.1f} ms each (waited for pictures "
+    print(f"{timing.images} images, {timing.ms_per_image:.1f} ms each (waited for images "
           f"{1000 * timing.waited / timing.images:.1f}, network {1000 * timing.network / timing.images:.1f}, "
           f"decoding {1000 * timing.postprocess / timing.images:.1f})")
     metrics = path.parent.parent / "metrics.jsonl"
-    return judge(config, annotations, predictions, image_ids, facts={"model file": path, **versions()},
-                 headline={"ms per image": f"{timing.ms_per_image:.1f}"},
-                 curves_png=draw_curves(read_metrics(metrics)) if metrics.is_file() else None)
+    evaluate_predictions(config, annotations, predictions, facts={"model file": path, **versions()},
+                         headline={"ms per image": f"{timing.ms_per_image:.1f}"},
+                         curves_png=draw_curves(read_metrics(metrics)) if metrics.is_file() else None)
+
+
+def open_data_and_model(config: Config, path: Path, folder: Path) -> tuple[AnnotationSet, Predictor]:
+    """The audited split in the order of the model's classes, and the model's predictor."""
+    model = read_model(path)
+    annotations = audit_ground_truth(config, load_split(config.data, config.eval.eval_split, model.classes), folder)
+    return annotations, open_predictor(config, model, annotations.classes)
 
 
 if __name__ == "__main__":

@@ -16,22 +16,22 @@ from src.engine.run_folder import results_folder, versions
 from src.engine.terminal import quiet_terminal
 from src.entry import keep_traces_in, run
 from src.errors import ExportError, UsageError
-from src.evaluation.model_file import check_model_path, load_network, read_sidecar
+from src.evaluation.model_file import check_model_path, load_network, read_description
 from src.evaluation.predictor import mindir_runner, network_runner, onnx_runner
 from src.model_utils.device_adapter import set_device
-from src.model_utils.moxing_adapter import staged
+from src.model_utils.moxing_adapter import stage_files
 
 TOLERANCE = 1e-4  # largest difference of an output, relative to 1 or to its largest value
-ALIKE = 0.8  # share of the rows of a ranked list that have to be within the tolerance
+ALIKE = 0.8  # fraction of the rows of a ranked list that has to be within the tolerance
 
 
 def main(argv=None) -> int:
-    with staged(load_config(sys.argv[1:] if argv is None else argv, "export")) as config:
-        work(config)
+    with stage_files(load_config(sys.argv[1:] if argv is None else argv, "export")) as config:
+        export_model(config)
     return 0
 
 
-def work(config) -> None:
+def export_model(config) -> None:
     path = check_model_path(config.eval.checkpoint_file_path)
     if path.suffix.lower() != ".ckpt":
         raise UsageError(f"{path} is exported already; give a .ckpt")
@@ -46,8 +46,8 @@ def work(config) -> None:
 
 
 def export(config, checkpoint: Path, folder: Path) -> Path:
-    """Write <file_name>.<format> with its .json and .yaml; raises ExportError, leaving no file, when it is not equal
-    to the network on a picture."""
+    """Write <file_name>.<format> with its .json and .yaml; raises ExportError, leaving no file, when its
+    outputs differ from the network's on an image."""
     import mindspore as ms
 
     network, detector = load_network(config, read_weights(checkpoint))
@@ -66,16 +66,16 @@ def export(config, checkpoint: Path, folder: Path) -> Path:
         if file_format == "ONNX":
             finish_onnx(written, detector.output_names)
         difference = None if file_format == "AIR" else check_equal(written, images, outputs, detector)
-        tensors = {"inputs": described(detector.input_names, [images]),
-                   "outputs": described(detector.output_names, outputs)}
-        describe(Path(room) / name, target, config, detector, tensors, checkpoint, difference)
+        tensors = {"inputs": list_tensors(detector.input_names, [images]),
+                   "outputs": list_tensors(detector.output_names, outputs)}
+        write_description(Path(room) / name, target, config, detector, tensors, checkpoint, difference)
         for path in sorted(Path(room).iterdir()):
             shutil.move(str(path), str(target / path.name)) if path.is_dir() else os.replace(path, target / path.name)
         return target / written.name
 
 
 def example_batch(detector, config) -> np.ndarray:
-    """A drawn picture as network input, repeated to the batch size of the export; img_path names a better one."""
+    """A drawn image as network input, repeated to the batch size of the export; img_path names a better one."""
     from src.data.images import read_image
     from src.data.shapes import draw_image
 
@@ -89,7 +89,7 @@ def example_batch(detector, config) -> np.ndarray:
 
 def check_equal(path: Path, images: np.ndarray, wanted: list, detector) -> float:
     """Largest difference between the exported file's outputs and the network's; ExportError above the tolerance."""
-    found = (onnx_runner(path)[0] if path.suffix == ".onnx" else mindir_runner(path))(images)
+    found = (onnx_runner(path).run if path.suffix == ".onnx" else mindir_runner(path))(images)
     for name, want, have in zip(detector.output_names, wanted, found):
         if want.shape != have.shape:
             raise ExportError(f"{path.name}: output {name} has the shape {have.shape}, the network's is {want.shape}")
@@ -108,10 +108,10 @@ def check_equal(path: Path, images: np.ndarray, wanted: list, detector) -> float
 def ranked_difference(wanted: list, found: list, score_column: int) -> float:
     """How far outputs (B, N, ...) are apart whose rows are in the order of their scores.
 
-    Where scores differ by rounding alone, rows change places, at the end of the list others come in, and a
-    suppression may keep another one of two boxes. So each row that is not at the end is compared with the nearest one
-    of `found`, and what ALIKE of the rows stay below is the answer: different numbers would not agree in so many.
-    score_column: of the scores when the outputs of a picture stand side by side in one table.
+    Rounding can swap rows of nearly equal score, change the last rows, or make NMS keep the other of two boxes. So each
+    row that is not at the end is compared with the nearest row of `found`, and the quantile ALIKE of these distances is
+    returned.
+    score_column: column of the scores when the outputs of an image stand side by side in one table.
     """
     distances = []
     for rows, others in zip(side_by_side(wanted), side_by_side(found)):
@@ -119,7 +119,7 @@ def ranked_difference(wanted: list, found: list, score_column: int) -> float:
         scores = rows[:, score_column]
         safe = scores > scores[-1] + TOLERANCE
         distances += [(np.abs(others - row) / scale).max(axis=1).min() for row in rows[safe]]
-        if not safe.any():  # nothing is found on the picture, which both have to say
+        if not safe.any():  # nothing is found in the image, which both have to say
             distances.append(np.abs(scores - others[:, score_column]).max())
     return float(np.quantile(distances, ALIKE))
 
@@ -177,26 +177,27 @@ def stack_plainly(model) -> None:
     graph.node.extend(nodes)
 
 
-def described(names, arrays) -> list:
+def list_tensors(names, arrays) -> list[dict]:
+    """Name, type and shape of inputs or outputs."""
     return [{"name": name, "type": str(array.dtype), "shape": list(array.shape)} for name, array in zip(names, arrays)]
 
 
-def describe(path: Path, target: Path, config, detector, tensors: dict, checkpoint: Path,
-             difference: float | None) -> None:
-    """The json that says how to run the file, and the yaml that our own commands read.
+def write_description(path: Path, target: Path, config, detector, tensors: dict, checkpoint: Path,
+                      difference: float | None) -> None:
+    """Write the description file, which says how to run the model, and the yaml that our own commands read.
 
     Files of one name in several formats share them; raises ExportError when the earlier ones are of another model.
     """
     interface = {"model_name": config.model.model_name, "classes": list(detector.classes),
                  "batch_size": config.export.export_batch_size, **tensors, **detector.sidecar()}
     measured = {config.export.file_format: {"checkpoint": checkpoint.name, "largest_difference": difference}}
-    earlier = read_sidecar(target / path.name)
+    earlier = read_description(target / path.name)
     siblings = [name for name in earlier.get("files", {}) if name != config.export.file_format]
     if siblings and any(earlier.get(key) != value for key, value in interface.items()):
         raise ExportError(f"{target / path.name}.json describes another model, exported as {', '.join(siblings)}; "
                           "choose another --file_name")
-    sidecar = {**interface, "files": {**earlier.get("files", {}), **measured}, "versions": versions()}
-    path.with_suffix(".json").write_text(json.dumps(sidecar, indent=1), encoding="utf-8")
+    description = {**interface, "files": {**earlier.get("files", {}), **measured}, "versions": versions()}
+    path.with_suffix(".json").write_text(json.dumps(description, indent=1), encoding="utf-8")
     here = {"result_path": None, "img_path": None}  # of this call; those who read the file have their own
     config.model_copy(update={"eval": config.eval.model_copy(update=here)}).write(path.with_suffix(".yaml"))
 

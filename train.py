@@ -8,48 +8,48 @@ from pathlib import Path
 
 from src.command_line import load_config, read_config
 from src.data.annotations import load_split
-from src.data.audit import audit
-from src.data.mindrecord import open_mindrecord, prepare_mindrecord
+from src.data.mindrecord import RecordFiles, open_mindrecord, prepare_mindrecord
+from src.data.records import AnnotationSet
 from src.engine.run_folder import describe_run, run_folder
 from src.engine.start_weights import require_backbone_file
 from src.engine.terminal import quiet_terminal
 from src.entry import keep_traces_in, run
 from src.errors import UsageError
-from src.evaluation.evaluate import audited_split
+from src.evaluation.evaluate import audit_as_configured
 from src.model_utils.device_adapter import init_distributed, set_device
-from src.model_utils.moxing_adapter import staged
+from src.model_utils.moxing_adapter import stage_files
 from src.models import build_detector, detector_class
 
 
 def main(argv=None) -> int:
-    with staged(load_config(sys.argv[1:] if argv is None else argv, "train")) as config:
-        work(config)
+    with stage_files(load_config(sys.argv[1:] if argv is None else argv, "train")) as config:
+        train_detector(config)
     return 0
 
 
-def work(config) -> None:
+def train_detector(config) -> None:
     require_backbone_file(config)
-    annotations = load_annotations(config)
-    if config.train.run_eval:
-        load_split(config.data, "val")  # a wrong path is said before MindSpore is imported
+    training = load_training_set(config)
+    validation = load_split(config.data, "val", training.classes) if config.train.run_eval else None
     folder = open_run(config)
     with quiet_terminal(folder / "mindspore.log", config.runtime.verbose):
         set_device(config.runtime)
         process = init_distributed(config.runtime)
-        files = training_files(config, annotations, folder, process)
+        files = training_files(config, training, folder, process)
         if not config.data.only_create_dataset:
-            train(config, folder, process, files)
+            train(config, folder, process, files, validation)
 
 
-def load_annotations(config):
-    """The training split, or None where the raw data is absent and MindRecord files stand for it."""
+def load_training_set(config) -> AnnotationSet | RecordFiles:
+    """The training split, or the MindRecord files that stand for it where the raw data is absent."""
+    folder, prefix = Path(config.data.mindrecord_dir), detector_class(config).mindrecord_prefix
     try:
         return load_split(config.data, "train")
     except UsageError as missing:
-        if not (Path(config.data.mindrecord_dir) / f"{detector_class(config).mindrecord_prefix}.json").exists():
+        if not (folder / f"{prefix}.json").exists():
             raise
-        print(f"training from {config.data.mindrecord_dir} alone: {missing}")
-        return None
+        print(f"training from {folder} alone: {missing}")
+        return open_mindrecord(folder, prefix)
 
 
 def open_run(config) -> Path:
@@ -69,30 +69,29 @@ def open_run(config) -> Path:
     return folder
 
 
-def training_files(config, annotations, folder: Path, process):
+def training_files(config, training: AnnotationSet | RecordFiles, folder: Path, process) -> RecordFiles:
     """MindRecord files of the training split: audited and written when they are not there or not current."""
     data, detector = config.data, detector_class(config)
-    if annotations is None:
-        return open_mindrecord(data.mindrecord_dir, detector.mindrecord_prefix)
+    if isinstance(training, RecordFiles):
+        return training
 
-    def audited(found):
-        checked, report = audit(found, data.audit_policy, data.max_image_pixels, data.num_parallel_workers,
-                                with_masks=detector.with_masks)
+    def audit_and_report(annotations: AnnotationSet) -> AnnotationSet:
+        report = audit_as_configured(config, annotations)
         print(report.table())
         report.write(folder)
-        return checked if data.keep_empty_images else without_empty(checked)
+        return report.annotations if data.keep_empty_images else without_empty(report.annotations)
 
     # On ModelArts every host has a disk of its own, so that one process of each has to write.
     rank = process.device_id if config.modelarts.enable_modelarts else process.rank
     return prepare_mindrecord(
-        annotations, data.mindrecord_dir, detector.mindrecord_prefix, audit=audited, shards=data.mindrecord_shards,
-        with_masks=detector.with_masks,
+        training, data.mindrecord_dir, detector.mindrecord_prefix, audit=audit_and_report,
+        shards=data.mindrecord_shards, with_masks=detector.with_masks,
         settings={"audit_policy": data.audit_policy, "max_image_pixels": data.max_image_pixels,
                   "keep_empty_images": data.keep_empty_images},
         force=data.rebuild_mindrecord, rank=rank, rank_size=process.size)
 
 
-def without_empty(annotations):
+def without_empty(annotations: AnnotationSet) -> AnnotationSet:
     """The images that show at least one object that can be learned."""
     kept = tuple(record for record in annotations.records if not record.crowd.all())
     if len(kept) < len(annotations.records):
@@ -101,12 +100,13 @@ def without_empty(annotations):
     return replace(annotations, records=kept)
 
 
-def train(config, folder: Path, process, files) -> None:
+def train(config, folder: Path, process, files: RecordFiles, validation: AnnotationSet | None) -> None:
     """Build everything, take up the state of an earlier run or pretrained weights, and fit."""
     from src.engine.build import build_trainer, profiled
 
     detector = build_detector(config, files.classes)
-    validation = audited_split(config, "val", files.classes)[0] if config.train.run_eval else None
+    if validation is not None:
+        validation = audit_as_configured(config, validation).annotations
     profile = profiled(folder / "profile") if config.runtime.enable_profiling else contextlib.nullcontext()
     with build_trainer(config, detector, folder, process, files, validation) as trainer, profile:
         trainer.fit()

@@ -22,7 +22,7 @@ from src.command_line import load_config  # noqa: E402
 from src.data.images import read_image  # noqa: E402
 from src.entry import run  # noqa: E402
 from src.errors import ProjectError  # noqa: E402
-from src.evaluation.model_file import open_predictor  # noqa: E402
+from src.evaluation.model_file import open_predictor, read_model  # noqa: E402
 
 
 def main() -> int:
@@ -33,7 +33,7 @@ def main() -> int:
     parser.add_argument("--precision_mode", default="f32")
     given = parser.parse_args()
     images = sorted(given.images.glob("*.jpg"))
-    predictor = open_predictor(load_config(["--model_path", str(given.model)], "eval"), given.model)
+    predictor = open_predictor(load_config(["--model_path", str(given.model)], "eval"), read_model(given.model))
     rates = {"application": application(given.main, given.model, given.images, given.precision_mode),
              "python_openvino": plain_loop(given.model, predictor.detector, images, given.precision_mode),
              "eval": rate(predictor.stream([(path, path) for path in images], read_image, workers=2))}

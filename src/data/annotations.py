@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import importlib
+from types import ModuleType
 from typing import Optional, Sequence
 
 from src.data.records import AnnotationSet
@@ -17,13 +18,25 @@ def load_split(data: DataSection, split: str, classes: Optional[Sequence[str]] =
     Raises UsageError naming the path and the setting when something is missing, ConfigError when num_classes
     contradicts the classes, and what the readers raise.
     """
-    if split not in SPLITS:
-        raise UsageError(f"split '{split}': choose {', '.join(SPLITS)}")
-    row = DATA_FORMATS[data.dataset]
-    reader = importlib.import_module(f"src.data.{row.reader}")
-    annotations = reader.read_split(data, split if split in row.splits else "val", classes or data.classes)
+    annotations = _reader(data).read_split(data, _known_split(data, split), classes or data.classes)
     check_num_classes(data.num_classes, annotations.classes)
     return annotations
+
+
+def check_split(data: DataSection, split: str) -> None:
+    """Raises UsageError, as `load_split` does, when a folder or file of the split is missing; reads no annotation."""
+    _reader(data).find_split(data, _known_split(data, split))
+
+
+def _reader(data: DataSection) -> ModuleType:
+    return importlib.import_module(f"src.data.{DATA_FORMATS[data.dataset].reader}")
+
+
+def _known_split(data: DataSection, split: str) -> str:
+    """The split under the name that the format knows."""
+    if split not in SPLITS:
+        raise UsageError(f"split '{split}': choose {', '.join(SPLITS)}")
+    return split if split in DATA_FORMATS[data.dataset].splits else "val"
 
 
 def check_num_classes(num_classes: Optional[int], classes: Sequence[str]) -> None:

@@ -31,14 +31,27 @@ class _Objects(NamedTuple):
     unselected: dict[str, int]
 
 
+class _Paths(NamedTuple):
+    """Where a split is."""
+
+    annotations: Path
+    images: Path
+
+
 def read_split(data: DataSection, split: str, classes: Optional[Sequence[str]]) -> AnnotationSet:
     """The split below coco_root."""
+    paths = find_split(data, split)
+    return load_coco(paths.annotations, paths.images, classes)
+
+
+def find_split(data: DataSection, split: str) -> _Paths:
+    """Raises UsageError when a folder or file is missing."""
     setting = "train_data_type" if split == "train" else "val_data_type"
     data_type = getattr(data, setting)
     root = existing_folder(data.coco_root, "coco_root")
     json_path = existing_file(root / data.instances_set.replace("{}", data_type),
                               f"coco_root, instances_set or {setting}")
-    return load_coco(json_path, existing_folder(root / data_type, f"coco_root or {setting}"), classes)
+    return _Paths(json_path, existing_folder(root / data_type, f"coco_root or {setting}"))
 
 
 def load_coco(json_path: Path, image_root: Path, classes: Optional[Sequence[str]] = None) -> AnnotationSet:

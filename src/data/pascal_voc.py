@@ -34,6 +34,14 @@ class _Split(NamedTuple):
     image_folder: Path
 
 
+class _Paths(NamedTuple):
+    """Where a split is; json: its ground truth in COCO's form, None = the xml files."""
+
+    root: Path
+    json: Optional[Path]
+    images: Path
+
+
 class _Object(NamedTuple):
     class_name: str
     box: tuple[float, float, float, float]
@@ -42,11 +50,19 @@ class _Object(NamedTuple):
 
 def read_split(data: DataSection, split: str, classes: Optional[Sequence[str]]) -> AnnotationSet:
     """The split below voc_root; of "val" the json that voc_json names, where there is one."""
+    paths = find_split(data, split)
+    if paths.json is None:
+        return load_voc(paths.root, split, classes)
+    return replace(load_coco(paths.json, paths.images, classes), format="voc")
+
+
+def find_split(data: DataSection, split: str) -> _Paths:
+    """Raises UsageError when a folder or file is missing."""
     root = existing_folder(data.voc_root, "voc_root")
     ground_truth = root / data.voc_json if data.voc_json and split == "val" else None
     if ground_truth is None or not ground_truth.is_file():
-        return load_voc(root, split, classes)
-    return replace(load_coco(ground_truth, _any_image_folder(root, split), classes), format="voc")
+        return _Paths(root, None, _find_split(root.resolve(), split, []).image_folder)
+    return _Paths(root, ground_truth, _any_image_folder(root, split))
 
 
 def load_voc(root: Path, split: str, classes: Optional[Sequence[str]] = None) -> AnnotationSet:

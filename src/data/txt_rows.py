@@ -18,11 +18,24 @@ class _Box(NamedTuple):
     crowd: bool
 
 
+class _Paths(NamedTuple):
+    """Where a split is."""
+
+    rows: Path
+    images: Path
+
+
 def read_split(data: DataSection, split: str, classes: Optional[Sequence[str]]) -> AnnotationSet:
     """The rows of anno_path, or for evaluation of val_anno_path where it is given."""
+    paths = find_split(data, split)
+    return load_txt(paths.rows, paths.images, classes)
+
+
+def find_split(data: DataSection, split: str) -> _Paths:
+    """Raises UsageError when a folder or file is missing."""
     setting = "anno_path" if split == "train" or not data.val_anno_path else "val_anno_path"
     anno_path = existing_file(getattr(data, setting), setting)
-    return load_txt(anno_path, existing_folder(data.image_dir, "image_dir"), classes)
+    return _Paths(anno_path, existing_folder(data.image_dir, "image_dir"))
 
 
 def load_txt(anno_path: Path, image_dir: Path, classes: Optional[Sequence[str]]) -> AnnotationSet:

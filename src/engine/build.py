@@ -10,6 +10,7 @@ import numpy as np
 from mindspore import nn
 
 from src.checkpoint import CheckpointFolder, load_weights, read_weights
+from src.data.coco_json import to_coco
 from src.data.loader import TrainLoader
 from src.data.mindrecord import read_rows
 from src.engine.logs import TrainLog
@@ -20,6 +21,7 @@ from src.engine.train_step import TrainStep
 from src.engine.trainer import Position, Trainer
 from src.errors import UsageError
 from src.evaluation.evaluate import measure, predict_dataset, summary_of
+from src.evaluation.predictions import read_predictions
 from src.evaluation.predictor import Predictor, network_runner
 from src.ops.normalize import NormalizeImages
 
@@ -129,11 +131,12 @@ def profiled(folder: Path):
 def evaluator(config, detector, network: nn.Cell, validation, folder: Path, process):
     """A function that measures the network on the validation set."""
     predictor = Predictor(detector, network_runner(detector.inference(network)), config.eval.eval_batch_size)
+    ground_truth, predictions = to_coco(validation), folder / "validation_predictions.json"
 
     def evaluate() -> dict:
-        predictions = folder / "validation_predictions.json"
-        image_ids = predict_dataset(predictor, validation, predictions, process=process, progress=False)
-        return summary_of(measure(validation, predictions, image_ids, config.eval.metric_backend, detector.with_masks))
+        predict_dataset(predictor, validation, predictions, process=process, progress=False)
+        return summary_of(measure(ground_truth, read_predictions(predictions), config.eval.metric_backend,
+                                  detector.with_masks))
 
     return evaluate
 

@@ -41,7 +41,7 @@ def run_folder(config, resume: bool) -> Path:
             folder = earlier[-1]
         else:
             folder = runs / datetime.now().strftime("%Y%m%d-%H%M%S")
-    return made(folder, "output_path")
+    return make_folder(folder, "output_path")
 
 
 def results_folder(config, model_path: Path, command: str) -> Path:
@@ -55,10 +55,10 @@ def results_folder(config, model_path: Path, command: str) -> Path:
         raise UsageError(ONE_FOLDER.format("result_path"))
     else:
         folder = Path("runs") / config.model.model_name / f"{command}-{datetime.now().strftime('%Y%m%d-%H%M%S')}"
-    return made(folder, "result_path")
+    return make_folder(folder, "result_path")
 
 
-def made(folder: Path, key: str) -> Path:
+def make_folder(folder: Path, key: str) -> Path:
     """The folder, which exists afterwards; raises UsageError naming the key when it cannot be made."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -135,7 +135,7 @@ class Trainer:
                 self._step(batch, data_seconds)
                 if self.process.any(signals.caught is not None):
                     self.save()
-                    self.process.any()  # launchers kill the others as soon as one leaves: rank 0 has to be done
+                    self.process.barrier()  # launchers kill the others as soon as one leaves: rank 0 has to be done
                     if signals.caught == signal.SIGTERM and self.evaluation_seconds < QUICK_EVALUATION:
                         self._evaluate_end()
                     signals.deliver()

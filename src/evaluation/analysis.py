@@ -1,4 +1,4 @@
-"""Where the AP is lost: confusions between classes, types of errors, the best and the worst pictures.
+"""Where the AP is lost: confusions between classes, types of errors, the best and the worst images.
 
 All of it follows COCO's matching at one IoU (0.5), so that the AP here is COCO's AP50 (as long as no image has more
 than 100 detections of one class, the number COCO looks at).
@@ -6,11 +6,12 @@ than 100 detections of one class, the number COCO looks at).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple, Optional, Sequence
 
 import numpy as np
 
 from src.evaluation.coco import RECALL_LEVELS
-from src.evaluation.matching import match, overlaps
+from src.evaluation.matching import ImageBoxes, match, overlaps
 
 IOU_THRESHOLD = 0.5
 BACKGROUND_IOU = 0.1
@@ -38,8 +39,8 @@ class ErrorType:
 
 
 @dataclass(frozen=True)
-class PictureScore:
-    """How well one picture went, at a score threshold."""
+class ImageScore:
+    """How well the detector did on one image, at a score threshold."""
 
     image_id: int
     found: int           # objects found
@@ -48,8 +49,16 @@ class PictureScore:
     error_weight: float  # summed scores of the wrong detections, plus 1 per missed object
 
     @property
-    def f1(self):
+    def f1(self) -> float:
         return 2 * self.found / (2 * self.found + self.missed + self.wrong)
+
+
+class Confusion(NamedTuple):
+    """How many objects of class `truth` were detected as class `detected`."""
+
+    truth: int
+    detected: int
+    objects: int
 
 
 @dataclass(frozen=True)
@@ -64,10 +73,10 @@ class _Findings:
     missed: np.ndarray         # (M,) bool
 
 
-def working_threshold(images):
+def working_threshold(images: Sequence[ImageBoxes]) -> float:
     """The score threshold with the highest F1 (harmonic mean of precision and recall) over all classes at IoU 0.5.
 
-    images: list of `ImageBoxes`. 0 when no detection is right.
+    0 when no detection is right.
     """
     findings = _classify(images)
     right = np.cumsum(findings.error == NO_ERROR)
@@ -79,7 +88,7 @@ def working_threshold(images):
     return float(findings.scores[np.argmax(np.where(last_of_its_score, f1, 0))])
 
 
-def confusion_matrix(images, classes, score_threshold):
+def confusion_matrix(images: Sequence[ImageBoxes], classes: int, score_threshold: float) -> np.ndarray:
     """How often an object of class i (row) was detected as class j (column): (classes + 1, classes + 1) int64.
 
     The last row counts detections without an object, the last column objects without a detection. Detections that
@@ -100,24 +109,24 @@ def confusion_matrix(images, classes, score_threshold):
             rest[:, truth] = 0
         paired = partner >= 0
         np.add.at(matrix, (image.truth_labels[partner[paired]], image.labels[paired]), 1)
-        np.add.at(matrix, (classes, image.labels[~paired & ~ignored]), 1)
+        matrix[classes] += np.bincount(image.labels[~paired & ~ignored], minlength=classes + 1)
         lonely = ~image.crowd
         lonely[partner[paired]] = False
-        np.add.at(matrix, (image.truth_labels[lonely], classes), 1)
+        matrix[:, classes] += np.bincount(image.truth_labels[lonely], minlength=classes + 1)
     return matrix
 
 
-def frequent_confusions(matrix, count=10):
-    """The largest entries of a confusion matrix between two different classes: (truth, detected, count) triples."""
+def frequent_confusions(matrix: np.ndarray, count: int = 10) -> list[Confusion]:
+    """The largest entries of a confusion matrix between two different classes."""
     between = matrix[:-1, :-1].copy()
     np.fill_diagonal(between, 0)
     order = np.argsort(-between, axis=None, kind="stable")[:count]
-    triples = [(*np.unravel_index(index, between.shape), between.flat[index]) for index in order]
-    return [tuple(int(value) for value in triple) for triple in triples if triple[2] > 0]
+    return [Confusion(int(index) // len(between), int(index) % len(between), int(between.flat[index]))
+            for index in order if between.flat[index] > 0]
 
 
-def error_types(images, score_threshold):
-    """The types of errors, in the order of ERROR_TYPES: a list of `ErrorType`."""
+def error_types(images: Sequence[ImageBoxes], score_threshold: float) -> list[ErrorType]:
+    """The types of errors, in the order of ERROR_TYPES."""
     findings = _classify(images)
     base = _ap50(findings)
     working = _classify([image.above(score_threshold) for image in images])
@@ -128,22 +137,22 @@ def error_types(images, score_threshold):
             for (name, meaning), count, gain in zip(ERROR_TYPES.items(), counts, gains)]
 
 
-def rank_pictures(images, score_threshold):
-    """Every picture with objects or detections, worst first: by F1, then by the weight of the errors."""
-    pictures = []
+def rank_images(images: Sequence[ImageBoxes], score_threshold: float) -> list[ImageScore]:
+    """Every image with objects or detections, worst first: by F1, then by the weight of the errors."""
+    scored = []
     for image in (image.above(score_threshold) for image in images):
         partner, ignored = match(image, overlaps(image.boxes, image.truth_boxes, image.crowd), IOU_THRESHOLD)
         wrong = (partner < 0) & ~ignored
         found = int(np.sum(partner >= 0))
         missed = int(np.sum(~image.crowd)) - found
         if found or missed or wrong.any():
-            pictures.append(PictureScore(image.image_id, found, missed, int(wrong.sum()),
-                                         float(image.scores[wrong].sum()) + missed))
-    # Among perfect pictures the one with the most objects is the best.
-    return sorted(pictures, key=lambda picture: (picture.f1, -picture.error_weight, picture.found, picture.image_id))
+            scored.append(ImageScore(image.image_id, found, missed, int(wrong.sum()),
+                                     float(image.scores[wrong].sum()) + missed))
+    # Among perfect images the one with the most objects is the best.
+    return sorted(scored, key=lambda score: (score.f1, -score.error_weight, score.found, score.image_id))
 
 
-def _classify(images):
+def _classify(images: Sequence[ImageBoxes]) -> _Findings:
     """Find right detections and name the error of the others, in TIDE's order of precedence."""
     scores, labels, errors, targets, truth_labels, missed = [], [], [], [], [], []
     offset = 0
@@ -167,22 +176,22 @@ def _classify(images):
         truth_labels.append(image.truth_labels[~image.crowd])
         missed.append(free[~image.crowd])
         offset += len(truth_labels[-1])
-    scores = _joined(scores, float)
-    order = np.argsort(-scores, kind="stable")
-    return _Findings(scores[order], *(_joined(parts, int)[order] for parts in (labels, errors, targets)),
-                     _joined(truth_labels, int), _joined(missed, bool))
+    all_scores = _joined(scores, float)
+    order = np.argsort(-all_scores, kind="stable")
+    return _Findings(all_scores[order], _joined(labels, int)[order], _joined(errors, int)[order],
+                     _joined(targets, int)[order], _joined(truth_labels, int), _joined(missed, bool))
 
 
-def _joined(parts, dtype):
+def _joined(parts: Sequence[np.ndarray], dtype: type) -> np.ndarray:
     return np.concatenate([np.empty(0, dtype), *parts])
 
 
-def _errors_of_image(overlap, same, free):
+def _errors_of_image(overlap: np.ndarray, same: np.ndarray, free: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Error type (D,) and the object that a correction would find (D,) or -1, as if every detection were wrong.
 
     overlap: (D, G), 0 for crowds. same: (D, G) bool, equal class. free: (G,) bool, objects that were not found.
     """
-    def best(allowed):
+    def best(allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         restricted = np.column_stack([np.zeros(len(overlap)), np.where(allowed, overlap, 0)])
         return restricted.max(axis=1), restricted.argmax(axis=1) - 1
 
@@ -197,7 +206,7 @@ def _errors_of_image(overlap, same, free):
     return error, target
 
 
-def _corrected(findings, error):
+def _corrected(findings: _Findings, error: int) -> _Findings:
     """The findings as they would be without one type of error.
 
     A wrong class or box is put right, unless a better detection is put right for the same object; then it goes, as do
@@ -215,7 +224,7 @@ def _corrected(findings, error):
                      findings.target[kept], findings.truth_labels, findings.missed)
 
 
-def _ap50(findings, truth_labels=None):
+def _ap50(findings: _Findings, truth_labels: Optional[np.ndarray] = None) -> float:
     """COCO's AP at IoU 0.5: the mean over classes of the interpolated precision at 101 levels of recall.
 
     truth_labels: the objects to count, in place of all."""

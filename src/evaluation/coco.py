@@ -5,13 +5,13 @@ import contextlib
 import importlib.util
 import io
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any, NamedTuple, Sequence
 
 import numpy as np
 
 from src.errors import ProjectError, UsageError
 from src.evaluation.matching import sorted_categories
-from src.evaluation.predictions import check_predictions, read_predictions
+from src.evaluation.predictions import ResultRow
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 RECALL_LEVELS = np.linspace(0.0, 1.0, 101)
@@ -46,15 +46,14 @@ class CocoResult:
     backend: str             # "pycocotools" or "faster-coco-eval"
     stats: np.ndarray        # (12,) float64, in the order of METRICS
     precision: np.ndarray    # (10, 101, K): per IoU threshold, recall level and class; -1 for absent classes
-    per_class: tuple         # of ClassResult, by category id
-    image_ids: tuple         # the evaluated images
+    per_class: tuple[ClassResult, ...]   # by category id
 
     @property
-    def summary(self):
+    def summary(self) -> dict[str, float]:
         """The 12 numbers by name."""
         return dict(zip(METRICS, self.stats.tolist()))
 
-    def table(self):
+    def table(self) -> str:
         """The 12 numbers exactly as pycocotools prints them."""
         titles = {"AP": "Average Precision", "AR": "Average Recall"}
         return "\n".join(
@@ -62,82 +61,79 @@ class CocoResult:
             for (kind, iou, area, limit), value in zip(TABLE_ROWS, self.stats))
 
 
-def evaluate_coco(ground_truth, predictions, iou_type="bbox", image_ids=None, backend="auto"):
-    """Measure predictions against a data set.
+class _Backend(NamedTuple):
+    """A library that computes COCO's metrics."""
+
+    name: str
+    coco: type
+    evaluator: type
+
+
+def evaluate_coco(ground_truth: dict, rows: Sequence[ResultRow], iou_type: str = "bbox",
+                  backend: str = "auto") -> CocoResult:
+    """Measure detections against a data set.
 
     ground_truth: COCO dictionary ("images", "annotations", "categories"); it is not changed.
-    predictions: rows in COCO's result form, or the path of a file that holds them. No detections at all give 0.
+    rows: checked rows in COCO's result form, see `read_predictions`. No rows at all give 0.
     iou_type: "bbox", or "segm" for masks.
-    image_ids: the images that were evaluated; all of the ground truth when None.
     backend: "pycocotools", "faster_coco_eval", or "auto": faster when it is installed.
-    Raises ProjectError when predictions are malformed or belong to another data set, UsageError when the backend is
-    not installed.
+    Raises ProjectError when the rows belong to another data set, UsageError when the backend is not installed.
     """
-    if isinstance(predictions, (str, Path)):
-        source, rows = predictions, read_predictions(predictions)
-    else:
-        source, rows = "predictions", predictions
-        check_predictions(rows, source)
-    _check_origin(ground_truth, rows, iou_type, source)
-    name, coco_class, evaluator_class = _backend(backend)
+    _check_origin(ground_truth, rows, iou_type)
+    library = _backend(backend)
     with contextlib.redirect_stdout(io.StringIO()):
-        evaluator = evaluator_class(_index(coco_class, ground_truth, _objects(ground_truth)),
-                                    _index(coco_class, ground_truth, _detections(rows, iou_type)), iou_type)
-        if image_ids is not None:
-            evaluator.params.imgIds = sorted(image_ids)
+        evaluator = library.evaluator(_index(library.coco, ground_truth, _objects(ground_truth)),
+                                      _index(library.coco, ground_truth, _detections(rows, iou_type)), iou_type)
         evaluator.evaluate()
         evaluator.accumulate()
         evaluator.summarize()
-    evaluated = tuple(int(image_id) for image_id in evaluator.params.imgIds)
     precision = np.asarray(evaluator.eval["precision"])[:, :, :, 0, -1]
     recall = np.asarray(evaluator.eval["recall"])[:, :, 0, -1]
-    return CocoResult(iou_type=iou_type, backend=name, stats=np.array(evaluator.stats[:12], dtype=np.float64),
-                      precision=precision, image_ids=evaluated,
-                      per_class=_per_class(ground_truth, rows, precision, recall, set(evaluated)))
+    return CocoResult(iou_type=iou_type, backend=library.name, stats=np.array(evaluator.stats[:12], dtype=np.float64),
+                      precision=precision, per_class=_per_class(ground_truth, rows, precision, recall))
 
 
-def mean_of_present(values):
+def mean_of_present(values: np.ndarray) -> float:
     """COCO's mean: over what could be measured; -1 when nothing could."""
     present = values[values > NOTHING_TO_MEASURE]
     return float(present.mean()) if present.size else NOTHING_TO_MEASURE
 
 
-def _check_origin(ground_truth, rows, iou_type, source):
+def _check_origin(ground_truth: dict, rows: Sequence[ResultRow], iou_type: str) -> None:
     key = {"bbox": "bbox", "segm": "segmentation"}.get(iou_type)
     if key is None:
         raise UsageError(f'iou_type is "{iou_type}"; "bbox" and "segm" are possible')
     known = {image["id"] for image in ground_truth["images"]}
     for number, row in enumerate(rows, 1):
         if row["image_id"] not in known:
-            raise ProjectError(f"{source}, detection {number}: image {row['image_id']} is not in the ground truth; "
+            raise ProjectError(f"detection {number}: image {row['image_id']} is not in the ground truth; "
                                "these predictions belong to another data set or split")
         if row.get(key) is None:
-            raise ProjectError(f'{source}, detection {number}: has no {key}, which the "{iou_type}" metric measures')
+            raise ProjectError(f'detection {number}: has no {key}, which the "{iou_type}" metric measures')
     for truth in ground_truth["annotations"]:
         if not truth.get(key):
             raise ProjectError(f'annotation {truth["id"]}: has no {key}, which the "{iou_type}" metric measures')
 
 
-def _backend(backend):
-    """Name, COCO class and evaluator class."""
+def _backend(backend: str) -> _Backend:
     installed = importlib.util.find_spec("faster_coco_eval") is not None
     if backend == "faster_coco_eval" or backend == "auto" and installed:
         if not installed:
             raise UsageError("the backend needs: pip install faster-coco-eval; or choose pycocotools")
         from faster_coco_eval.core.coco import COCO
         from faster_coco_eval.core.faster_eval_api import COCOeval_faster
-        return "faster-coco-eval", COCO, COCOeval_faster
+        return _Backend("faster-coco-eval", COCO, COCOeval_faster)
     if backend in ("auto", "pycocotools"):
         try:
             from pycocotools.coco import COCO
             from pycocotools.cocoeval import COCOeval
         except ImportError as error:
             raise UsageError(f"COCO metrics need: pip install pycocotools ({error})") from None
-        return "pycocotools", COCO, COCOeval
+        return _Backend("pycocotools", COCO, COCOeval)
     raise UsageError(f'backend is "{backend}"; "auto", "pycocotools" and "faster_coco_eval" are possible')
 
 
-def _index(coco_class, ground_truth, annotations):
+def _index(coco_class: type, ground_truth: dict, annotations: list[dict]) -> Any:
     coco = coco_class()
     coco.dataset = {"images": ground_truth["images"], "categories": ground_truth["categories"],
                     "annotations": annotations}
@@ -145,7 +141,7 @@ def _index(coco_class, ground_truth, annotations):
     return coco
 
 
-def _objects(ground_truth):
+def _objects(ground_truth: dict) -> list[dict]:
     """Copies of the annotations (the evaluators write into theirs) with what a minimal json may leave out.
 
     They are numbered anew from 1: the evaluators mark an unmatched detection with 0, so that an object of id 0 would
@@ -155,7 +151,7 @@ def _objects(ground_truth):
             for number, truth in enumerate(ground_truth["annotations"], 1)]
 
 
-def _detections(rows, iou_type):
+def _detections(rows: Sequence[ResultRow], iou_type: str) -> list[dict]:
     """The annotations that COCO.loadRes would make of the rows; unlike it, this knows the empty list.
 
     The size of a mask is its area, also when its row has a box: loadRes would take the box, and the metrics of small,
@@ -169,15 +165,16 @@ def _detections(rows, iou_type):
     return [{**row, "id": number, "area": area, "iscrowd": 0} for number, (row, area) in enumerate(zip(rows, areas), 1)]
 
 
-def _per_class(ground_truth, rows, precision, recall, image_ids):
+def _per_class(ground_truth: dict, rows: Sequence[ResultRow], precision: np.ndarray,
+               recall: np.ndarray) -> tuple[ClassResult, ...]:
     categories = sorted_categories(ground_truth)
     objects = dict.fromkeys((category["id"] for category in categories), 0)
     detections = dict(objects)
     for truth in ground_truth["annotations"]:
-        if truth["image_id"] in image_ids and not truth.get("iscrowd", 0):
+        if not truth.get("iscrowd", 0):
             objects[truth["category_id"]] += 1
     for row in rows:
-        if row["category_id"] in detections and row["image_id"] in image_ids:
+        if row["category_id"] in detections:
             detections[row["category_id"]] += 1
     return tuple(
         ClassResult(category["name"], objects[category["id"]], detections[category["id"]],

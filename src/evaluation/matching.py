@@ -1,10 +1,16 @@
-"""Detections beside the objects of the same image, their overlaps, and who found whom."""
+"""Detections beside the objects of the same image, their overlaps, and which detection found which object."""
 from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from typing import Iterable, NamedTuple, Optional, Sequence
 
 import numpy as np
+
+from src.evaluation.predictions import ResultRow
+from src.ops.detections import Detections
+
+NO_DETECTIONS = Detections(np.empty((0, 4)), np.empty(0), np.empty(0, np.int32), [])
 
 
 @dataclass(frozen=True)
@@ -19,50 +25,75 @@ class ImageBoxes:
     truth_labels: np.ndarray  # (G,)
     crowd: np.ndarray         # (G,) bool: regions where detections count neither as right nor as wrong
 
-    def above(self, score):
+    def above(self, score: float) -> ImageBoxes:
         """The same image with the detections of at least this score."""
         kept = self.scores >= score
         return ImageBoxes(self.image_id, self.boxes[kept], self.scores[kept], self.labels[kept],
                           self.truth_boxes, self.truth_labels, self.crowd)
 
 
-def sorted_categories(ground_truth):
+class Matches(NamedTuple):
+    """Which object each of the D detections of an image found."""
+
+    partner: np.ndarray   # (D,) index of the object, -1 = none
+    ignored: np.ndarray   # (D,) bool: without a partner, on a crowd of its class
+
+
+def sorted_categories(ground_truth: dict) -> list:
     """The categories of a COCO dictionary in the order of their ids, as pycocotools counts them."""
     return sorted(ground_truth["categories"], key=lambda category: category["id"])
 
 
-def group_by_image(ground_truth, predictions, image_ids=None):
-    """A list of `ImageBoxes`, sorted by image id, from a COCO dictionary and rows of predictions with boxes.
+def detections_by_image(rows: Iterable[ResultRow], category_ids: Sequence[int]) -> dict[int, Detections]:
+    """The `Detections` of every image that has any, best first, from checked result rows with boxes.
 
-    Rows of categories that the ground truth does not have are left out, as pycocotools does.
-    image_ids: the images to take; all when None.
+    Boxes and scores are float64, as the metrics compute. Rows of other categories are left out, as in pycocotools.
+    category_ids: the data set's category id of every label.
     """
-    label_of = {category["id"]: label for label, category in enumerate(sorted_categories(ground_truth))}
-    truths, detections = defaultdict(list), defaultdict(list)
+    label_of = {category_id: label for label, category_id in enumerate(category_ids)}
+    rows = [row for row in rows if row["category_id"] in label_of]
+    image_ids = np.array([row["image_id"] for row in rows], np.int64)
+    scores = np.array([row["score"] for row in rows], np.float64)
+    labels = np.array([label_of[row["category_id"]] for row in rows], np.int32)
+    boxes = _corners(np.array([row["bbox"] for row in rows], np.float64).reshape(-1, 4))
+    order = np.lexsort((-scores, image_ids))
+    found, first = np.unique(image_ids[order], return_index=True)
+    detections = {}
+    for image_id, chosen in zip(found.tolist(), np.split(order, first[1:])):
+        masks = [rows[index].get("segmentation") for index in chosen]
+        detections[image_id] = Detections(boxes[chosen], scores[chosen], labels[chosen],
+                                          None if None in masks else masks)
+    return detections
+
+
+def group_by_image(ground_truth: dict, rows: Iterable[ResultRow]) -> list[ImageBoxes]:
+    """The images of a COCO dictionary, sorted by id, with their objects and with the detections of checked result rows.
+
+    Rows of images and categories that the ground truth does not have are left out, as in pycocotools.
+    """
+    category_ids = [category["id"] for category in sorted_categories(ground_truth)]
+    label_of = {category_id: label for label, category_id in enumerate(category_ids)}
+    truths = defaultdict(list)
     for truth in ground_truth["annotations"]:
         truths[truth["image_id"]].append(
             (*truth["bbox"], label_of[truth["category_id"]], bool(truth.get("iscrowd", 0))))
-    for row in predictions:
-        if row["category_id"] in label_of:
-            detections[row["image_id"]].append((*row["bbox"], label_of[row["category_id"]], row["score"]))
-    if image_ids is None:
-        image_ids = [image["id"] for image in ground_truth["images"]]
-
+    detections = detections_by_image(rows, category_ids)
     images = []
-    for image_id in sorted(image_ids):
-        found = np.array(detections[image_id], dtype=np.float64).reshape(-1, 6)
-        found = found[np.argsort(-found[:, 5], kind="stable")]
+    for image_id in sorted(image["id"] for image in ground_truth["images"]):
+        found = detections.get(image_id, NO_DETECTIONS)
         objects = np.array(truths[image_id], dtype=np.float64).reshape(-1, 6)
-        images.append(ImageBoxes(image_id, _corners(found), found[:, 5], found[:, 4].astype(np.int64),
-                                 _corners(objects), objects[:, 4].astype(np.int64), objects[:, 5].astype(bool)))
+        images.append(ImageBoxes(image_id, found.boxes, found.scores, found.labels, _corners(objects[:, :4]),
+                                 objects[:, 4].astype(np.int64), objects[:, 5].astype(bool)))
     return images
 
 
-def _corners(rows):
-    return np.column_stack([rows[:, :2], rows[:, :2] + rows[:, 2:4]])
+def _corners(boxes: np.ndarray) -> np.ndarray:
+    """x, y, width, height -> x1, y1, x2, y2."""
+    return np.column_stack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]])
 
 
-def overlaps(boxes, truth_boxes, crowd=None, extra_pixel=0.0):
+def overlaps(boxes: np.ndarray, truth_boxes: np.ndarray, crowd: Optional[np.ndarray] = None,
+             extra_pixel: float = 0.0) -> np.ndarray:
     """IoU of every detection with every object: (D, G) float64.
 
     crowd: (G,) bool; for these objects the overlap is the covered part of the detection, as in COCO.
@@ -78,12 +109,10 @@ def overlaps(boxes, truth_boxes, crowd=None, extra_pixel=0.0):
     return np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
 
 
-def match(image, overlap, iou_threshold):
+def match(image: ImageBoxes, overlap: np.ndarray, iou_threshold: float) -> Matches:
     """COCO's matching: from the best detection down, each takes the free object of its class with the highest IoU.
 
     overlap: (D, G) from `overlaps` with the image's crowds.
-    Returns `partner` (D,), the object each detection found or -1, and `ignored` (D,) bool, the detections without a
-    partner that lie on a crowd of their class.
     """
     partner = np.full(len(image.scores), -1)
     ignored = np.zeros(len(image.scores), dtype=bool)
@@ -97,4 +126,4 @@ def match(image, overlap, iou_threshold):
             free[partner[index]] = False
         else:
             ignored[index] = (candidates[index] & image.crowd).any()
-    return partner, ignored
+    return Matches(partner, ignored)

@@ -1,8 +1,10 @@
-"""A model file and a configuration -> a Predictor."""
+"""Model files: what they say about themselves, and the Predictor that they make with a configuration."""
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, NamedTuple, Optional
 
 from src.checkpoint import Weights, is_list_of_names, load_weights, read_weights
 from src.conditions import check_conditions
@@ -10,97 +12,137 @@ from src.errors import CheckpointError, ConfigError, UsageError
 from src.evaluation.predictor import Predictor, mindir_runner, network_runner, onnx_runner
 from src.model_utils.device_adapter import set_device
 from src.models import build_detector
+from src.settings.config import Config
 
 ENDINGS = (".ckpt", ".mindir", ".onnx")
 
 
-def check_model_path(path: str | None) -> Path:
+@dataclass(frozen=True)
+class ModelFile:
+    """What a model file says about itself.
+
+    weights: the content of a checkpoint; None for an exported model.
+    description: of an exported model, the json that export.py wrote beside it; empty without one.
+    """
+
+    path: Path
+    weights: Optional[Weights] = None
+    description: dict = field(default_factory=dict)
+
+    @property
+    def classes(self) -> Optional[tuple[str, ...]]:
+        """The class names that the file gives, None without."""
+        if self.weights is not None:
+            return self.weights.classes
+        classes = self.description.get("classes")
+        return None if classes is None else tuple(classes)
+
+
+class LoadedNetwork(NamedTuple):
+    """A Cell with its weights, and the family's detector that it belongs to."""
+
+    network: Any
+    detector: Any
+
+
+def check_model_path(path: Optional[str]) -> Path:
     """The model file of a command; raises UsageError when it is missing or of an unknown kind."""
     if not path:
         raise UsageError(f"no model given; add --model_path FILE ({', '.join(ENDINGS)})")
-    path = Path(path)
-    if path.suffix.lower() not in ENDINGS:
-        raise UsageError(f"{path}: unknown kind of model '{path.suffix}'; it has to end in {', '.join(ENDINGS)}")
-    if not path.is_file():
-        raise UsageError(f"model {path} does not exist; check --model_path")
-    return path
+    model = Path(path)
+    if model.suffix.lower() not in ENDINGS:
+        raise UsageError(f"{model}: unknown kind of model '{model.suffix}'; it has to end in {', '.join(ENDINGS)}")
+    if not model.is_file():
+        raise UsageError(f"model {model} does not exist; check --model_path")
+    return model
 
 
-def check_exported(path: str | None) -> Path:
-    """`check_model_path` of a command that needs the description beside an exported model."""
-    path = check_model_path(path)
+def read_model(path: Path) -> ModelFile:
+    """The content of a checkpoint, or the description of an exported model. Raises CheckpointError when damaged."""
     if path.suffix.lower() == ".ckpt":
-        raise UsageError(f"{path} is a checkpoint; give the .mindir or .onnx that was exported from it")
-    return path
+        return ModelFile(path, weights=read_weights(path))
+    return ModelFile(path, description=read_description(path))
 
 
-def choose_device(config, path: Path) -> None:
+def read_exported(path: Optional[str]) -> ModelFile:
+    """The model of a command that needs an exported one with its description file.
+
+    Raises UsageError for a checkpoint and what `check_model_path` raises, CheckpointError without a description.
+    """
+    model = check_model_path(path)
+    if model.suffix.lower() == ".ckpt":
+        raise UsageError(f"{model} is a checkpoint; give the .mindir or .onnx that was exported from it")
+    description = read_description(model)
+    outputs = description.get("outputs")
+    if not isinstance(outputs, list) or not all(isinstance(output, dict) and isinstance(output.get("shape"), list)
+                                                for output in outputs):
+        raise CheckpointError(f"{model.with_suffix('.json')} does not exist or is of an earlier version, and "
+                              f"it says how {model.name} is run; export the model again")
+    return ModelFile(model, description=description)
+
+
+def choose_device(config: Config, path: Path) -> None:
     """MindSpore's device, unless one process runs an ONNX file, which it does without MindSpore."""
     if path.suffix.lower() != ".onnx" or config.runtime.run_distribute:
         set_device(config.runtime)
 
 
-def open_predictor(config, path: Path, classes_of_data: tuple | None = None) -> Predictor:
+def open_predictor(config: Config, model: ModelFile, classes_of_data: Optional[tuple[str, ...]] = None) -> Predictor:
     """The predictor of a checkpoint, MindIR or ONNX file.
 
     classes_of_data: class names to take when the file does not name its own (checkpoints of the old zoo).
     Raises CheckpointError for a damaged file, or one of another model; ConfigError when its classes are not those of
     the configuration.
     """
-    if path.suffix.lower() == ".ckpt":
-        weights = read_weights(path)
-        network, detector = load_network(config, weights, classes_of_data)
+    if model.weights is not None:
+        network, detector = load_network(config, model.weights, classes_of_data)
         return Predictor(detector, network_runner(detector.inference(network)), config.eval.eval_batch_size)
-    sidecar = read_sidecar(path)
-    detector = exported_detector(config, path, sidecar, classes_of_data)
-    if path.suffix.lower() == ".onnx":
-        run, (batch_size, _, *size) = onnx_runner(path, config.runtime.device_target)
-        check_input_size(path, size, detector)
+    detector = exported_detector(config, model, classes_of_data)
+    if model.path.suffix.lower() == ".onnx":
+        run, (batch_size, _, *size) = onnx_runner(model.path, config.runtime.device_target)
+        check_input_size(model.path, size, detector)
     else:
-        run, batch_size = mindir_runner(path), sidecar.get("batch_size", 1)
+        run, batch_size = mindir_runner(model.path), model.description.get("batch_size", 1)
     return Predictor(detector, run, batch_size, one_shape=True)
 
 
-def exported_detector(config, path: Path, sidecar: dict, classes_of_data: tuple | None = None):
+def exported_detector(config: Config, model: ModelFile, classes_of_data: Optional[tuple[str, ...]] = None) -> Any:
     """The detector of a MindIR or ONNX file, which is not opened. Raises what `open_predictor` raises."""
-    check_model_name(path, sidecar.get("model_name"), config)
-    detector = build_detector(config, _classes(path, sidecar.get("classes"), config, classes_of_data))
-    if sidecar:
-        check_input_size(path, [sidecar["input"]["height"], sidecar["input"]["width"]], detector)
+    description = model.description
+    check_model_name(model.path, description.get("model_name"), config)
+    detector = build_detector(config, _classes(model.path, model.classes, config, classes_of_data))
+    if description:
+        check_input_size(model.path, [description["input"]["height"], description["input"]["width"]], detector)
     return detector
 
 
-def check_input_size(path: Path, size: list, detector) -> None:
+def check_input_size(path: Path, size: list[int], detector: Any) -> None:
+    """Raises ConfigError unless the detector takes images of this (height, width)."""
     if size != list(detector.input_shape[1:]):
         raise ConfigError(f"{path} was exported for an input of {size}, the configuration says "
                           f"{list(detector.input_shape[1:])}; use the configuration it was exported with")
 
 
-def load_network(config, weights: Weights, classes_of_data: tuple | None = None) -> tuple:
-    """(network with these weights, its detector)."""
+def load_network(config: Config, weights: Weights,
+                 classes_of_data: Optional[tuple[str, ...]] = None) -> LoadedNetwork:
+    """A network with these weights. Raises what `open_predictor` raises for a checkpoint."""
     check_model_name(weights.path, weights.model_name, config)
     detector = build_detector(config, _classes(weights.path, weights.classes, config, classes_of_data))
     network = detector.network()
     check_conditions(weights, network, detector)
     load_weights(network, weights, detector.from_zoo, advice=detector.fit_advice)
-    return network, detector
+    return LoadedNetwork(network, detector)
 
 
-def check_model_name(path: Path, name: str | None, config) -> None:
+def check_model_name(path: Path, name: Optional[str], config: Config) -> None:
+    """Raises CheckpointError when the file names another model than the configuration."""
     if name not in (None, config.model.model_name):
         raise CheckpointError(f"{path} holds a {name}, the configuration describes a {config.model.model_name}; give "
                               "the configuration of this model")
 
 
-def model_classes(path: Path) -> tuple | None:
-    """The class names that a model file names itself, None if it does not."""
-    if path.suffix.lower() == ".ckpt":
-        return read_weights(path).classes
-    classes = read_sidecar(path).get("classes")
-    return None if classes is None else tuple(classes)
-
-
-def _classes(path: Path, own: tuple | None, config, classes_of_data: tuple | None) -> tuple:
+def _classes(path: Path, own: Optional[tuple[str, ...]], config: Config,
+             classes_of_data: Optional[tuple[str, ...]]) -> tuple[str, ...]:
     given = None if config.data.classes is None else tuple(config.data.classes)
     if own is None:
         classes = given or classes_of_data
@@ -108,45 +150,36 @@ def _classes(path: Path, own: tuple | None, config, classes_of_data: tuple | Non
             raise ConfigError(f"{path} does not name its classes; add --classes NAME,NAME,... in the order it was "
                               "trained with")
         return classes
-    own = tuple(own)
     if given is not None and given != own:
-        raise ConfigError(f"{path} was trained on {len(own)} classes ({_some(own)}), the configuration names "
-                          f"{len(given)} ({_some(given)}); leave classes out to take the model's")
+        raise ConfigError(f"{path} was trained on {len(own)} classes ({_first_of(own)}), the configuration names "
+                          f"{len(given)} ({_first_of(given)}); leave classes out to take the model's")
     return own
 
 
-def _some(names: tuple) -> str:
+def _first_of(names: tuple[str, ...]) -> str:
     return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
-def read_sidecar(path: Path) -> dict:
-    """The json that export.py wrote beside a model; empty when there is none."""
-    sidecar = path.with_suffix(".json")
-    if not sidecar.is_file():
+def read_description(path: Path) -> dict:
+    """The description file that export.py wrote beside a model; empty when there is none.
+
+    Raises CheckpointError when it is damaged.
+    """
+    file = path.with_suffix(".json")
+    if not file.is_file():
         return {}
     try:
-        content = json.loads(sidecar.read_text(encoding="utf-8"))
+        description = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{sidecar} is not valid json: {error}; export the model again") from None
-    wrong = _wrong_part(content)
+        raise CheckpointError(f"{file} is not valid json: {error}; export the model again") from None
+    wrong = _wrong_part(description)
     if wrong:
-        raise CheckpointError(f"{sidecar} does not describe a model ({wrong}); export the model again")
-    return content
+        raise CheckpointError(f"{file} does not describe a model ({wrong}); export the model again")
+    return description
 
 
-def read_description(path: Path) -> dict:
-    """`read_sidecar` of a file that cannot be used without it."""
-    content = read_sidecar(path)
-    outputs = content.get("outputs")
-    if not isinstance(outputs, list) or not all(isinstance(output, dict) and isinstance(output.get("shape"), list)
-                                                for output in outputs):
-        raise CheckpointError(f"{path.with_suffix('.json')} does not exist or is of an earlier version, and "
-                              f"it says how {path.name} is run; export the model again")
-    return content
-
-
-def _wrong_part(content) -> str:
-    """What of a sidecar is not of the kind that export.py writes; empty when all is."""
+def _wrong_part(content: Any) -> str:
+    """What of a description file is not of the kind that export.py writes; empty when all is."""
     if not isinstance(content, dict):
         return "it is no dictionary"
     if not is_list_of_names(content.get("classes")) or not content["classes"]:
@@ -161,5 +194,5 @@ def _wrong_part(content) -> str:
     return "" if isinstance(content.get("files", {}), dict) else "files"
 
 
-def _is_count(value) -> bool:
+def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0

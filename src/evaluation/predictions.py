@@ -5,17 +5,32 @@ import json
 import os
 import re
 from pathlib import Path
+from typing import BinaryIO, Iterable, Iterator, Optional, Sequence, TextIO, TypedDict, cast
 
 import numpy as np
 
 from src.errors import ProjectError, UsageError
 from src.files import write_file
+from src.ops.detections import Detections
 
 # Coordinates, ids and scores beyond this are not measurements; the bound also refuses NaN and infinity.
 LARGEST_NUMBER = 1e12
 # COCO's compressed run lengths use the characters 48..111; one that has bit 5 set announces a successor,
 # so a string that ends in such a character is truncated, and pycocotools would read past its end.
 COMPRESSED_RUNS = re.compile(r"[0-o]*[0-O]|")
+
+
+class _Scored(TypedDict):
+    image_id: int
+    category_id: int
+    score: float
+
+
+class ResultRow(_Scored, total=False):
+    """One detection in COCO's result form; with a bbox, a segmentation, or both."""
+
+    bbox: Sequence[float]   # x, y, width, height
+    segmentation: dict      # compressed run-length encoding
 
 
 class PredictionWriter:
@@ -31,15 +46,16 @@ class PredictionWriter:
     category_ids: the data set's category id of every label.
     """
 
-    def __init__(self, path, category_ids):
-        self.path = Path(path)
+    _file: TextIO
+
+    def __init__(self, path: Path, category_ids: Iterable[int]):
+        self.path = path
         self.category_ids = [int(category_id) for category_id in category_ids]
-        self.image_ids = set()
+        self.image_ids: set[int] = set()
         self._unfinished = self.path.with_name(self.path.name + ".tmp")
-        self._file = None
         self._separator = "\n"
 
-    def __enter__(self):
+    def __enter__(self) -> PredictionWriter:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self._unfinished.open("w", encoding="utf-8")
@@ -48,7 +64,7 @@ class PredictionWriter:
         self._file.write("[")
         return self
 
-    def add(self, image_id, detections):
+    def add(self, image_id: int, detections: Detections) -> None:
         """Write the `Detections` of one image. Raises ProjectError on numbers that are not finite, on a label that
         the data set does not have, and when the disk refuses; ValueError when the image was added before."""
         image_id = int(image_id)
@@ -63,7 +79,7 @@ class PredictionWriter:
             raise ProjectError(f"{self._unfinished}: cannot be written ({error}); make room and run again") from None
         self.image_ids.add(image_id)
 
-    def _rows(self, image_id, detections):
+    def _rows(self, image_id: int, detections: Detections) -> Iterator[str]:
         boxes = detections.boxes.astype(np.float64)
         numbers = np.column_stack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2], detections.scores]).astype(np.float32)
         if not np.isfinite(numbers).all():
@@ -81,7 +97,7 @@ class PredictionWriter:
                 row += f',"segmentation":{json.dumps(json_rle(detections.masks[index]), separators=(",", ":"))}'
             yield row + "}"
 
-    def __exit__(self, error_type, *_):
+    def __exit__(self, error_type: Optional[type], *_: object) -> None:
         try:
             if error_type is None:
                 self._file.write("\n]\n")
@@ -94,20 +110,20 @@ class PredictionWriter:
             self._unfinished.unlink(missing_ok=True)
 
 
-def json_rle(mask):
+def json_rle(mask: dict) -> dict:
     """Compressed COCO run lengths in types that json knows; pycocotools gives bytes."""
     counts = mask["counts"].decode("ascii") if isinstance(mask["counts"], bytes) else mask["counts"]
     return {"size": [int(side) for side in mask["size"]], "counts": counts}
 
 
-def merge_predictions(parts, path):
-    """Make one file of what PredictionWriters wrote about different pictures, and remove their files."""
-    def rows():
+def merge_predictions(parts: Sequence[Path], path: Path) -> None:
+    """Make one file of what PredictionWriters wrote about different images, and remove their files."""
+    def rows() -> Iterator[bytes]:
         for part in parts:
             with part.open("rb") as file:
                 yield from (line.rstrip(b",\n") for line in file if line.startswith(b"{"))
 
-    def write(file):
+    def write(file: BinaryIO) -> None:
         file.write(b"[")
         for number, row in enumerate(rows()):
             file.write((b",\n" if number else b"\n") + row)
@@ -121,11 +137,10 @@ def merge_predictions(parts, path):
         raise ProjectError(f"{path}: cannot be put together ({error}); make room and run again") from None
 
 
-def read_predictions(path):
-    """The rows of a predictions file in COCO's result form.
+def read_predictions(path: Path) -> list[ResultRow]:
+    """The checked rows of a predictions file in COCO's result form.
 
     Raises UsageError when the file is missing, ProjectError when it is not json or a row is malformed."""
-    path = Path(path)
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -136,18 +151,18 @@ def read_predictions(path):
     return rows
 
 
-def check_predictions(rows, source):
+def check_predictions(rows: object, source: object) -> None:
     """Raise ProjectError unless `rows` is a list of detections in COCO's result form; `source` names it."""
     if not isinstance(rows, list):
         raise ProjectError(f"{source}: holds {_kind(rows)}, but predictions are a list of detections")
     for number, row in enumerate(rows, 1):
-        problem = _problem(row)
-        if problem:
-            raise ProjectError(f"{source}, detection {number}: {problem}; "
+        fault = _fault(row)
+        if fault:
+            raise ProjectError(f"{source}, detection {number}: {fault}; "
                                'expected {"image_id", "category_id", "bbox": [x, y, width, height], "score"}')
 
 
-def _problem(row):
+def _fault(row: object) -> Optional[str]:
     """What is wrong with one detection, or None."""
     if not isinstance(row, dict):
         return f"is {_kind(row)}"
@@ -166,11 +181,11 @@ def _problem(row):
     return None
 
 
-def _is_number(value):
-    return type(value) in (int, float) and -LARGEST_NUMBER < value < LARGEST_NUMBER
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float) and -LARGEST_NUMBER < cast(float, value) < LARGEST_NUMBER
 
 
-def _is_rle(mask):
+def _is_rle(mask: object) -> bool:
     if not isinstance(mask, dict) or not isinstance(mask.get("counts"), str):
         return False
     size = mask.get("size")
@@ -178,10 +193,10 @@ def _is_rle(mask):
             and COMPRESSED_RUNS.fullmatch(mask["counts"]) is not None)
 
 
-def _kind(value):
+def _kind(value: object) -> str:
     return {dict: "an object", list: "a list", str: "text", type(None): "null"}.get(type(value), "a number")
 
 
-def _shown(value):
+def _shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

@@ -1,4 +1,4 @@
-"""Pictures -> detections, whatever the model file is: checkpoint, MindIR or ONNX."""
+"""Images -> detections, whatever the model file is: checkpoint, MindIR or ONNX."""
 from __future__ import annotations
 
 import time
@@ -6,19 +6,29 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable, Iterable, Sequence
+from typing import Any, Callable, Hashable, Iterable, Iterator, NamedTuple, Protocol, Sequence
 
 import numpy as np
 
 from src.errors import CheckpointError, UsageError
+from src.ops.detections import Detections
 
-PICTURES_AHEAD = 16
+IMAGES_AHEAD = 16
 ONNX_PROVIDERS = {"CPU": "CPUExecutionProvider", "GPU": "CUDAExecutionProvider", "Ascend": "CANNExecutionProvider"}
+Runner = Callable[[np.ndarray], list]   # images (B, 3, H, W) float32 -> the output arrays
+
+
+class DetectionStream(Protocol):
+    """What `predict_dataset` needs: a Predictor, or the results of a network that has run already."""
+
+    def stream(self, items: Iterable[tuple[Hashable, Any]], read: Callable[[Any], np.ndarray],
+               workers: int) -> Iterator[tuple[Any, Detections]]:
+        """See `Predictor.stream`."""
 
 
 @dataclass
 class Timing:
-    """Seconds spent, summed over pictures. Reading happens beside the network, its part is only what was waited for."""
+    """Seconds spent, summed over images. Reading happens beside the network, its part is only what was waited for."""
 
     images: int = 0
     waited: float = 0.0
@@ -31,16 +41,16 @@ class Timing:
 
 
 @dataclass
-class _Picture:
-    """A picture on its way: the geometry of each view, and the outputs of those that were run."""
+class _Pending:
+    """An image on its way: the geometry of each view, and the outputs of those that were run."""
 
-    key: object
+    key: Hashable
     geometries: list
     outputs: list = field(default_factory=list)
 
 
 class Predictor:
-    """Runs a detector picture by picture or in batches.
+    """Runs a detector image by image or in batches.
 
     detector: the family's detector, of which `views` and `postprocess_views` are used.
     run: (B, 3, H, W) float32 -> arrays of output_names.
@@ -48,32 +58,34 @@ class Predictor:
     one_shape: `run` takes only the detector's input_shape (exported files).
     """
 
-    def __init__(self, detector, run: Callable, batch_size: int = 1, one_shape: bool = False):
+    def __init__(self, detector: Any, run: Runner, batch_size: int = 1, one_shape: bool = False):
         self.detector = detector
         self.run = run
         self.batch_size = batch_size
         self.one_shape = one_shape
         self.timing = Timing()
 
-    def __call__(self, images: Sequence[np.ndarray]) -> list:
-        """Decoded pictures (h, w, 3) uint8 RGB -> their Detections."""
+    def __call__(self, images: Sequence[np.ndarray]) -> list[Detections]:
+        """Decoded images (h, w, 3) uint8 RGB -> their Detections."""
         return [detections for _, detections in self.stream(list(enumerate(images)), lambda image: image, workers=1)]
 
-    def stream(self, items: Iterable, read: Callable, workers: int):
-        """Yield (key, Detections) for (key, source) items in order; `read(source)` gives the decoded picture.
+    def stream(self, items: Iterable[tuple[Hashable, Any]], read: Callable[[Any], np.ndarray],
+               workers: int) -> Iterator[tuple[Any, Detections]]:
+        """Yield (key, Detections) for (key, source) items in order; `read(source)` gives the decoded image.
 
-        Pictures are read and prepared by `workers` threads while the network runs.
+        Images are read and prepared by `workers` threads while the network runs.
         """
-        def prepare(source):
+        def prepare(source: Any) -> list:
             return self.detector.views(read(source), one_shape=self.one_shape)
 
         with ThreadPoolExecutor(workers) as pool:
-            waiting, batch = deque(), []
+            waiting: deque = deque()
+            batch: list = []
             items = iter(items)
             while True:
                 for key, source in items:
                     waiting.append((key, pool.submit(prepare, source)))
-                    if len(waiting) >= PICTURES_AHEAD:
+                    if len(waiting) >= IMAGES_AHEAD:
                         break
                 if not waiting:
                     break
@@ -81,12 +93,12 @@ class Predictor:
                 started = time.perf_counter()
                 views = future.result()
                 self.timing.waited += time.perf_counter() - started
-                picture = _Picture(key, [geometry for _, geometry in views])
+                pending = _Pending(key, [geometry for _, geometry in views])
                 for array, _ in views:
                     if batch and array.shape != batch[0][1].shape:
                         yield from self._detect(batch)
                         batch = []
-                    batch.append((picture, array))
+                    batch.append((pending, array))
                     if len(batch) == self.batch_size:
                         yield from self._detect(batch)
                         batch = []
@@ -94,7 +106,7 @@ class Predictor:
                 yield from self._detect(batch)
 
     def _detect(self, batch: list) -> list:
-        """Run (picture, array) pairs; (key, Detections) of the pictures whose last view this was."""
+        """Run (_Pending, array) pairs; (key, Detections) of the images whose last view this was."""
         started = time.perf_counter()
         inputs = np.stack([array for _, array in batch])
         if len(batch) < self.batch_size:
@@ -102,17 +114,17 @@ class Predictor:
         outputs = self.run(inputs)
         finished = time.perf_counter()
         found = []
-        for index, (picture, _) in enumerate(batch):
-            picture.outputs.append([output[index] for output in outputs])
-            if len(picture.outputs) == len(picture.geometries):
-                found.append((picture.key, self.detector.postprocess_views(picture.outputs, picture.geometries)))
+        for index, (pending, _) in enumerate(batch):
+            pending.outputs.append([output[index] for output in outputs])
+            if len(pending.outputs) == len(pending.geometries):
+                found.append((pending.key, self.detector.postprocess_views(pending.outputs, pending.geometries)))
         self.timing.images += len(found)
         self.timing.network += finished - started
         self.timing.postprocess += time.perf_counter() - finished
         return found
 
 
-def network_runner(inference) -> Callable:
+def network_runner(inference: Any) -> Runner:
     """Run a Cell that is compiled on its first call."""
     compiled = _compiled(inference)
 
@@ -123,7 +135,7 @@ def network_runner(inference) -> Callable:
     return run
 
 
-def mindir_runner(path: Path) -> Callable:
+def mindir_runner(path: Path) -> Runner:
     """Run an exported .mindir."""
     import mindspore as ms
     from mindspore import nn
@@ -134,7 +146,7 @@ def mindir_runner(path: Path) -> Callable:
         raise CheckpointError(f"{path} cannot be loaded as MindIR: {str(error).strip().splitlines()[0]}") from None
 
 
-def _compiled(network) -> Callable:
+def _compiled(network: Any) -> Runner:
     """Run a Cell of images on arrays.
 
     On a CPU MindSpore 2.8 may run a graph without a branch on the thread that calls it, which hands the work to others
@@ -147,7 +159,7 @@ def _compiled(network) -> Callable:
     on_cpu = ms.get_context("device_target") == "CPU"
 
     @ms.jit
-    def call(images, never):
+    def call(images, never):  # type: ignore[no-untyped-def]  # the graph compiler reads this source
         outputs = network(images)
         if on_cpu and never:
             never = ops.logical_not(never)
@@ -162,8 +174,15 @@ def _compiled(network) -> Callable:
     return run
 
 
-def onnx_runner(path: Path, device_target: str = "CPU") -> tuple:
-    """(runner, input shape) of an exported .onnx, by onnxruntime; raises UsageError where it cannot use the device."""
+class OnnxModel(NamedTuple):
+    """An exported .onnx, ready to run, and the shape (B, 3, H, W) that it takes."""
+
+    run: Runner
+    input_shape: tuple[int, ...]
+
+
+def onnx_runner(path: Path, device_target: str = "CPU") -> OnnxModel:
+    """Open an exported .onnx with onnxruntime; raises UsageError where that cannot use the device."""
     import onnxruntime
 
     provider = ONNX_PROVIDERS[device_target]
@@ -179,4 +198,4 @@ def onnx_runner(path: Path, device_target: str = "CPU") -> tuple:
     def run(images: np.ndarray) -> list:
         return session.run(None, {model_input.name: images})
 
-    return run, tuple(model_input.shape)
+    return OnnxModel(run, tuple(model_input.shape))

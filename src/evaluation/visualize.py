@@ -1,16 +1,19 @@
-"""Plots of an evaluation as PNG bytes, and pictures with annotated beside detected boxes.
+"""Plots of an evaluation as PNG bytes, and images with annotated beside detected boxes.
 
 The plots use matplotlib's Agg canvas directly: no display is needed and no global state is touched.
 """
 from __future__ import annotations
 
 import io
+from typing import Any, Optional, Sequence
 
 import cv2
 import numpy as np
 
 from src.data.drawing import draw_boxes, fit
-from src.evaluation.coco import RECALL_LEVELS
+from src.data.records import Record
+from src.evaluation.coco import RECALL_LEVELS, CocoResult
+from src.ops.detections import Detections
 from src.ops.masks import bitmap
 
 INK, MUTED, ACCENT, GRID = "#1f2933", "#7b8794", "#1768ac", "#e4e7eb"
@@ -22,12 +25,12 @@ PAIR_GAP = 8
 MOST_BOXES = 50
 
 
-def pr_curves(result):
+def pr_curves(result: CocoResult) -> bytes:
     """Precision over recall at IoU 0.5 of a `CocoResult`, per class, with the means at three IoU levels: PNG bytes."""
     figure, axes = _figure(8, 5)
     present = [label for label, one in enumerate(result.per_class) if one.objects]
 
-    def draw(label, text, **style):
+    def draw(label: int, text: str, **style: Any) -> None:
         one = result.per_class[label]
         axes.plot(RECALL_LEVELS, result.precision[0, :, label],
                   label=f"{text}{_shortened(one.name)}  {one.AP50:.3f}", **style)
@@ -53,8 +56,9 @@ def pr_curves(result):
     return _png(figure)
 
 
-def confusion_plot(matrix, classes):
-    """A confusion matrix, (classes + 1, classes + 1) with background last, coloured by share of its row: PNG bytes."""
+def confusion_plot(matrix: np.ndarray, classes: Sequence[str]) -> bytes:
+    """A confusion matrix, (classes + 1, classes + 1) with background last, coloured by the fraction of its row: PNG
+    bytes."""
     names = [*(_shortened(name) for name in classes), "background"]
     side = float(np.clip(2.5 + 0.45 * len(names), 4.5, 13))
     figure, axes = _figure(side, side)
@@ -72,7 +76,7 @@ def confusion_plot(matrix, classes):
     return _png(figure)
 
 
-def class_bars(result):
+def class_bars(result: CocoResult) -> bytes:
     """AP and AP50 of every class with objects of a `CocoResult`, best first: PNG bytes."""
     shown = sorted((one for one in result.per_class if one.objects), key=lambda one: one.AP)
     figure, axes = _figure(8, 1.1 + 0.2 * len(shown))
@@ -86,8 +90,8 @@ def class_bars(result):
     return _png(figure)
 
 
-def picture_pair(image, record, detections, classes):
-    """The picture twice, side by side: annotated objects on the left, detected ones on the right, with masks where the
+def image_pair(image: np.ndarray, record: Record, detections: Detections, classes: Sequence[str]) -> np.ndarray:
+    """The image twice, side by side: annotated objects on the left, detected ones on the right, with masks where the
     detections have them.
 
     image: (H, W, 3) uint8 RGB. record: its `Record`. detections: the `Detections` to show; the best 50 are drawn.
@@ -108,15 +112,15 @@ def picture_pair(image, record, detections, classes):
     return np.concatenate([annotated, gap, detected], axis=1)
 
 
-def _small_mask(mask, image, small):
-    """A mask of the picture as a bitmap of its small copy; None for an object without outline."""
+def _small_mask(mask: Any, image: np.ndarray, small: np.ndarray) -> Optional[np.ndarray]:
+    """A mask of the image as a bitmap of its small copy; None for an object without outline."""
     if not mask:
         return None
     size = small.shape[1], small.shape[0]
     return cv2.resize(bitmap(mask, *image.shape[:2]), size, interpolation=cv2.INTER_NEAREST).astype(bool)
 
 
-def _figure(width, height):
+def _figure(width: float, height: float) -> tuple[Any, Any]:
     """A figure of that many inches with one plain set of axes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -131,13 +135,13 @@ def _figure(width, height):
     return figure, axes
 
 
-def _png(figure):
+def _png(figure: Any) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", bbox_inches="tight")
     return buffer.getvalue()
 
 
-def _shortened(name):
+def _shortened(name: str) -> str:
     # A dollar sign would start a formula in matplotlib.
-    name = str(name).replace("$", r"\$")
+    name = name.replace("$", r"\$")
     return name if len(name) <= 24 else name[:22] + ".."

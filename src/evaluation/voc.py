@@ -2,10 +2,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple, Sequence
 
 import numpy as np
 
-from src.evaluation.matching import group_by_image, overlaps, sorted_categories
+from src.evaluation.matching import ImageBoxes, overlaps
 
 
 @dataclass(frozen=True)
@@ -24,19 +25,19 @@ class VocResult:
 
     iou_threshold: float
     extra_pixel: bool
-    per_class: tuple        # of VocClassResult, by category id
+    per_class: tuple[VocClassResult, ...]   # by category id
 
     @property
-    def mAP_11_point(self):
+    def mAP_11_point(self) -> float:
         """Mean AP of VOC2007: precision at recall 0, 0.1, ... 1."""
         return _mean([result.AP_11_point for result in self.per_class])
 
     @property
-    def mAP_all_point(self):
+    def mAP_all_point(self) -> float:
         """Mean AP of VOC2010 and later: the area under the precision envelope."""
         return _mean([result.AP_all_point for result in self.per_class])
 
-    def table(self):
+    def table(self) -> str:
         """The numbers per class, with the definitions they depend on."""
         pixels = "width = x2 - x1 + 1, as in the VOC devkit" if self.extra_pixel else "width = x2 - x1"
         lines = [f"VOC AP at IoU {self.iou_threshold:g}; difficult objects are ignored; boxes measured with {pixels}",
@@ -47,31 +48,37 @@ class VocResult:
         return "\n".join([*lines, f"{'mean':<20} {objects:>8} {self.mAP_11_point:>12.4f} {self.mAP_all_point:>13.4f}"])
 
 
-def evaluate_voc(ground_truth, predictions, iou_threshold=0.5, extra_pixel=False, image_ids=None):
+class _Counted(NamedTuple):
+    """The N detections that count, best first, and the objects that count."""
+
+    labels: np.ndarray    # (N,)
+    right: np.ndarray     # (N,) bool
+    objects: np.ndarray   # (K,) per class
+
+
+def evaluate_voc(images: Sequence[ImageBoxes], names: Sequence[str], iou_threshold: float = 0.5,
+                 extra_pixel: bool = False) -> VocResult:
     """VOC metrics by both rules, from the same detections as the COCO metrics.
 
-    ground_truth: COCO dictionary; difficult objects are those with "iscrowd": 1, which is how VOC annotations come out
+    images: from `group_by_image`; difficult objects are those marked as crowd, which is how VOC annotations come out
         of `to_coco`. They are neither to be found nor wrong to find.
-    predictions: checked rows in COCO's result form, with boxes.
+    names: of the classes, by category id.
     extra_pixel: measure boxes as the devkit does, whose coordinates are pixel indices (width = x2 - x1 + 1).
-    image_ids: the images that were evaluated; all when None.
     """
-    categories = sorted_categories(ground_truth)
-    labels, right, objects = _judge(group_by_image(ground_truth, predictions, image_ids), len(categories),
-                                    iou_threshold, float(extra_pixel))
+    counted = _count(images, len(names), iou_threshold, float(extra_pixel))
     per_class = []
-    for label, category in enumerate(categories):
+    for label, name in enumerate(names):
         aps = [np.nan, np.nan]
-        if objects[label]:
-            found = np.cumsum(right[labels == label])
-            recall, precision = found / objects[label], found / np.arange(1, len(found) + 1)
+        if counted.objects[label]:
+            found = np.cumsum(counted.right[counted.labels == label])
+            recall, precision = found / counted.objects[label], found / np.arange(1, len(found) + 1)
             aps = [eleven_point_ap(recall, precision), all_point_ap(recall, precision)]
-        per_class.append(VocClassResult(category["name"], int(objects[label]), *aps))
+        per_class.append(VocClassResult(name, int(counted.objects[label]), *aps))
     return VocResult(iou_threshold, extra_pixel, tuple(per_class))
 
 
-def _judge(images, classes, iou_threshold, extra_pixel):
-    """The detections that count, best first: labels (N,) and whether each is right (N,); and objects per class (K,).
+def _count(images: Sequence[ImageBoxes], classes: int, iou_threshold: float, extra_pixel: float) -> _Counted:
+    """Tell right detections from wrong ones.
 
     A detection belongs to the object of its class that it overlaps most, found already or not. The best detection of
     an object is right, the others are wrong; detections of a difficult object do not count.
@@ -95,10 +102,10 @@ def _judge(images, classes, iou_threshold, extra_pixel):
     found, first = np.unique(owners, return_index=True)
     right = np.zeros(len(owners), dtype=bool)
     right[first[found >= 0]] = True
-    return labels, right, objects
+    return _Counted(labels, right, objects)
 
 
-def eleven_point_ap(recall, precision):
+def eleven_point_ap(recall: np.ndarray, precision: np.ndarray) -> float:
     """Mean over recall 0, 0.1, ... 1 of the best precision at that recall or beyond.
 
     recall, precision: (N,) after each detection, best first."""
@@ -106,12 +113,12 @@ def eleven_point_ap(recall, precision):
     return float(np.mean([precision[recall >= level - 1e-9].max(initial=0) for level in np.linspace(0, 1, 11)]))
 
 
-def all_point_ap(recall, precision):
+def all_point_ap(recall: np.ndarray, precision: np.ndarray) -> float:
     """Area under the precision envelope over recall. recall, precision: (N,) after each detection, best first."""
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
     return float(np.sum(np.diff(recall, prepend=0.0) * envelope))
 
 
-def _mean(values):
+def _mean(values: Sequence[float]) -> float:
     present = [value for value in values if not np.isnan(value)]
     return float(np.mean(present)) if present else float("nan")

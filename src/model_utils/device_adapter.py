@@ -27,8 +27,12 @@ class Process:
     size: int
     device_id: int
 
-    def any(self, wish: bool = False) -> bool:
-        """Whether any process of the job wishes it. All have to ask, and none goes on before all have asked."""
+    def barrier(self) -> None:
+        """Wait until every process of the job has come here. Collective: every rank must call it."""
+        self.any(False)
+
+    def any(self, wish: bool) -> bool:
+        """Logical OR of `wish` over all ranks. Collective: every rank must call it; it also acts as a barrier."""
         if self.size == 1:
             return wish
         import mindspore as ms

@@ -33,7 +33,7 @@ PARALLEL_COPIES = 16
 
 
 @contextlib.contextmanager
-def staged(config):
+def stage_files(config):
     """The configuration to work with, its data and checkpoints being on this host; at the end, also after an error,
     the results are copied out. Without enable_modelarts nothing happens.
 

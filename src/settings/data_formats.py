@@ -7,7 +7,8 @@ from typing import NamedTuple
 class DataFormat(NamedTuple):
     """One annotation format.
 
-    reader: module of src/data that holds `read_split(data, split, classes) -> AnnotationSet`.
+    reader: module of src/data that holds `read_split(data, split, classes) -> AnnotationSet`, and
+        `find_split(data, split)`, which only looks whether folders and files are there.
     paths: settings that name files or folders. ModelArts copies them to the host.
     validation: further settings that only choose what is evaluated on.
     splits: splits that the format can tell apart; the split "test" of a format without one is "val".

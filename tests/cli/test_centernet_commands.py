@@ -112,5 +112,5 @@ def test_a_test_set_without_annotations_is_predicted_only(cli, exported, data, t
     done = passed(cli.call("eval", tmp_path, model_path=exported["onnx"], run_mode="test", data_dir=root,
                            result_path=tmp_path / "results",
                            val_data_type="test2017", instances_set="annotations/image_info_{}.json"))
-    assert "no picture has an annotation, so nothing is measured" in done.stdout and "mAP" not in done.stdout
+    assert "no image has an annotation, so nothing is measured" in done.stdout and "mAP" not in done.stdout
     assert len(json.loads((tmp_path / "results" / "predictions.json").read_text())) > 100

@@ -61,9 +61,9 @@ MISSING_PATHS = [(command, ("--model_name=ssd300", *flags), 2, words) for comman
     ("eval", ("--model_path=model.pth",), "unknown kind of model '.pth'"),
     ("export", ("--model_path=nowhere.ckpt",), "nowhere.ckpt does not exist"),
     ("predict", ("--model_path=nowhere.ckpt",), "nowhere.ckpt does not exist"),
-    ("predict", ("--model_path=here.ckpt",), "add --img_path PICTURE"),
+    ("predict", ("--model_path=here.ckpt",), "add --img_path IMAGE"),
     ("predict", ("--model_path=here.ckpt", "--img_path=nowhere.jpg"), "nowhere.jpg does not exist"),
-    ("predict", ("--model_path=here.ckpt", "--img_path=."), "holds no picture"),
+    ("predict", ("--model_path=here.ckpt", "--img_path=."), "holds no image"),
     ("predict", ("--model_path=here.ckpt", "--img_path=list.txt"), "nowhere.jpg does not exist"),
     ("export", ("--model_path=here.ckpt", "--file_format=TFLITE"), r"expected MINDIR \| ONNX \| AIR"),
 ]]
@@ -237,7 +237,7 @@ def test_an_onnx_file_alone_is_evaluated_as_by_run_eval_onnx(cli, drawn, exporte
                     instances_set=annotations / "instances_{}.json", device_target="CPU", img_shape="96,96",
                     config_path=drawn.flags["config_path"], classes="background,circle,rectangle,triangle")
     assert mean_ap(done) == pytest.approx(mean_ap(evaluated["ckpt"][0]), abs=1e-4)
-    assert f"ground truth: {annotations / 'instances_train2017.json'}, 8 pictures" in done.stdout
+    assert f"ground truth: {annotations / 'instances_train2017.json'}, 8 images" in done.stdout
 
 
 @pytest.mark.parametrize("ending", ["mindir", "onnx"])

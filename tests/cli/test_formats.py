@@ -90,7 +90,7 @@ def test_training_sees_the_same(cli, forms, trained, tmp_path, form):
 def test_text_rows_are_evaluated(forms, evaluate, as_coco):
     done = evaluate(**forms.other)
     assert mean_ap(done) == pytest.approx(as_coco, abs=1e-4)
-    assert f"ground truth: {forms.folder / 'val.txt'}, 8 pictures" in done.stdout
+    assert f"ground truth: {forms.folder / 'val.txt'}, 8 images" in done.stdout
 
 
 def test_voc_is_evaluated_from_xml_and_from_the_zoo_s_json(forms, evaluate, as_coco):
@@ -103,7 +103,7 @@ def test_voc_is_evaluated_from_xml_and_from_the_zoo_s_json(forms, evaluate, as_c
     from_json = evaluate(**forms.voc)
     for done, source in ((from_xml, forms.folder / "helmet"), (from_json, path)):
         assert mean_ap(done) == pytest.approx(as_coco, abs=1e-4)
-        assert f"ground truth: {source}, 8 pictures" in done.stdout
+        assert f"ground truth: {source}, 8 images" in done.stdout
         assert re.search(r"^VOC AP at IoU 0.5; .*\n.*\ncircle +\d", done.stdout, re.MULTILINE)
 
 

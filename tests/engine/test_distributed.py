@@ -53,7 +53,8 @@ course = []
 for index in range(6):
     step(rows[0, index, own], wanted[index, own])
     course.append([float(x) for parameter in parameters for x in parameter.asnumpy().ravel()])
-agreed = [process.any(), process.any(process.rank == process.size - 1), process.any()]
+process.barrier()
+agreed = [process.any(False), process.any(process.rank == process.size - 1), process.any(False)]
 if process.rank == 0:
     sums = [float(x) for parameter in step.sums for x in parameter.asnumpy().ravel()]
     with open(sys.argv[1], "w") as file:

@@ -91,17 +91,17 @@ def test_a_threshold_takes_all_detections_of_equal_score():
     assert analysis.working_threshold(group_by_image(ground_truth, rows)) == 0.9
 
 
-def test_pictures_are_ranked_by_f1():
+def test_images_are_ranked_by_f1():
     """Image 2: nothing found. Image 1: 1 found, 2 missed, 4 wrong, F1 = 2 / (2 + 2 + 4). Image 3: perfect."""
-    worst, middle, best = analysis.rank_pictures(IMAGES, score_threshold=0.45)
+    worst, middle, best = analysis.rank_images(IMAGES, score_threshold=0.45)
     assert (worst.image_id, worst.f1) == (2, 0)
     assert (middle.image_id, middle.f1, middle.found, middle.missed, middle.wrong) == (1, 0.25, 1, 2, 4)
     assert middle.error_weight == pytest.approx(0.8 + 0.7 + 0.6 + 0.5 + 2)
     assert (best.image_id, best.f1, best.error_weight) == (3, 1, 0)
 
 
-def test_empty_pictures_are_neither_good_nor_bad():
-    assert analysis.rank_pictures(group_by_image(data_set([]), []), 0) == []
+def test_empty_images_are_neither_good_nor_bad():
+    assert analysis.rank_images(group_by_image(data_set([]), []), 0) == []
 
 
 boxes = st.tuples(*[st.integers(0, 30)] * 2, *[st.integers(5, 40)] * 2)
@@ -125,12 +125,12 @@ def test_matching_is_cocos(objects, detections):
 def test_every_object_and_detection_is_accounted_for(objects, detections, threshold):
     images = group_by_image(data_set(objects), detections)
     matrix = analysis.confusion_matrix(images, 2, threshold)
-    pictures = analysis.rank_pictures(images, threshold)
+    scored = analysis.rank_images(images, threshold)
     counted = sum(not crowd for *_, crowd in objects)
     assert matrix[:2].sum() == counted
-    assert np.trace(matrix) == sum(picture.found for picture in pictures)
-    assert matrix[:, :2].sum() == sum(picture.found + picture.wrong for picture in pictures)
-    assert counted == sum(picture.found + picture.missed for picture in pictures)
+    assert np.trace(matrix) == sum(image.found for image in scored)
+    assert matrix[:, :2].sum() == sum(image.found + image.wrong for image in scored)
+    assert counted == sum(image.found + image.missed for image in scored)
 
 
 def test_no_images_at_all():

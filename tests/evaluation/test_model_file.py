@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from src.command_line import load_config
 from src.errors import CheckpointError, ConfigError, ProjectError, UsageError
 from src.evaluation import model_file
-from src.evaluation.model_file import check_model_path, model_classes, open_predictor
+from src.evaluation.model_file import ModelFile, check_model_path, open_predictor, read_model
 
 CLASSES = ["circle", "triangle"]
-SIDECAR = {"model_name": "ssd300", "classes": CLASSES, "batch_size": 2, "input": {"height": 300, "width": 300}}
+DESCRIPTION = {"model_name": "ssd300", "classes": CLASSES, "batch_size": 2, "input": {"height": 300, "width": 300}}
 
 
 @lru_cache
@@ -24,15 +24,15 @@ def config(*flags):
 
 @pytest.fixture
 def model(tmp_path, monkeypatch):
-    """model(sidecar) -> path of a .mindir with that sidecar (None = without); running it is not needed here."""
+    """model(description) -> path of a .mindir with that description (None = without); running it is not needed here."""
     monkeypatch.setattr(model_file, "mindir_runner", str)
 
-    def make(sidecar):
+    def make(description):
         path = tmp_path / "a.mindir"
         path.write_bytes(b"")
-        if sidecar is not None:
-            path.with_suffix(".json").write_text(sidecar if isinstance(sidecar, str) else json.dumps(sidecar),
-                                                 encoding="utf-8")
+        if description is not None:
+            text = description if isinstance(description, str) else json.dumps(description)
+            path.with_suffix(".json").write_text(text, encoding="utf-8")
         return path
 
     return make
@@ -54,19 +54,20 @@ def test_endings_in_capitals_are_known(tmp_path):
 
 
 def test_an_exported_file_knows_its_classes_and_batch_size(model):
-    path = model(SIDECAR)
-    assert model_classes(path) == tuple(CLASSES)
-    predictor = open_predictor(config(), path)
+    path = model(DESCRIPTION)
+    assert read_model(path).classes == tuple(CLASSES)
+    predictor = open_predictor(config(), read_model(path))
     assert predictor.detector.classes == tuple(CLASSES) and predictor.batch_size == 2
 
 
-def test_without_a_sidecar_the_classes_have_to_be_given(model):
+def test_without_a_description_file_the_classes_have_to_be_given(model):
     path = model(None)
-    assert model_classes(path) is None
+    assert read_model(path).classes is None
     with pytest.raises(ConfigError, match=r"a.mindir does not name its classes; add --classes"):
-        open_predictor(config(), path)
-    assert open_predictor(config("--classes", "background,cat,dog"), path).detector.classes == ("cat", "dog")
-    assert open_predictor(config(), path, classes_of_data=("cat",)).detector.classes == ("cat",)
+        open_predictor(config(), read_model(path))
+    given = config("--classes", "background,cat,dog")
+    assert open_predictor(given, read_model(path)).detector.classes == ("cat", "dog")
+    assert open_predictor(config(), read_model(path), classes_of_data=("cat",)).detector.classes == ("cat",)
 
 
 @pytest.mark.parametrize("changed, flags, error, message", [
@@ -77,24 +78,25 @@ def test_without_a_sidecar_the_classes_have_to_be_given(model):
 ])
 def test_a_model_that_is_not_the_configuration_s_is_refused(model, changed, flags, error, message):
     with pytest.raises(error, match=message):
-        open_predictor(config(*flags), model({**SIDECAR, **changed}))
+        open_predictor(config(*flags), read_model(model({**DESCRIPTION, **changed})))
 
 
-def test_an_onnx_file_without_a_sidecar_tells_its_size_itself(tmp_path, monkeypatch):
+def test_an_onnx_file_without_a_description_file_tells_its_size_itself(tmp_path, monkeypatch):
     monkeypatch.setattr(model_file, "onnx_runner", lambda _path, _device: (str, (4, 3, 128, 96)))
     with pytest.raises(ConfigError, match=r"a.onnx was exported for an input of \[128, 96\], .* says \[300, 300\]"):
-        open_predictor(config(), tmp_path / "a.onnx", ("cat",))
-    assert open_predictor(config("--img_shape", "128,96"), tmp_path / "a.onnx", ("cat",)).batch_size == 4
+        open_predictor(config(), ModelFile(tmp_path / "a.onnx"), ("cat",))
+    assert open_predictor(config("--img_shape", "128,96"), ModelFile(tmp_path / "a.onnx"), ("cat",)).batch_size == 4
 
 
 def test_the_same_classes_may_be_given_again(model):
-    assert open_predictor(config("--classes", "circle,triangle"), model(SIDECAR)).detector.classes == tuple(CLASSES)
+    given = config("--classes", "circle,triangle")
+    assert open_predictor(given, read_model(model(DESCRIPTION))).detector.classes == tuple(CLASSES)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "7", '"text"', "\x00", '{"classes": ["circle", '])
-def test_a_sidecar_that_is_no_description_is_refused(model, content):
+def test_a_file_that_is_no_description_is_refused(model, content):
     with pytest.raises(CheckpointError, match="a.json .*export the model again"):
-        open_predictor(config(), model(content))
+        read_model(model(content))
 
 
 @pytest.mark.parametrize("changed", [
@@ -102,22 +104,21 @@ def test_a_sidecar_that_is_no_description_is_refused(model, content):
     {"batch_size": "two"}, {"batch_size": 0}, {"batch_size": None}, {"input": 5}, {"input": {"height": 300}},
     {"input": []}, {"model_name": 5},
 ], ids=str)
-def test_a_sidecar_with_values_of_another_kind_is_refused(model, changed):
+def test_a_description_with_values_of_another_kind_is_refused(model, changed):
     with pytest.raises(CheckpointError, match="a.json|holds a 5"):
-        open_predictor(config(), model({**SIDECAR, **changed}))
+        open_predictor(config(), read_model(model({**DESCRIPTION, **changed})))
 
 
 @given(data=st.data())
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
-def test_mutated_sidecars_end_in_the_project_s_errors(model, data):
-    text = bytearray(json.dumps(SIDECAR).encode())
+def test_mutated_descriptions_end_in_the_project_s_errors(model, data):
+    text = bytearray(json.dumps(DESCRIPTION).encode())
     for _ in range(data.draw(st.integers(1, 3))):
         text[data.draw(st.integers(0, len(text) - 1))] = data.draw(st.integers(0, 255))
     path = model(None)
     path.with_suffix(".json").write_bytes(bytes(text))
     try:
-        model_classes(path)
-        open_predictor(config(), path)
+        open_predictor(config(), read_model(path))
     except ProjectError as error:
         assert "a.json" in str(error) or "a.mindir" in str(error)
     finally:

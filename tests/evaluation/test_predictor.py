@@ -132,14 +132,14 @@ def doubling(tmp_path_factory):
 @pytest.mark.parametrize("ending", ["mindir", "onnx"])
 def test_exported_files_are_run(doubling, ending):
     images = np.arange(6, dtype=np.float32).reshape(2, 3)
-    run = onnx_runner(doubling["onnx"])[0] if ending == "onnx" else mindir_runner(doubling["mindir"])
+    run = onnx_runner(doubling["onnx"]).run if ending == "onnx" else mindir_runner(doubling["mindir"])
     for _ in range(2):
         outputs = run(images)
         assert [output.tolist() for output in outputs] == [(images * 2).tolist(), (images + 1).tolist()]
 
 
 def test_an_onnx_file_says_its_input_shape(doubling):
-    assert onnx_runner(doubling["onnx"])[1] == (2, 3)
+    assert onnx_runner(doubling["onnx"]).input_shape == (2, 3)
 
 
 @pytest.mark.parametrize("device", ["GPU", "Ascend"])

@@ -12,7 +12,7 @@ from src.errors import ProjectError
 from src.evaluation import visualize
 from src.evaluation.coco import evaluate_coco
 from src.evaluation.diagnosis import diagnose
-from src.evaluation.predictions import PredictionWriter
+from src.evaluation.matching import group_by_image
 from src.evaluation.report import write_report
 from src.evaluation.voc import evaluate_voc
 from src.ops.detections import Detections
@@ -46,10 +46,11 @@ ROWS = [{"image_id": 1, "category_id": 1, "bbox": [10, 10, 50, 50], "score": 0.9
 
 def report(folder, annotations, rows, **options):
     ground_truth = to_coco(annotations)
-    write_report(folder / "report.html", title="A & B", annotations=annotations, predictions=rows,
-                 results=[evaluate_coco(ground_truth, rows)], voc=evaluate_voc(ground_truth, rows),
+    images = group_by_image(ground_truth, rows)
+    write_report(folder / "report.html", title="A & B", annotations=annotations, rows=rows, images=images,
+                 results=[evaluate_coco(ground_truth, rows)], voc=evaluate_voc(images, annotations.classes),
                  facts={"Model": "ssd300", "Configuration": "model:\n  name: <ssd300>\n"},
-                 diagnosis=diagnose(ground_truth, rows), **options)
+                 diagnosis=diagnose(ground_truth, rows, images), **options)
     return (folder / "report.html").read_text(encoding="utf-8")
 
 
@@ -76,16 +77,6 @@ def test_the_report_says_what_was_measured(tmp_path):
     assert "2.jpg · F1 1.00 · 1 found, 0 missed, 0 wrong" in text
 
 
-def test_a_written_predictions_file_will_do(tmp_path):
-    annotations = annotation_set(tmp_path, BOXES)
-    with PredictionWriter(tmp_path / "predictions.json", annotations.category_ids) as writer:
-        writer.add(1, Detections(np.float32([[10, 10, 60, 60]]), np.float32([0.9]), np.int32([0])))
-    result = evaluate_coco(to_coco(annotations), tmp_path / "predictions.json")
-    write_report(tmp_path / "r" / "report.html", title="t", annotations=annotations,
-                 predictions=tmp_path / "predictions.json", results=[result], facts={})
-    assert (tmp_path / "r" / "report.html").stat().st_size > 10_000
-
-
 @pytest.mark.parametrize("boxes, rows", [(BOXES, []), ([[], []], []), ([[]], ROWS[:1])])
 def test_nothing_found_and_nothing_annotated_are_reports_too(tmp_path, boxes, rows):
     assert "Diagnosis" in report(tmp_path, annotation_set(tmp_path, boxes), rows)
@@ -101,8 +92,9 @@ def test_a_folder_that_cannot_be_written(tmp_path):
     annotations = annotation_set(tmp_path, BOXES)
     (tmp_path / "file").write_text("")
     with pytest.raises(ProjectError, match="report.html: cannot be written"):
-        write_report(tmp_path / "file" / "report.html", title="t", annotations=annotations, predictions=ROWS,
-                     results=[evaluate_coco(to_coco(annotations), ROWS)], facts={})
+        write_report(tmp_path / "file" / "report.html", title="t", annotations=annotations, rows=ROWS,
+                     images=group_by_image(to_coco(annotations), ROWS), facts={},
+                     results=[evaluate_coco(to_coco(annotations), ROWS)])
 
 
 def test_plots_of_many_classes(tmp_path):
@@ -124,7 +116,7 @@ def test_a_pair_shows_annotated_and_detected_boxes_in_the_pictures_scale(tmp_pat
     grey = np.full((120, 160, 3), 128, np.uint8)
     found = Detections(np.float32([[20, 40, 120, 100]]), np.float32([0.5]), np.int32([0]))
 
-    pair = visualize.picture_pair(grey, annotations.records[0], found, CLASSES)
+    pair = visualize.image_pair(grey, annotations.records[0], found, CLASSES)
 
     assert pair.shape == (360, 480 + 8 + 480, 3)
     coloured = np.abs(pair.astype(int) - 128).sum(axis=2)[220] > 60  # one line of pixels below the name tags

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from src.data.records import make_record
 from src.errors import ResultError
-from src.evaluation.result_files import ResultFiles, read_about
+from src.evaluation.result_files import ResultFiles, read_result_list
 from src.ops.detections import Detections
 
 OUTPUTS = [{"name": "boxes", "shape": [1, 2, 4], "type": "float32"}, {"name": "labels", "shape": [1, 2],
@@ -64,7 +64,7 @@ def test_whole_results_of_known_pictures_are_accepted(write):
 
 
 @pytest.mark.parametrize("change, message", [
-    (lambda folder: (folder / "a_1.bin").unlink(), "a_1.bin missing; run the application on all pictures"),
+    (lambda folder: (folder / "a_1.bin").unlink(), "a_1.bin missing; run the application on all images"),
     (lambda folder: (folder / "a_0.bin").write_bytes(bytes(31)),
      r"a_0.bin has 31 bytes, 32 belong to float32 \[2, 4\]"),
     (lambda folder: (folder / "a_0.bin").write_bytes(bytes(16)), "a_0.bin has 16 bytes, 32 belong to float32"),
@@ -78,7 +78,7 @@ def test_missing_and_truncated_results_are_named(write, tmp_path, change, messag
 
 def test_a_picture_without_results_is_named_even_when_its_files_are_there(write):
     results = write(pictures={"a": PICTURE, "b": PICTURE})
-    del results.pictures["b"]  # the application failed on it, the files are of an earlier run
+    del results.images["b"]  # the application failed on it, the files are of an earlier run
     with pytest.raises(ResultError, match="b_0.bin, b_1.bin missing"):
         results.check([record(), record("b.jpg")], [record(), record("b.jpg")], drop=False)
 
@@ -101,8 +101,8 @@ def test_pictures_of_one_name_are_refused(write):
     ((40, 30), (40, 30, 6), None),
     ((30, 40), (40, 30, 6), "saw 30 x 40 pixels, the annotation declares 40 x 30;.* with --ignore_orientation"),
     ((40, 30), (30, 40, 1), "saw 40 x 30 pixels, the annotation declares 30 x 40;.* without --ignore_orientation"),
-    ((30, 40), (30, 40, 3), "turned the picture by its EXIF orientation 3"),
-    ((30, 30), (30, 30, 8), "turned the picture by its EXIF orientation 8"),
+    ((30, 40), (30, 40, 3), "turned the image by its EXIF orientation 3"),
+    ((30, 30), (30, 30, 8), "turned the image by its EXIF orientation 8"),
 ])
 def test_turned_pictures_have_to_be_turned_as_their_boxes_are(write, declared, seen, message):
     results = write(pictures={"a": dict(zip(("height", "width", "orientation"), seen))})
@@ -116,7 +116,7 @@ def test_turned_pictures_have_to_be_turned_as_their_boxes_are(write, declared, s
 
 def test_results_of_another_model_are_refused(write):
     outputs = [{**OUTPUTS[0], "shape": [1, 9, 4]}, OUTPUTS[1]]
-    with pytest.raises(ResultError, match=re.escape("[(2, 4), (2,)], those of the model are [[9, 4], [2]]")):
+    with pytest.raises(ResultError, match=re.escape("[[2, 4], [2]], those of the model are [[9, 4], [2]]")):
         write(outputs=outputs)
 
 
@@ -132,7 +132,7 @@ def test_a_folder_without_results_is_named(tmp_path):
 def test_broken_lists_of_results_are_refused(tmp_path, content, message):
     (tmp_path / "outputs.json").write_text(content)
     with pytest.raises(ResultError, match=message):
-        read_about(tmp_path / "outputs.json")
+        read_result_list(tmp_path / "outputs.json")
 
 
 JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -145,7 +145,7 @@ def test_any_json_is_read_or_refused(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "any.json"
     path.write_text(json.dumps(content))
     try:
-        outputs, pictures = read_about(path)
+        outputs, images = read_result_list(path)
     except ResultError:
         return
-    assert isinstance(outputs, list) and isinstance(pictures, dict)
+    assert isinstance(outputs, list) and isinstance(images, dict)

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from src.evaluation.matching import group_by_image, sorted_categories
 from src.evaluation.voc import evaluate_voc
 
 
@@ -20,6 +21,11 @@ def row(image, category, box, score):
     return {"image_id": image, "category_id": category, "bbox": list(box), "score": score}
 
 
+def evaluate(ground_truth, rows, **options):
+    names = [category["name"] for category in sorted_categories(ground_truth)]
+    return evaluate_voc(group_by_image(ground_truth, rows), names, **options)
+
+
 def test_three_counted_detections_by_hand():
     """Two objects and a difficult one. Detections by score: right, on the difficult one (does not count), wrong, right.
 
@@ -30,7 +36,7 @@ def test_three_counted_detections_by_hand():
     rows = [row(1, 1, (0, 0, 40, 40), 0.9), row(1, 1, (100, 0, 40, 40), 0.8), row(2, 1, (100, 100, 40, 40), 0.7),
             row(2, 1, (0, 0, 40, 40), 0.6)]
 
-    result = evaluate_voc(ground_truth, rows)
+    result = evaluate(ground_truth, rows)
 
     first, second = result.per_class
     assert first.objects == 2
@@ -45,14 +51,14 @@ def test_a_second_detection_of_an_object_is_wrong():
     """VOC gives a detection to the object it overlaps most, even if that one is taken and another would do."""
     ground_truth = data_set([(1, 1, (0, 0, 40, 40)), (1, 1, (10, 0, 40, 40))])
     rows = [row(1, 1, (0, 0, 40, 40), 0.9), row(1, 1, (1, 0, 40, 40), 0.8)]
-    assert evaluate_voc(ground_truth, rows).per_class[0].AP_all_point == 0.5
+    assert evaluate(ground_truth, rows).per_class[0].AP_all_point == 0.5
 
 
 def test_the_extra_pixel():
     """Corners 0..9 and 3..12: 6 * 9 of 108 is IoU 0.5; with the devkit's pixel 7 * 10 of 130 is 0.538."""
     ground_truth, rows = data_set([(1, 1, (0, 0, 9, 9))]), [row(1, 1, (3, 0, 9, 9), 0.5)]
-    assert evaluate_voc(ground_truth, rows, iou_threshold=0.52).mAP_all_point == 0
-    with_pixel = evaluate_voc(ground_truth, rows, iou_threshold=0.52, extra_pixel=True)
+    assert evaluate(ground_truth, rows, iou_threshold=0.52).mAP_all_point == 0
+    with_pixel = evaluate(ground_truth, rows, iou_threshold=0.52, extra_pixel=True)
     assert with_pixel.mAP_all_point == 1
     assert "width = x2 - x1 + 1" in with_pixel.table()
 
@@ -61,12 +67,12 @@ def test_a_recall_that_equals_a_level_reaches_it():
     """3 of 10 objects found by the 3 only detections: the levels 0, 0.1, 0.2 and 0.3 see precision 1."""
     ground_truth = data_set([(1, 1, (50 * column, 0, 40, 40)) for column in range(10)])
     rows = [row(1, 1, (50 * column, 0, 40, 40), 0.5) for column in range(3)]
-    assert evaluate_voc(ground_truth, rows).mAP_11_point == pytest.approx(4 / 11)
+    assert evaluate(ground_truth, rows).mAP_11_point == pytest.approx(4 / 11)
 
 
 def test_no_detections_and_no_objects():
-    assert evaluate_voc(data_set([(1, 1, (0, 0, 9, 9))]), []).mAP_11_point == 0
-    assert np.isnan(evaluate_voc(data_set([]), []).mAP_all_point)
+    assert evaluate(data_set([(1, 1, (0, 0, 9, 9))]), []).mAP_11_point == 0
+    assert np.isnan(evaluate(data_set([]), []).mAP_all_point)
 
 
 def devkit(ground_truth, rows, category, threshold):
@@ -108,7 +114,7 @@ drawn = st.lists(st.tuples(st.integers(1, 2), st.integers(1, 2), boxes), max_siz
 def test_equal_to_the_devkits_loop(objects, drawn):
     ground_truth = data_set(objects)
     rows = [row(*one, (index * 7 % 11 + 1) / 20) for index, one in enumerate(drawn)]
-    result = evaluate_voc(ground_truth, rows, extra_pixel=True)
+    result = evaluate(ground_truth, rows, extra_pixel=True)
     for category, one in zip((1, 2), result.per_class):
         positives, curve = devkit(ground_truth, rows, category, 0.5)
         assert one.objects == positives

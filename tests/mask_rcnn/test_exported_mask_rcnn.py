@@ -10,10 +10,11 @@ from mindspore import Tensor
 from export import export
 from src.checkpoint import save_weights
 from src.command_line import load_config
+from src.data.coco_json import to_coco
 from src.data.records import AnnotationSet, LabelledBox, make_record
 from src.evaluation.evaluate import measure, predict_dataset, summary_of
-from src.evaluation.model_file import open_predictor
-from src.evaluation.predictions import json_rle
+from src.evaluation.model_file import open_predictor, read_model
+from src.evaluation.predictions import json_rle, read_predictions
 from src.models import build_detector
 
 CLASSES = ("circle", "rectangle", "triangle")
@@ -58,13 +59,14 @@ def test_a_checkpoint_and_its_exports_have_one_ap(tmp_path):
                             for file_format in ("MINDIR", "ONNX")]
     assert [path.suffix for path in files] == [".ckpt", ".mindir", ".onnx"]
 
-    predictors = [open_predictor(config, path) for path in files]
+    predictors = [open_predictor(config, read_model(path)) for path in files]
     annotations = drawn(tmp_path, predictors[0])
     summaries = []
     for path, predictor in zip(files, predictors):
         predictions = tmp_path / f"{path.suffix[1:]}.json"
-        image_ids = predict_dataset(predictor, annotations, predictions, progress=False)
-        summaries.append(summary_of(measure(annotations, predictions, image_ids, "pycocotools", with_masks=True)))
+        predict_dataset(predictor, annotations, predictions, progress=False)
+        summaries.append(summary_of(measure(to_coco(annotations), read_predictions(predictions), "pycocotools",
+                                            with_masks=True)))
 
     for name in ("AP", "mask_AP"):
         aps = [summary[name] for summary in summaries]

@@ -13,7 +13,7 @@ import pytest
 
 from src.errors import DatasetError, StorageError, UsageError
 from src.model_utils import moxing_adapter
-from src.model_utils.moxing_adapter import copy, local_file, staged
+from src.model_utils.moxing_adapter import copy, local_file, stage_files
 from src.settings.config import Config
 
 
@@ -63,7 +63,7 @@ def put(path: Path, text: str = "") -> Path:
 
 def test_without_modelarts_nothing_happens(moxing):
     plain = Config(model={"model_name": "tiny"}).replace(data_url="s3://bucket/data")
-    with staged(plain) as same:
+    with stage_files(plain) as same:
         assert same is plain
     assert moxing.copies == []
 
@@ -75,7 +75,7 @@ def test_data_and_checkpoint_come_before_the_work_and_results_go_after_it(moxing
                       checkpoint_url="s3://bucket/trained", load_path=str(tmp_path / "load"),
                       train_url="s3://bucket/out", output_path=str(tmp_path / "out"), coco_root="coco",
                       mindrecord_dir="/elsewhere/records", pre_trained="model.ckpt")
-    with staged(settings) as local:
+    with stage_files(settings) as local:
         assert (Path(local.data.coco_root) / "train2017" / "1.jpg").read_text() == "image"
         assert local.data.mindrecord_dir == "/elsewhere/records"
         assert Path(local.train.pre_trained).read_text() == "weights"
@@ -93,7 +93,7 @@ def test_results_of_a_work_that_failed_are_copied_too_and_its_error_is_the_one_t
     settings = config(train_url="s3://bucket/out", output_path=str(tmp_path / "out"))
     for failures in (0, 99):
         moxing.failures = failures
-        with pytest.raises(ZeroDivisionError), staged(settings):
+        with pytest.raises(ZeroDivisionError), stage_files(settings):
             put(tmp_path / "out" / "ckpt_0" / "a.ckpt", "trained")
             raise ZeroDivisionError
         assert (moxing.bucket / "out" / "ckpt_0" / "a.ckpt").exists()
@@ -124,11 +124,11 @@ def test_the_named_archive_is_unpacked_once(moxing, tmp_path):
     settings = config(data_url="s3://bucket", data_path=str(tmp_path / "data"), train_url="s3://bucket/out",
                       output_path=str(tmp_path / "out"), need_modelarts_dataset_unzip=True,
                       modelarts_dataset_unzip_name="cocodataset", coco_root="cocodataset")
-    with staged(settings) as local:
+    with stage_files(settings) as local:
         assert (Path(local.data.coco_root) / "val2017" / "1").read_text() == "image"
     packed.write_text("no archive any more, and not looked at again")
     (tmp_path / "lock" / "copy_sync.done").unlink()
-    with staged(settings):
+    with stage_files(settings):
         pass
 
 
@@ -140,7 +140,7 @@ def test_members_that_leave_the_folder_are_refused(tmp_path, name, words):
         file.writestr(name, "2")
     settings = config(need_modelarts_dataset_unzip=True, modelarts_dataset_unzip_name="set",
                       data_path=str(tmp_path / "data"))
-    with pytest.raises(DatasetError, match=words), staged(settings):
+    with pytest.raises(DatasetError, match=words), stage_files(settings):
         pass
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["set.zip"]
 
@@ -271,7 +271,7 @@ def test_a_job_through_an_s3_server(bucket, tmp_path):
                       checkpoint_url="obs://bucket/trained/model.ckpt", load_path=str(tmp_path / "load"),
                       checkpoint_file_path="model.ckpt", train_url="s3://bucket/out", output_path=str(tmp_path / "out"),
                       need_modelarts_dataset_unzip=True, modelarts_dataset_unzip_name="set")
-    with staged(settings) as local:
+    with stage_files(settings) as local:
         assert (Path(local.data.coco_root) / "val" / "1").read_text() == "image"
         assert Path(local.eval.checkpoint_file_path).read_bytes() == b"weights"
         put(tmp_path / "out" / "metrics.jsonl", json.dumps({"step": 1}))

@@ -93,6 +93,6 @@ def test_exported_files_give_the_same(tmp_path, file_format):
     rng = np.random.default_rng(6)
     cell.offset.weight.set_data(Tensor(rng.standard_normal(cell.offset.weight.shape), ms.float32))
     ms.export(cell, x, file_name=str(tmp_path / "cell"), file_format=file_format)
-    run = onnx_runner(tmp_path / "cell.onnx")[0] if file_format == "ONNX" else mindir_runner(tmp_path / "cell.mindir")
+    run = onnx_runner(tmp_path / "cell.onnx").run if file_format == "ONNX" else mindir_runner(tmp_path / "cell.mindir")
     (result,) = run(x.asnumpy())
     np.testing.assert_allclose(result, cell(x).asnumpy(), atol=1e-5)

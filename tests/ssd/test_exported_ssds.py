@@ -10,9 +10,11 @@ from ssd_family import detector_of, network_of_the_recipe
 
 from export import export
 from src.checkpoint import save_weights
+from src.data.coco_json import to_coco
 from src.data.records import AnnotationSet, LabelledBox, make_record
 from src.evaluation.evaluate import measure, predict_dataset
-from src.evaluation.model_file import open_predictor
+from src.evaluation.model_file import open_predictor, read_model
+from src.evaluation.predictions import read_predictions
 
 SMALL_INPUT = {  # every map still has a cell
     "ssd300": "128,96", "ssd_mobilenet_v1": "128,96", "ssd_mobilenet_v1_fpn": "136,96", "ssd_resnet50_fpn": "136,96",
@@ -62,13 +64,13 @@ def test_a_checkpoint_and_its_exports_have_one_ap(detector, tmp_path):
     assert [path.suffix for path in files] == [".ckpt", ".mindir", ".onnx"]
 
     # when all of them are evaluated
-    predictors = [open_predictor(config, path) for path in files]
+    predictors = [open_predictor(config, read_model(path)) for path in files]
     annotations = drawn(tmp_path, half_of_what_is_found(predictors[0]))
     results = []
     for path, predictor in zip(files, predictors):
         predictions = tmp_path / f"{path.suffix[1:]}.json"
-        image_ids = predict_dataset(predictor, annotations, predictions, progress=False)
-        results += measure(annotations, predictions, image_ids, "pycocotools")
+        predict_dataset(predictor, annotations, predictions, progress=False)
+        results += measure(to_coco(annotations), read_predictions(predictions), "pycocotools")
 
     # then
     aps = [result.summary["AP"] for result in results]
