@@ -1,0 +1,82 @@
+"""The contract of a family: the four keep it, and a family that keeps it is trained, evaluated and exported."""
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import toy_family
+
+import export
+import train
+from src import models
+from src.checkpoint import read_weights
+from src.command_line import load_config
+from src.data.annotations import load_split
+from src.data.shapes import draw_shapes
+from src.engine.build import build_trainer
+from src.evaluation.evaluate import audited_split
+from src.evaluation.model_file import open_predictor
+from src.family import Detector
+from src.model_utils.device_adapter import ALONE
+
+GIVEN = [name for name in Detector.__annotations__ if not hasattr(Detector, name)]
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+def test_every_model_has_a_detector_that_gives_what_the_contract_asks_for(name):
+    config = load_config(["--model_name", name], "train")
+    detector = models.build_detector(config, ["cat", "dog"])
+    assert isinstance(detector, Detector) and detector.classes == ("cat", "dog")
+    assert [member for member in GIVEN if getattr(detector, member, None) is None] == []
+    assert detector.batch_columns[0] == "image" and detector.mean.shape == detector.std.shape == (3,)
+    image = np.zeros((90, 120, 3), np.uint8)
+    array, geometry = detector.preprocess(image)
+    assert array.shape == detector.input_shape and array.dtype == np.float32
+    assert type(geometry) is type(detector.geometry(90, 120))
+    assert len(detector.views(image, one_shape=True)) == 1
+    assert detector.sidecar()["input"]["height"] == detector.input_shape[1]
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+def test_conditions_are_settings_of_the_model_or_the_input(name):
+    config = load_config(["--model_name", name], "train")
+    conditions = models.build_detector(config, ["cat"]).conditions()
+    values = {**config.model.model_dump(), **config.data.model_dump()}
+    assert set(conditions) >= {"backbone_style", "mean", "std"}
+    for key in set(conditions) & set(values):
+        assert conditions[key] == pytest.approx(values[key]) if key in ("mean", "std") else values[key]
+
+
+def test_a_family_without_a_member_cannot_be_used():
+    class Unfinished(Detector):
+        pass
+
+    with pytest.raises(TypeError, match="abstract.*inference.*loss.*network.*preprocess"):
+        Unfinished(None, [])
+
+
+def test_a_toy_family_is_trained_evaluated_and_exported(tmp_path, monkeypatch):
+    draw_shapes(tmp_path / "shapes", train=4, val=2, size=(60, 50))
+    (tmp_path / "toy.yaml").write_text("model:\n  model_name: toy\n", encoding="utf-8")
+    toy_family.register(monkeypatch, tmp_path / "toy.yaml")
+    flags = {"coco_root": tmp_path / "shapes", "mindrecord_dir": tmp_path / "mindrecord", "batch_size": 2,
+             "epoch_size": 1, "save_checkpoint_epochs": 1, "eval_start_epoch": 1, "num_parallel_workers": 1,
+             "python_multiprocessing": False, "file_format": "ONNX"}
+    config = load_config(["--model_name", "toy", *(f"--{name}={value}" for name, value in flags.items())], "train")
+
+    files = train.training_files(config, load_split(config.data, "train"), tmp_path, ALONE)
+    detector = models.build_detector(config, files.classes)
+    validation = audited_split(config, "val", files.classes)[0]
+    with build_trainer(config, detector, tmp_path, ALONE, files, validation) as trainer:
+        trainer.fit()
+    checkpoint = trainer.checkpoints.latest()[0]
+    steps = [row for row in map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines()) if "box_loss" in row]
+    assert len(steps) == 2 and all(np.isfinite(row["loss"]) for row in steps)
+    assert len(json.loads((tmp_path / "validation_predictions.json").read_text())) == 2  # one detection for each image
+
+    exported = export.export(config, checkpoint, tmp_path)
+    image = np.random.default_rng(0).integers(0, 256, (50, 60, 3), np.uint8)
+    (from_checkpoint,), (from_onnx,) = (open_predictor(config, path)([image]) for path in (checkpoint, exported))
+    assert read_weights(checkpoint).model_name == "toy" and len(from_onnx) == 1
+    np.testing.assert_allclose(from_onnx.boxes, from_checkpoint.boxes, atol=1e-2)
