@@ -5,12 +5,14 @@ from __future__ import annotations
 import mindspore as ms
 from mindspore import Tensor, ops
 
+BIT_OF_COLUMN = (128, 64, 32, 16, 8, 4, 2, 1)  # of a byte's eight pixels, from left to right
+
 
 def mask_targets(bitmaps: Tensor, rois: Tensor, objects: Tensor, size: int) -> Tensor:
-    """What an RoI shows of its object, (B, N, size, size) float32 of 0 and 1.
+    """What a RoI shows of its object, (B, N, size, size) float32 of 0 and 1.
 
-    bitmaps: (B, G, H, W / 8) uint8, see `src.mask_rcnn.transforms.pack`. rois: (B, N, 4) x1, y1, x2, y2 in pixels of
-    the network input. objects: (B, N) int32, the object of each RoI.
+    bitmaps: (B, G, H, W / 8) uint8, a bit per pixel of the canvas, the leftmost of eight pixels in the highest bit.
+    rois: (B, N, 4) x1, y1, x2, y2 in pixels of the network input. objects: (B, N) int32, the object of each RoI.
 
     As the zoo's CropAndResize ("bilinear_v2"): the pixels from x1 to x2 inclusive, fractions cut off, are divided
     into size x size cells, the middle of each is interpolated between its four pixels, and the result rounded.
@@ -26,10 +28,9 @@ def mask_targets(bitmaps: Tensor, rois: Tensor, objects: Tensor, size: int) -> T
         """The bits at rows (B, N, size) and columns (B, N, size) -> (B, N, size, size) float32."""
         columns = columns[:, :, None, :]
         byte_columns = columns // 8
-        shifts = ops.pow(2.0, 7 - (columns - byte_columns * 8).astype(ms.float32))
+        bit = ops.gather(Tensor(BIT_OF_COLUMN, ms.int32), columns - byte_columns * 8, 0)
         values = ops.gather(flat, (first_bytes + rows[:, :, :, None]) * row_bytes + byte_columns, 0)
-        halves = ops.floor(values.astype(ms.float32) / shifts) / 2
-        return (halves > ops.floor(halves)).astype(ms.float32)
+        return (ops.bitwise_and(values.astype(ms.int32), bit) > 0).astype(ms.float32)
 
     right, below = right[:, :, None, :], below[:, :, :, None]
     upper = bits(tops, lefts) * (1 - right) + bits(tops, rights) * right
@@ -38,7 +39,7 @@ def mask_targets(bitmaps: Tensor, rois: Tensor, objects: Tensor, size: int) -> T
 
 
 def _pixels(start: Tensor, end: Tensor, limit: int, size: int) -> tuple:
-    """The pixels on either side of `size` points between start and end (B, N), and the share of the second one."""
+    """The pixels on either side of `size` points between start and end (B, N), and the fraction of the second one."""
     start, end = ops.floor(start)[:, :, None], ops.floor(end)[:, :, None]
     extent = ops.maximum(end - start + 1, 1.0)
     points = (ops.arange(size).astype(ms.float32) + 0.5) * (extent / size) - 0.5
