@@ -9,6 +9,7 @@ from mindspore import dtype as mstype
 
 from src.faster_rcnn.network import FasterRCNN
 from src.faster_rcnn.proposals import Proposals
+from src.faster_rcnn.sampled_rpn import SampledRPN
 from src.faster_rcnn.sampling import ProposalSampler
 from src.ops.inclusive_boxes import encode
 from src.ops.losses import sigmoid_cross_entropy, smooth_l1_loss
@@ -20,11 +21,11 @@ RPN_BETA = 1 / 9
 class FasterRCNNLoss(nn.Cell):
     """Losses of both stages, trained together.
 
-    anchors: of all levels (N, 4). rpn_stds, box_stds: spread of the deltas of either stage. weights: factors of the
-    four parts, in their order.
-    construct: images (B, 3, H, W) normalised; anchor_index (B, S), anchor_labels (B, S), anchor_boxes (B, S, 4) of
-    AnchorSampler; boxes (B, G, 4), labels (B, G) int32 class + 1 or 0 for padding, and priority of ProposalSampler
-    -> the scalars that `parts` names.
+    anchors: of all levels (N, 4). rpn_stds, box_stds: spread of the deltas of either stage. weights: factors of
+    rpn_cls_loss, rpn_reg_loss, rcnn_cls_loss and rcnn_reg_loss.
+    construct: images (B, 3, H, W) normalised; anchor_index (B, S) int32, anchor_labels (B, S) int32 1 object, 0
+    background, -1 padding, anchor_boxes (B, S, 4); boxes (B, G, 4), labels (B, G) int32 class + 1 or 0 for padding,
+    priority (B, G + N) float32 in 0..1 for N proposals -> the scalars that `parts` names.
     """
 
     parts = ("total_loss", "rpn_loss", "rcnn_loss", "rpn_cls_loss", "rpn_reg_loss", "rcnn_cls_loss", "rcnn_reg_loss")
@@ -33,6 +34,7 @@ class FasterRCNNLoss(nn.Cell):
                  rpn_stds: Sequence[float], box_stds: Sequence[float], weights: Sequence[float] = (1, 1, 1, 1)):
         super().__init__(auto_prefix=False)  # parameters keep the network's names
         self.network = network
+        self.sampled_rpn = SampledRPN(network.rpn)
         self.proposals = proposals
         self.sampler = sampler
         self.anchors = Tensor(anchors)
@@ -45,7 +47,8 @@ class FasterRCNNLoss(nn.Cell):
         return losses
 
     def with_samples(self, images, anchor_index, anchor_labels, anchor_boxes, boxes, labels, priority):
-        """The losses, the levels of the pyramid, and what ProposalSampler returned: a further head starts here."""
+        """The losses, the levels of the pyramid, and the sampled RoIs, labels, taken and objects, with which a further
+        head goes on."""
         levels, objectness, deltas = self.network(images)
         rpn_cls, rpn_reg = self.rpn_losses(levels, anchor_index, anchor_labels, anchor_boxes)
         samples = self.sampler(*self.proposals(objectness, deltas), boxes, labels, priority)
@@ -57,8 +60,8 @@ class FasterRCNNLoss(nn.Cell):
         return (rpn + box, rpn, box, rpn_cls, rpn_reg, box_cls, box_reg), levels, samples
 
     def rpn_losses(self, levels, index, labels, boxes):
-        """Cross entropy and smooth L1, both divided by the number of anchors that are drawn."""
-        logits, deltas = self.network.rpn.of_anchors(levels, index)
+        """Cross entropy and smooth L1, both divided by the number of sampled anchors."""
+        logits, deltas = self.sampled_rpn(levels, index)
         drawn, positive = (labels >= 0).astype(logits.dtype), (labels > 0).astype(logits.dtype)
         cls_loss = (sigmoid_cross_entropy(logits, positive) * drawn).sum() / labels.size
         anchors = self.anchors[index]
@@ -73,7 +76,7 @@ class FasterRCNNLoss(nn.Cell):
         count = ops.maximum(taken.sum(), 1.0)
         log_scores = ops.gather_elements(ops.log_softmax(logits, -1), 2, labels.expand_dims(-1))[..., 0]
         box_classes = deltas.shape[2]
-        # Without boxes of background the first ones are those of the first class.
+        # Without boxes of background the first ones belong to the first class.
         column = ops.maximum(labels - (logits.shape[2] - box_classes), 0)
         batch, rois_per_image = labels.shape
         first = (ops.arange(rois_per_image) * box_classes).astype(mstype.int32)

@@ -10,10 +10,11 @@ from src.ops.losses import sigmoid_cross_entropy
 
 
 class MaskRCNNLoss(FasterRCNNLoss):
-    """The losses of Faster R-CNN and that of the masks of its positive RoIs.
+    """The losses of Faster R-CNN and a loss of the masks of its positive RoIs.
 
-    positives: largest number of positive RoIs, which the sampler puts first. mask_weight: factor of the mask loss. The
-    others: as of FasterRCNNLoss, whose inputs come first; bitmaps (B, G, H, W / 8) uint8 as of `mask_targets`.
+    settings: arguments of FasterRCNNLoss. positives: largest number of positive RoIs, which the sampler puts first.
+    mask_weight: factor of the mask loss.
+    construct: what FasterRCNNLoss takes, and bitmaps (B, G, H, W / 8) uint8, a bit per pixel of the input.
     """
 
     parts = (*FasterRCNNLoss.parts, "rcnn_mask_fb_loss")
@@ -37,7 +38,7 @@ class MaskRCNNLoss(FasterRCNNLoss):
     def mask_loss(self, levels: tuple, rois: Tensor, labels: Tensor, objects: Tensor, bitmaps: Tensor) -> Tensor:
         """Cross entropy on the mask of the RoI's class, the mean over its cells, then over the positive RoIs.
 
-        On a CPU only a quarter of the positive RoIs that a picture may have are computed where none has more, as in
+        On a CPU, only a quarter of the positive RoIs that an image may have are computed when no image has more, as in
         most steps on small data: the mask head is half of a step otherwise.
         """
         few = self.few

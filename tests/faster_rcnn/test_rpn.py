@@ -4,6 +4,7 @@ import pytest
 from mindspore import Tensor
 
 from src.faster_rcnn.rpn import RPNHead
+from src.faster_rcnn.sampled_rpn import SampledRPN
 
 RNG = np.random.default_rng(0)
 SIZES = ((4, 6), (2, 3), (1, 2))
@@ -29,10 +30,10 @@ def every_anchor():
     return np.stack([RNG.permutation(count) for _ in range(2)]).astype("i4")
 
 
-def test_of_anchors_is_what_the_whole_maps_have_there(head, levels):
+def test_sampled_anchors_get_what_the_whole_maps_have_there(head, levels):
     index = every_anchor()
     objectness, deltas = (np.concatenate([level.asnumpy() for level in levels], 1) for levels in head(levels))
-    found = head.of_anchors(levels, Tensor(index))
+    found = SampledRPN(head)(levels, Tensor(index))
     np.testing.assert_allclose(found[0].asnumpy(), np.take_along_axis(objectness, index, 1), atol=1e-4)
     np.testing.assert_allclose(found[1].asnumpy(), np.take_along_axis(deltas, index[..., None], 1), atol=1e-4)
 
@@ -44,8 +45,10 @@ def test_gradients_of_some_anchors_are_those_through_the_whole_maps(head, levels
     def loss(objectness, deltas):
         return (objectness * factors[:, :, 0]).sum() + (deltas * factors[:, :, 1:]).sum()
 
+    sampled = SampledRPN(head)
+
     def short(*levels):
-        return loss(*head.of_anchors(levels, Tensor(index)))
+        return loss(*sampled(levels, Tensor(index)))
 
     def through_maps(*levels):
         objectness, deltas = head(levels)

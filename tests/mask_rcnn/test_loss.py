@@ -14,6 +14,7 @@ class LinearMasks(nn.Cell):
     def __init__(self):
         super().__init__()
         self.slope = Parameter(Tensor(0.02, ms.float32))
+        self.rpn = None  # is not run here
 
     def masks(self, _levels, rois, _labels):
         return (rois[:, :, 0] * self.slope)[:, :, None, None].broadcast_to((*rois.shape[:2], SIDE, SIDE))
