@@ -53,20 +53,20 @@ def export(config, checkpoint: Path, folder: Path) -> Path:
     network, detector = load_network(config, read_weights(checkpoint))
     inference = detector.inference(network)
     inference.set_train(False)
-    images = example_batch(detector, config)
-    outputs = network_runner(inference)(images)
+    inputs = example_batch(detector, config)
+    outputs = network_runner(inference)(*inputs)
     file_format = config.export.file_format
     name = Path(config.export.file_name).name
     target = (folder if name == config.export.file_name else Path(config.export.file_name).parent)
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target, prefix=".export-") as room:
-        ms.export(inference, ms.Tensor(images), file_name=str(Path(room) / name), file_format=file_format)
+        ms.export(inference, *map(ms.Tensor, inputs), file_name=str(Path(room) / name), file_format=file_format)
         (written,) = (path for path in Path(room).iterdir() if path.suffix.lower() == f".{file_format.lower()}")
         written.chmod(0o644)  # MindSpore leaves the file readable for its owner only
         if file_format == "ONNX":
             finish_onnx(written, detector.output_names)
-        difference = None if file_format == "AIR" else check_equal(written, images, outputs, detector)
-        tensors = {"inputs": list_tensors(detector.input_names, [images]),
+        difference = None if file_format == "AIR" else check_equal(written, inputs, outputs, detector)
+        tensors = {"inputs": list_tensors(detector.input_names, inputs),
                    "outputs": list_tensors(detector.output_names, outputs)}
         write_description(Path(room) / name, target, config, detector, tensors, checkpoint, difference)
         for path in sorted(Path(room).iterdir()):
@@ -74,8 +74,8 @@ def export(config, checkpoint: Path, folder: Path) -> Path:
         return target / written.name
 
 
-def example_batch(detector, config) -> np.ndarray:
-    """A drawn image as network input, repeated to the batch size of the export; img_path names a better one."""
+def example_batch(detector, config) -> list:
+    """A drawn image as network inputs, repeated to the batch size of the export; img_path names a better one."""
     from src.data.images import read_image
     from src.data.shapes import draw_image
 
@@ -83,13 +83,13 @@ def example_batch(detector, config) -> np.ndarray:
         image = read_image(Path(config.eval.img_path))
     else:
         image = draw_image((320, 240), np.random.default_rng(0))[0]
-    array, _ = detector.preprocess(image)
-    return np.stack([array] * config.export.export_batch_size)
+    array, geometry = detector.preprocess(image)
+    return [np.stack([row] * config.export.export_batch_size) for row in (array, *detector.further_inputs(geometry))]
 
 
-def check_equal(path: Path, images: np.ndarray, wanted: list, detector) -> float:
+def check_equal(path: Path, inputs: list, wanted: list, detector) -> float:
     """Largest difference between the exported file's outputs and the network's; ExportError above the tolerance."""
-    found = (onnx_runner(path).run if path.suffix == ".onnx" else mindir_runner(path))(images)
+    found = (onnx_runner(path).run if path.suffix == ".onnx" else mindir_runner(path))(*inputs)
     for name, want, have in zip(detector.output_names, wanted, found):
         if want.shape != have.shape:
             raise ExportError(f"{path.name}: output {name} has the shape {have.shape}, the network's is {want.shape}")

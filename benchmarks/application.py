@@ -57,7 +57,12 @@ def plain_loop(model: Path, detector, images: list, precision: str) -> float:
     import openvino
 
     network = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": precision})
-    return rate(network(detector.preprocess(read_image(path))[0][None]) for path in images)
+
+    def run(path):
+        array, geometry = detector.preprocess(read_image(path))
+        return network([row[None] for row in (array, *detector.further_inputs(geometry))])
+
+    return rate(map(run, images))
 
 
 def rate(results) -> float:

@@ -73,9 +73,10 @@ def inference_seconds(config, detector, repeats: int) -> list:
     images = np.random.default_rng(0).standard_normal((config.train.batch_size, *detector.input_shape))
     run_network = network_runner(detector.inference(detector.network()))
     geometry = detector.geometry(*detector.input_shape[1:])
+    further = [np.stack([row] * len(images)) for row in detector.further_inputs(geometry)]
 
     def call():
-        outputs = run_network(images.astype(np.float32))
+        outputs = run_network(images.astype(np.float32), *further)
         return [detector.postprocess([output[index] for output in outputs], geometry)
                 for index in range(len(images))]
 

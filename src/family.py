@@ -32,7 +32,7 @@ class Detector(abc.ABC):
     mean: np.ndarray         # (3,) float32, 0..255, in the order of the network's colours
     std: np.ndarray          # (3,) float32, likewise
 
-    input_names: tuple = ("images",)
+    input_names: tuple = ("images",)   # of the tensors that `inference` takes; names of an exported file's inputs
     with_masks: bool = False           # needs and predicts instance masks
     max_objects: int | None = None     # objects of one image that the loss uses; None = all
     ranked_by: int | None = None       # outputs are rows, best first: column of the score when they stand side by side
@@ -69,6 +69,11 @@ class Detector(abc.ABC):
     def geometry(self, height: int, width: int) -> Any:
         """The geometry that `preprocess` gives for an image of this size; nobody but the family looks into it."""
 
+    def further_inputs(self, geometry: Any) -> tuple:  # noqa: ARG002 (for families that override it)
+        """The network's inputs besides the image, which has this geometry: an array for each further name of
+        input_names."""
+        return ()
+
     @abc.abstractmethod
     def postprocess(self, outputs: Sequence[np.ndarray], geometry: Any) -> Detections:
         """Outputs of one image, without the batch axis -> its detections, in pixels of the original image."""
@@ -93,8 +98,9 @@ class Detector(abc.ABC):
 
     @abc.abstractmethod
     def inference(self, network):
-        """The Cell that is evaluated and exported: (B, 3, H, W) float32, normalised -> the tensors of output_names.
+        """The Cell that is evaluated and exported: the tensors of input_names -> those of output_names.
 
+        The first input is (B, 3, H, W) float32, normalised; the others have a row for each image.
         Its parameters are those of `network`, under the same names.
         """
 

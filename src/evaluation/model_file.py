@@ -99,7 +99,9 @@ def open_predictor(config: Config, model: ModelFile, classes_of_data: Optional[t
         return Predictor(detector, network_runner(detector.inference(network)), config.eval.eval_batch_size)
     detector = exported_detector(config, model, classes_of_data)
     if model.path.suffix.lower() == ".onnx":
-        run, (batch_size, _, *size) = onnx_runner(model.path, config.runtime.device_target)
+        run, shapes = onnx_runner(model.path, config.runtime.device_target)
+        check_inputs(model.path, len(shapes), detector)
+        batch_size, _, *size = shapes[0]
         check_input_size(model.path, size, detector)
     else:
         run, batch_size = mindir_runner(model.path), model.description.get("batch_size", 1)
@@ -112,8 +114,17 @@ def exported_detector(config: Config, model: ModelFile, classes_of_data: Optiona
     check_model_name(model.path, description.get("model_name"), config)
     detector = build_detector(config, _classes(model.path, model.classes, config, classes_of_data))
     if description:
+        check_inputs(model.path, len(description.get("inputs", ["images"])), detector)
         check_input_size(model.path, [description["input"]["height"], description["input"]["width"]], detector)
     return detector
+
+
+def check_inputs(path: Path, count: int, detector: Any) -> None:
+    """Raises CheckpointError for a file whose number of inputs is not the detector's, as in earlier versions."""
+    if count != len(detector.input_names):
+        raise CheckpointError(f"{path} takes {count} inputs, with these settings the network takes "
+                              f"{len(detector.input_names)} ({', '.join(detector.input_names)}); export the checkpoint "
+                              "again")
 
 
 def check_input_size(path: Path, size: list[int], detector: Any) -> None:
@@ -191,6 +202,8 @@ def _wrong_part(content: Any) -> str:
     size = content.get("input")
     if not isinstance(size, dict) or not (_is_count(size.get("height")) and _is_count(size.get("width"))):
         return "input"
+    if not isinstance(content.get("inputs", []), list):
+        return "inputs"
     return "" if isinstance(content.get("files", {}), dict) else "files"
 
 

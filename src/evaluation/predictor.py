@@ -15,7 +15,7 @@ from src.ops.detections import Detections
 
 IMAGES_AHEAD = 16
 ONNX_PROVIDERS = {"CPU": "CPUExecutionProvider", "GPU": "CUDAExecutionProvider", "Ascend": "CANNExecutionProvider"}
-Runner = Callable[[np.ndarray], list]   # images (B, 3, H, W) float32 -> the output arrays
+Runner = Callable[..., list]  # the input arrays, first images (B, 3, H, W) float32 -> the output arrays
 
 
 class DetectionStream(Protocol):
@@ -52,8 +52,8 @@ class _Pending:
 class Predictor:
     """Runs a detector image by image or in batches.
 
-    detector: the family's detector, of which `views` and `postprocess_views` are used.
-    run: (B, 3, H, W) float32 -> arrays of output_names.
+    detector: the family's detector, of which `views`, `further_inputs` and `postprocess_views` are used.
+    run: arrays of the detector's input_names, the first (B, 3, H, W) float32 -> arrays of output_names.
     batch_size: of `run`, which is compiled per shape; a smaller batch is filled up and cut again.
     one_shape: `run` takes only the detector's input_shape (exported files).
     """
@@ -94,11 +94,11 @@ class Predictor:
                 views = future.result()
                 self.timing.waited += time.perf_counter() - started
                 pending = _Pending(key, [geometry for _, geometry in views])
-                for array, _ in views:
-                    if batch and array.shape != batch[0][1].shape:
+                for array, geometry in views:
+                    if batch and array.shape != batch[0][1][0].shape:
                         yield from self._detect(batch)
                         batch = []
-                    batch.append((pending, array))
+                    batch.append((pending, (array, *self.detector.further_inputs(geometry))))
                     if len(batch) == self.batch_size:
                         yield from self._detect(batch)
                         batch = []
@@ -106,12 +106,11 @@ class Predictor:
                 yield from self._detect(batch)
 
     def _detect(self, batch: list) -> list:
-        """Run (_Pending, array) pairs; (key, Detections) of the images whose last view this was."""
+        """Run (_Pending, its input arrays) pairs; (key, Detections) of the images whose last view this was."""
         started = time.perf_counter()
-        inputs = np.stack([array for _, array in batch])
-        if len(batch) < self.batch_size:
-            inputs = np.concatenate([inputs, np.repeat(inputs[-1:], self.batch_size - len(batch), axis=0)])
-        outputs = self.run(inputs)
+        rows = [arrays for _, arrays in batch]
+        rows += rows[-1:] * (self.batch_size - len(batch))
+        outputs = self.run(*map(np.stack, zip(*rows)))
         finished = time.perf_counter()
         found = []
         for index, (pending, _) in enumerate(batch):
@@ -128,9 +127,9 @@ def network_runner(inference: Any) -> Runner:
     """Run a Cell that is compiled on its first call."""
     compiled = _compiled(inference)
 
-    def run(images: np.ndarray) -> list:
+    def run(*inputs: np.ndarray) -> list:
         inference.set_train(False)  # a graph keeps the mode it was compiled in; in between the network is trained
-        return compiled(images)
+        return compiled(*inputs)
 
     return run
 
@@ -147,7 +146,7 @@ def mindir_runner(path: Path) -> Runner:
 
 
 def _compiled(network: Any) -> Runner:
-    """Run a Cell of images on arrays.
+    """Run a Cell on arrays.
 
     On a CPU MindSpore 2.8 may run a graph without a branch on the thread that calls it, which hands the work to others
     and spins on the cores that they need: Mask R-CNN takes a quarter longer on two cores, and ten times as long on one.
@@ -159,26 +158,26 @@ def _compiled(network: Any) -> Runner:
     on_cpu = ms.get_context("device_target") == "CPU"
 
     @ms.jit
-    def call(images, never):  # type: ignore[no-untyped-def]  # the graph compiler reads this source
-        outputs = network(images)
+    def call(never, *inputs):  # type: ignore[no-untyped-def]  # the graph compiler reads this source
+        outputs = network(*inputs)
         if on_cpu and never:
             never = ops.logical_not(never)
         return outputs, never
 
     never = ms.Tensor(False)
 
-    def run(images: np.ndarray) -> list:
-        outputs, _ = call(ms.Tensor(images), never)
+    def run(*inputs: np.ndarray) -> list:
+        outputs, _ = call(never, *map(ms.Tensor, inputs))
         return [output.asnumpy() for output in (outputs if isinstance(outputs, tuple) else (outputs,))]
 
     return run
 
 
 class OnnxModel(NamedTuple):
-    """An exported .onnx, ready to run, and the shape (B, 3, H, W) that it takes."""
+    """An exported .onnx, ready to run, and the shapes of its inputs, the first (B, 3, H, W)."""
 
     run: Runner
-    input_shape: tuple[int, ...]
+    input_shapes: list[tuple[int, ...]]
 
 
 def onnx_runner(path: Path, device_target: str = "CPU") -> OnnxModel:
@@ -193,9 +192,9 @@ def onnx_runner(path: Path, device_target: str = "CPU") -> OnnxModel:
         session = onnxruntime.InferenceSession(str(path), providers=[provider])
     except Exception as error:  # onnxruntime's own exceptions share no base class
         raise CheckpointError(f"{path} cannot be loaded as ONNX: {str(error).strip().splitlines()[0]}") from None
-    (model_input,) = session.get_inputs()
+    model_inputs = session.get_inputs()
 
-    def run(images: np.ndarray) -> list:
-        return session.run(None, {model_input.name: images})
+    def run(*inputs: np.ndarray) -> list:
+        return session.run(None, {model_input.name: array for model_input, array in zip(model_inputs, inputs)})
 
-    return OnnxModel(run, tuple(model_input.shape))
+    return OnnxModel(run, [tuple(model_input.shape) for model_input in model_inputs])

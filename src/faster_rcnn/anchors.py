@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+from typing import Sequence
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from src.ops.anchors import grid_anchors
 
 
 def pyramid_anchors(model) -> tuple:
-    """Per level (h * w * A, 4) float32 x1, y1, x2, y2 of the `model` section; not clipped to the picture."""
+    """Per level (h * w * A, 4) float32 x1, y1, x2, y2 of the `model` section; not clipped to the input."""
     style, levels = model.style, []
     for stride in STRIDES:
         cells = [math.ceil(side / stride) for side in model.image_size]
@@ -20,7 +21,7 @@ def pyramid_anchors(model) -> tuple:
     return tuple(levels)
 
 
-def inside(anchors: np.ndarray, image_size) -> np.ndarray:
-    """(N,) bool: the anchor lies in an image of (height, width) entirely; the others are not trained."""
+def inside(anchors: np.ndarray, image_size: Sequence[int]) -> np.ndarray:
+    """(N,) bool: the anchor lies in an input of (height, width) entirely; the others are not trained."""
     height, width = image_size
     return ((anchors[:, :2] >= 0).all(axis=1) & (anchors[:, 2] <= width - 1) & (anchors[:, 3] <= height - 1))

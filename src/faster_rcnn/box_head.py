@@ -7,14 +7,13 @@ import mindspore as ms
 from mindspore import Parameter, nn, ops
 from mindspore.common.initializer import Normal, XavierUniform, initializer
 
+from src.faster_rcnn.box_styles import BoxStyle
 from src.ops.inclusive_boxes import decode, wider_than
 from src.ops.nms_graph import classwise_nms, gather_rows
 
-LEAST_SIDE = 1e-2  # of a detection, in pixels: torchvision's
-
 
 class Linear(nn.Cell):
-    """x W + b with W stored as (inputs, outputs), the way the zoo's checkpoints have it."""
+    """x W + b with W stored as (inputs, outputs), as in the zoo's checkpoints."""
 
     def __init__(self, inputs: int, outputs: int, weight_init):
         super().__init__()
@@ -50,42 +49,47 @@ class BoxHead(nn.Cell):
 class BoxDetections(nn.Cell):
     """Logits and deltas of the RoIs -> the best detections of each image, after suppression within each class.
 
-    min_score: boxes below it are no detections. candidates: (RoI, class) pairs that go into NMS, the best ones; count:
-    detections per image. exact_ends: as of Proposals.
-    construct: RoIs (B, N, 4), valid (B, N), logits (B, N, 1 + classes), deltas (B, N, boxes, 4), and (height, width) of
-    what boxes are clipped to, when this is not image_size -> boxes (B, K, 5), labels (B, K, 1) int32, valid (B, K, 1)
-    bool as of FasterRCNNInference, and the RoI (B, K) int32 of each.
+    input_size: height, width of the network input. stds: spread of the deltas. min_score: boxes below it are no
+    detections. candidates: (RoI, class) pairs that go into NMS, the best ones; count: detections per image. style: how
+    boxes are clipped and dropped.
+    construct: RoIs (B, N, 4), valid (B, N), logits (B, N, 1 + classes), deltas (B, N, boxes, 4), and (height, width)
+    that boxes are clipped to, numbers or (B, 1) each, by default input_size -> boxes (B, K, 5) x1, y1, x2, y2 and
+    score, labels (B, K, 1) int32 0-based, valid (B, K, 1) bool, and the RoI (B, K) int32 of each; best first.
     """
 
-    def __init__(self, num_classes: int, image_size: Sequence[int], stds: Sequence[float], *, min_score: float,
-                 nms_threshold: float, candidates: int, count: int, exact_ends: bool = False):
+    def __init__(self, num_classes: int, input_size: Sequence[int], stds: Sequence[float], *, min_score: float,
+                 nms_threshold: float, candidates: int, count: int, style: BoxStyle):
         super().__init__()
         self.num_classes = num_classes
-        self.image_size = tuple(image_size)
+        self.input_size = tuple(input_size)
         self.stds = tuple(stds)
         self.min_score = min_score
         self.nms_threshold = nms_threshold
         self.candidates = candidates
         self.count = count
-        self.exact_ends = exact_ends
+        self.clipped_end_offset = float(style.clipped_end_offset)
+        self.least_decoded_side = style.least_decoded_side
+        self.least_side = style.least_detection_side
+        self.nms_end_offset = style.nms_end_offset
 
     def construct(self, rois, valid, logits, deltas, size=None):
         batch, rois_per_image, _ = rois.shape
-        size = self.image_size if size is None else size
+        size = self.input_size if size is None else size
         scores = ops.softmax(logits, -1)[:, :, 1:] * valid.expand_dims(-1).astype(logits.dtype)
         pairs = rois_per_image * self.num_classes
         scores, pair = ops.topk(scores.reshape(batch, -1), min(self.candidates, pairs))
         roi = ops.floor_divide(pair, self.num_classes)
         label = pair - roi * self.num_classes
-        per_class = deltas[:, :, -self.num_classes:].reshape(batch, pairs, 4)  # without those of background
-        boxes = decode(gather_rows(per_class, pair), gather_rows(rois, roi), self.stds, size, self.exact_ends)
+        per_class = deltas[:, :, -self.num_classes:].reshape(batch, pairs, 4)  # without background's
+        boxes = decode(gather_rows(per_class, pair), gather_rows(rois, roi), self.stds, size, self.clipped_end_offset,
+                       self.least_decoded_side)
         kept = ()
         for image in range(batch):
             kept += (classwise_nms(boxes[image], scores[image], label[image], self.num_classes, self.nms_threshold,
-                                   self.image_size, int(self.exact_ends)),)
+                                   self.input_size, self.nms_end_offset),)
         found = ops.logical_and(ops.stack(kept), scores > self.min_score)
-        if self.exact_ends:
-            found = ops.logical_and(found, wider_than(boxes, LEAST_SIDE))
+        if self.least_side > 0:
+            found = ops.logical_and(found, wider_than(boxes, self.least_side))
         scores, best = ops.topk(ops.where(found, scores, ops.zeros_like(scores)), min(self.count, scores.shape[1]))
         boxes = ops.concat((gather_rows(boxes, best), scores.expand_dims(-1)), -1)
         label, roi = gather_rows(label.expand_dims(-1), best), gather_rows(roi.expand_dims(-1), best)

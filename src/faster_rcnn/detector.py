@@ -21,7 +21,7 @@ class FasterRCNNDetector(Detector):
     mindrecord_prefix = "FasterRcnn.mindrecord"
     checkpoint_prefix = "faster_rcnn"
     ranked_by = 4  # the column of scores, which order the rows of the outputs
-    output_names = ("boxes", "labels", "masks")
+    output_names = ("boxes", "labels", "valid")
     mean, std = MEAN, STD
     not_from_imagenet = NOT_FROM_IMAGENET
     filter_words = FILTER_WORDS
@@ -38,6 +38,11 @@ class FasterRCNNDetector(Detector):
     @property
     def input_shape(self) -> tuple:
         return (3, *self.config.model.image_size)
+
+    @property
+    def input_names(self) -> tuple:
+        """image_sizes: (B, 2) float32, height and width of every image on the canvas, to which boxes are clipped."""
+        return ("images", "image_sizes") if self.config.model.style.clipped_to_image else ("images",)
 
     def train_transform(self) -> TrainTransform:
         model, data = self.config.model, self.config.data
@@ -70,7 +75,7 @@ class FasterRCNNDetector(Detector):
         from src.faster_rcnn.network import FasterRCNNInference
 
         return FasterRCNNInference(network, self.proposals(), self.detections(),
-                                   clip_to_picture=self.config.model.style.exact_ends)
+                                   clipped_to_image=self.config.model.style.clipped_to_image)
 
     def proposals(self):
         """The Cell that picks the RoIs of inference."""
@@ -85,7 +90,7 @@ class FasterRCNNDetector(Detector):
         return BoxDetections(len(self.classes), model.image_size, model.rcnn_target_stds,
                              min_score=settings.test_score_thr, nms_threshold=settings.test_iou_thr,
                              candidates=settings.test_nms_pre, count=settings.test_max_per_img,
-                             exact_ends=model.style.exact_ends)
+                             style=model.style)
 
     def loss(self, network):
         from src.faster_rcnn.loss import FasterRCNNLoss
@@ -109,7 +114,7 @@ class FasterRCNNDetector(Detector):
 
         model = self.config.model
         return Proposals(self.anchors, model.image_size, model.rpn_target_stds, before_nms=before_nms, count=count,
-                         nms_threshold=nms_threshold, exact_ends=model.style.exact_ends)
+                         nms_threshold=nms_threshold, style=model.style)
 
     @property
     def layers_as(self) -> str | None:
@@ -128,6 +133,9 @@ class FasterRCNNDetector(Detector):
         placement = self.geometry(*image.shape[:2])
         return placement.network_input(image), placement
 
+    def further_inputs(self, geometry: Placement) -> tuple:
+        return (np.float32(geometry.resized_size),) if self.config.model.style.clipped_to_image else ()
+
     def geometry(self, height: int, width: int) -> Placement:
         return fit((height, width), self.config.model.image_size, **self.resizing)
 
@@ -138,8 +146,7 @@ class FasterRCNNDetector(Detector):
         data, style = self.config.data, self.config.model.style
         return {"input": {"layout": "NCHW", "channels": "RGB", "height": self.input_shape[1],
                           "width": self.input_shape[2], "keep_ratio": data.keep_ratio, "placement": "corner",
-                          "resize_sides": data.resize_sides, "padding": "mean" if style.exact_ends else "black",
-                          "resized_as": "float32" if style.resized_as_numbers else "uint8",
+                          "resize_sides": data.resize_sides, "padding": style.padding, "resized_as": style.resized_as,
                           "mean": self.mean.tolist(), "std": self.std.tolist()},
                 "boxes": "x1, y1, x2, y2 in pixels of the input, last pixel included, and score",
-                "labels": "0-based, without background", "masks": "true for rows that are detections"}
+                "labels": "0-based, without background", "valid": "true for rows that are detections"}

@@ -6,37 +6,40 @@ from typing import Sequence
 import numpy as np
 from mindspore import Tensor, nn, ops
 
+from src.faster_rcnn.box_styles import BoxStyle
 from src.ops.inclusive_boxes import decode, wider_than
 from src.ops.nms_graph import gather_rows, nms
 
-LEAST_SIDE = 1e-3  # of a proposal, in pixels: torchvision's
 DROPPED = -1.0  # score of a box that NMS suppressed: below every sigmoid
 
 
 class Proposals(nn.Cell):
     """The best boxes of each level that do not overlap, then the best of all levels.
 
-    anchors: per level (n, 4). before_nms: boxes of a level that go into NMS; count: proposals of an image. exact_ends:
-    see BoxStyle; such boxes may have no area, and are dropped then.
-    construct: objectness and deltas of RPNHead, and (height, width) of what boxes are clipped to, when this is not
-    image_size -> RoIs (B, N, 4) float32 x1, y1, x2, y2 and valid (B, N) bool, best first, where N is `count` or all
-    boxes that went into NMS when these are fewer. No gradient passes.
+    anchors: per level (n, 4). input_size: height, width of the network input. stds: spread of the deltas. before_nms:
+    boxes of a level that go into NMS; count: proposals of an image. style: how boxes are clipped and dropped.
+    construct: objectness (B, n) and deltas (B, n, 4) of every level, and (height, width) that boxes are clipped to,
+    numbers or (B, 1) each, by default input_size -> RoIs (B, N, 4) float32 x1, y1, x2, y2 and valid (B, N) bool, best
+    first, where N is `count`, or the number of boxes that went into NMS when these are fewer. No gradient passes.
     """
 
-    def __init__(self, anchors: Sequence[np.ndarray], image_size: Sequence[int], stds: Sequence[float], *,
-                 before_nms: int, count: int, nms_threshold: float, exact_ends: bool = False):
+    def __init__(self, anchors: Sequence[np.ndarray], input_size: Sequence[int], stds: Sequence[float], *,
+                 before_nms: int, count: int, nms_threshold: float, style: BoxStyle):
         super().__init__()
         self.anchors = tuple(Tensor(level) for level in anchors)
-        self.image_size = tuple(image_size)
+        self.input_size = tuple(input_size)
         self.stds = tuple(stds)
         self.candidates = tuple(min(before_nms, len(level)) for level in anchors)
         self.count = min(count, sum(self.candidates))
         self.nms_threshold = nms_threshold
-        self.exact_ends = exact_ends
+        self.clipped_end_offset = float(style.clipped_end_offset)
+        self.least_decoded_side = style.least_decoded_side
+        self.least_side = style.least_proposal_side
+        self.nms_end_offset = style.nms_end_offset
 
     def construct(self, objectness, deltas, size=None):
         boxes, scores = (), ()
-        size = self.image_size if size is None else size
+        size = self.input_size if size is None else size
         for level, anchors in enumerate(self.anchors):
             level_boxes, level_scores = self._best_of_level(
                 ops.stop_gradient(objectness[level]), ops.stop_gradient(deltas[level]), anchors,
@@ -48,11 +51,12 @@ class Proposals(nn.Cell):
 
     def _best_of_level(self, objectness, deltas, anchors, candidates, size):
         scores, order = ops.topk(ops.sigmoid(objectness), candidates)
-        boxes = decode(gather_rows(deltas, order), anchors[order], self.stds, size, self.exact_ends)
+        boxes = decode(gather_rows(deltas, order), anchors[order], self.stds, size, self.clipped_end_offset,
+                       self.least_decoded_side)
         kept = ()
         for image in range(scores.shape[0]):
-            kept += (nms(boxes[image], scores[image], self.nms_threshold, int(self.exact_ends)),)
+            kept += (nms(boxes[image], scores[image], self.nms_threshold, self.nms_end_offset),)
         kept = ops.stack(kept)
-        if self.exact_ends:
-            kept = ops.logical_and(kept, wider_than(boxes, LEAST_SIDE))
+        if self.least_side > 0:
+            kept = ops.logical_and(kept, wider_than(boxes, self.least_side))
         return boxes, ops.where(kept, scores, ops.full_like(scores, DROPPED))

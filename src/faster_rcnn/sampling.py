@@ -12,8 +12,8 @@ class ProposalSampler(nn.Cell):
     """Draws positive and negative RoIs (Girshick 2015, section 2.3) among the proposals and the objects themselves.
 
     A RoI is positive when its overlap with some object is at least positive_iou, negative when all are below
-    negative_iou. `samples` are drawn, at most `positives` positive; those of higher `priority` first, which the loader
-    makes up, so that a step depends on nothing but its batch and the weights.
+    negative_iou. `samples` are drawn, at most `positives` positive, by falling `priority`: random numbers that the
+    loader makes up, so that a step depends on nothing but its batch and the weights.
     construct: RoIs (B, N, 4), valid (B, N) bool, objects (B, G, 4), labels (B, G) int32, class + 1 or 0 for padding,
     priority (B, G + N) float32 in 0..1 -> RoIs (B, S, 4), labels (B, S) int32 with 0 background, taken (B, S) bool,
     the rest is padding, and the object (B, S) int32 of each; positive ones first. No gradient passes.

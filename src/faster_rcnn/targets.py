@@ -15,8 +15,8 @@ class AnchorSampler:
 
     An anchor that lies in the canvas is positive when its overlap with some object is at least positive_iou, or when
     no anchor overlaps that object better and the overlap is at least min_positive_iou; negative below negative_iou.
-    `samples` of them are drawn, at most `positives` positive. It is done while pictures are prepared: there the
-    number of objects is free, and the random numbers are the picture's own.
+    `samples` of them are drawn, at most `positives` positive. It is done while images are prepared: there the number of
+    objects is free, and every image has its own random numbers.
     """
 
     def __init__(self, anchors: Sequence[np.ndarray], image_size: Sequence[int], *, positive_iou: float,

@@ -1,4 +1,4 @@
-"""Outputs of MaskRCNNInference and the picture's place on the canvas -> detections in original pixels (numpy)."""
+"""Outputs of MaskRCNNInference and the image's place on the canvas -> detections in original pixels (numpy)."""
 from __future__ import annotations
 
 from dataclasses import replace
@@ -10,14 +10,16 @@ from src.faster_rcnn.transforms import Placement
 from src.ops.detections import Detections
 from src.ops.masks import over_box, over_grown_pixels, over_touched_pixels, paste_masks
 
-STRETCH = {"touched pixels": over_touched_pixels, "grown pixels": over_grown_pixels, "box": over_box}
+# By BoxStyle.masks_over: how a mask is stretched over its box, and what is taken off x2 and y2 before; the zoo wants
+# the last pixel there, the others the end of the box.
+STRETCH = {"touched pixels": (over_touched_pixels, 1), "grown pixels": (over_grown_pixels, 0), "box": (over_box, 0)}
 
 
 def decode(boxes: np.ndarray, labels: np.ndarray, valid: np.ndarray, masks: np.ndarray, placement: Placement,
            threshold: float) -> Detections:
-    """The first three as of Faster R-CNN's decode; masks (K, s, s) in 0..1, of which what is above the threshold
-    belongs to the object."""
+    """boxes (K, 5), labels (K, 1), valid (K, 1) and masks (K, s, s) in 0..1 of one image, best first; pixels whose mask
+    is above the threshold belong to the object."""
     found, rows = decode_rows(boxes, labels, valid, placement)
-    last = 0 if placement.style.exact_ends else 1
+    stretch, last = STRETCH[placement.style.masks_over]
     return replace(found, masks=paste_masks(masks[rows], found.boxes - np.float32([0, 0, last, last]),
-                                            placement.picture_size, threshold, STRETCH[placement.style.masks_over]))
+                                            placement.image_size, threshold, stretch))

@@ -33,7 +33,7 @@ class MaskRCNNDetector(FasterRCNNDetector):
         from src.mask_rcnn.network import MaskRCNNInference
 
         return MaskRCNNInference(network, self.proposals(), self.detections(),
-                                 clip_to_picture=self.config.model.style.exact_ends)
+                                 clipped_to_image=self.config.model.style.clipped_to_image)
 
     def loss(self, network):
         from src.mask_rcnn.loss import MaskRCNNLoss
@@ -50,5 +50,5 @@ class MaskRCNNDetector(FasterRCNNDetector):
 
     def sidecar(self) -> dict:
         shared = super().sidecar()
-        return {**shared, "valid": shared["masks"], "masks": "values in 0..1, to be stretched over the box; above "
+        return {**shared, "masks": "values in 0..1, to be stretched over the box; above "
                 f"{self.config.eval.mask_thr_binary} is the object"}

@@ -35,12 +35,12 @@ class MaskHead(nn.Cell):
 
 
 class DoubleSize(nn.Cell):
-    """A transposed 2x2 convolution of stride 2, its outputs not yet in place: (N, C, h, w) -> (N * 2 * 2, D, h, w), for
-    each of the 2x2 cells that become of a cell.
+    """A transposed 2x2 convolution of stride 2, its outputs not yet in place: (N, C, h, w) -> (N * 2 * 2, D, h, w), a
+    map for each of the 2x2 cells that a cell becomes.
 
     No two outputs overlap, so it is a 1x1 convolution to four times the channels. In this form it exports to ONNX;
-    MindSpore's own operator does not. Putting them in place is left to the caller: transposing is slow on a CPU, and
-    what is made of them, cell by cell, is smaller. weight: (C, D, 2, 2), as the operator has it.
+    MindSpore's own operator does not. The caller puts the cells in place, after it has made fewer channels of them:
+    transposing is slow on a CPU. weight: (C, D, 2, 2), as the operator has it.
     """
 
     def __init__(self, in_channels: int, out_channels: int):

@@ -2,6 +2,8 @@
 detection which of its pixels belong to the object."""
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import mindspore as ms
 from mindspore import Tensor, nn, ops
 
@@ -9,6 +11,8 @@ from src.faster_rcnn.network import ROI_STRIDES, FasterRCNN, FasterRCNNInference
 from src.mask_rcnn.mask_head import MaskHead
 from src.ops.resize import resize_bilinear, resize_nearest
 from src.ops.roi_align import PyramidRoIAlign
+
+UPSAMPLING = {"nearest": resize_nearest, "bilinear": resize_bilinear}
 
 
 class MaskRCNN(FasterRCNN):
@@ -32,22 +36,23 @@ class MaskRCNNInference(FasterRCNNInference):
 
     The mask head sees the boxes of the detections only, as in section 3.1 of the paper; the zoo runs it on all
     proposals, at the box of each one's most likely class.
-    construct: images (B, 3, H, W) -> boxes, labels and valid as of FasterRCNNInference, and masks (B, K, s, s) in
-    0..1, each stretched over its box.
+    construct: images and image_sizes -> boxes (B, K, 5), labels (B, K, 1) and valid (B, K, 1), what FasterRCNNInference
+    takes and returns, and masks (B, K, s, s) in 0..1, each stretched over its box.
     """
 
-    def construct(self, images):
-        boxes, labels, valid, _, levels = self.detect(images)
+    def construct(self, images, image_sizes=None):
+        boxes, labels, valid, _, levels = self.detect(images, image_sizes)
         return boxes, labels, valid, ops.sigmoid(self.network.masks(levels, boxes[:, :, :4], labels[:, :, 0] + 1))
 
 
 def build_mask_rcnn(model, num_classes: int, *, frozen_body: bool) -> MaskRCNN:
-    """The network that the `model` section describes, with its initial weights. frozen_body: as of `build_stages`."""
+    """The network that the `model` section describes, randomly initialised. frozen_body: stem and first stage are not
+    trained, and all batch norms keep their statistics."""
     channels, style = model.fpn_out_channels, model.style
-    # The zoo's Mask R-CNN differs here from its Faster R-CNN, the others' does not.
-    end_offset, upsample = (1, resize_nearest) if style.exact_ends else (0, resize_bilinear)
+    roi_sampling = style.mask_rcnn_roi_sampling
     return MaskRCNN(
-        *build_stages(model, num_classes, frozen_body=frozen_body, roi_end_offset=end_offset, upsample=upsample),
-        mask_roi_align=PyramidRoIAlign(model.mask_roi_size, ROI_STRIDES, model.roi_align_finest_scale, end_offset,
-                                       style.least_roi_cells, style.dense_rois),
+        *build_stages(model, num_classes, frozen_body=frozen_body, roi_sampling=roi_sampling,
+                      upsample=UPSAMPLING[style.mask_rcnn_upsampling]),
+        mask_roi_align=PyramidRoIAlign(model.mask_roi_size, ROI_STRIDES, model.roi_align_finest_scale,
+                                       **asdict(roi_sampling)),
         mask_head=MaskHead(channels, model.rcnn_mask_out_channels, num_classes + 1))

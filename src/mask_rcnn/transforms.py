@@ -1,4 +1,4 @@
-"""Sample -> network input of Mask R-CNN, in numpy: that of Faster R-CNN, and the objects' bitmaps."""
+"""Sample -> network input of Mask R-CNN, in numpy: what Faster R-CNN gets, and the objects' bitmaps."""
 from __future__ import annotations
 
 from typing import Sequence
@@ -12,7 +12,7 @@ from src.ops.masks import bitmap
 
 
 class TrainTransform(transforms.TrainTransform):
-    """That of Faster R-CNN, which also returns "bitmaps" (G, H, W / 8) uint8, a bit per pixel of the canvas."""
+    """Faster R-CNN's transform, which also returns "bitmaps" (G, H, W / 8) uint8, a bit per pixel of the canvas."""
 
     def __call__(self, image: np.ndarray, target: dict, rng: np.random.Generator) -> dict:
         arrays, placement, objects = self.prepare(image, target, rng)
@@ -23,21 +23,21 @@ class TrainTransform(transforms.TrainTransform):
 
 
 def pack(segments: Sequence, placement: Placement) -> np.ndarray:
-    """Outlines in pixels of the picture -> (N, H, W / 8) uint8: bitmaps of the canvas, eight pixels to the byte.
+    """Outlines in pixels of the image -> (N, H, W / 8) uint8: bitmaps of the canvas, eight pixels to the byte.
 
-    A mask target needs its object's pixels themselves, as the zoo's does, and a byte for each would make 126 MB of a
-    picture with 128 objects. Resized without interpolation, as in the zoo.
+    A mask target needs the pixels of its object, as in the zoo; with a byte for each, an image with 128 objects would
+    take 126 MB. Resized without interpolation, as in the zoo.
     """
     canvas_height, canvas_width = placement.canvas_size
-    picture_height, picture_width = placement.picture_size
+    image_height, image_width = placement.image_size
     scale_y, scale_x = placement.scale
     top, left = int(placement.offset[0] * scale_y + 0.5), int(placement.offset[1] * scale_x + 0.5)
-    height = min(int(picture_height * scale_y + 0.5), canvas_height - top)
-    width = min(int(picture_width * scale_x + 0.5), canvas_width - left)
+    height = min(int(image_height * scale_y + 0.5), canvas_height - top)
+    width = min(int(image_width * scale_x + 0.5), canvas_width - left)
     packed = np.zeros((len(segments), canvas_height, canvas_width // 8), np.uint8)
     canvas = np.zeros((canvas_height, canvas_width), np.uint8)
     for index, segment in enumerate(segments):
         canvas[top:top + height, left:left + width] = cv2.resize(
-            bitmap(segment, picture_height, picture_width), (width, height), interpolation=cv2.INTER_NEAREST)
+            bitmap(segment, image_height, image_width), (width, height), interpolation=cv2.INTER_NEAREST)
         packed[index] = np.packbits(canvas[:, ::-1] if placement.flipped else canvas, axis=1)
     return packed

@@ -23,23 +23,23 @@ def encode(boxes: Tensor, anchors: Tensor, stds: Sequence[float]) -> Tensor:
 
 
 def decode(deltas: Tensor, anchors: Tensor, stds: Sequence[float], image_size: Sequence,
-           exact_ends: bool = False) -> Tensor:
+           end_offset: float = 0.0, least_side: float = 1.0) -> Tensor:
     """The inverse of `encode`, clipped to an image of (height, width), which are numbers or tensors that broadcast.
 
-    exact_ends: boxes end with the last pixel of the image, and may be thinner than a pixel. The zoo's end one beyond at
-    most, and no side is shorter than the one pixel it ends on.
+    end_offset: added to x2 and y2 while they are clipped; with 1 no box reaches beyond the last pixel of the image,
+    with 0 it reaches one pixel beyond at most. least_side: shorter sides are widened to it.
     """
     anchor_x, anchor_y, anchor_width, anchor_height = _centers(anchors)
     dx, dy, dw, dh = _columns(deltas * Tensor(stds, deltas.dtype))
+    least_half = (least_side - 1) / 2  # from the middle of the first pixel to that of the last one
     half_width = anchor_width * ops.exp(ops.clamp(dw, -LARGEST_STRETCH, LARGEST_STRETCH)) / 2 - 0.5
     half_height = anchor_height * ops.exp(ops.clamp(dh, -LARGEST_STRETCH, LARGEST_STRETCH)) / 2 - 0.5
-    if not exact_ends:  # boxes turned inside out are nothing the zoo's NMS can agree on
-        half_width, half_height = ops.relu(half_width), ops.relu(half_height)
+    half_width, half_height = ops.maximum(half_width, least_half), ops.maximum(half_height, least_half)
     x, y = anchor_x + dx * anchor_width, anchor_y + dy * anchor_height
     height, width = image_size
-    end = 1.0 if exact_ends else 0.0
     return ops.stack((_clipped(x - half_width, width), _clipped(y - half_height, height),
-                      _clipped(x + half_width + end, width) - end, _clipped(y + half_height + end, height) - end), -1)
+                      _clipped(x + half_width + end_offset, width) - end_offset,
+                      _clipped(y + half_height + end_offset, height) - end_offset), -1)
 
 
 def wider_than(boxes: Tensor, least: float) -> Tensor:

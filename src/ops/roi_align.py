@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import math
-from typing import Optional, Sequence
+from typing import Sequence
 
 import mindspore as ms
 import numpy as np
@@ -23,7 +23,7 @@ class PyramidRoIAlign(nn.Cell):
 
     size: bins per side. strides: of the levels, finest first. finest_size: RoIs below twice this many pixels belong
     to the finest level. end_offset: what is added to x2, y2 in pixels; 1 where boxes include their last pixel.
-    least_cells: shortest side of a RoI, in cells; without it that of the built-in operator, 1 where end_offset is 0.
+    least_cells: shortest side of a RoI, in cells; the built-in operator has 1 where end_offset is 0, otherwise 0.
     dense: as in mmdetection, RoIs lie half a cell further up and left, and a bin has a sample for each cell that it is
     long, rounded up; in RoIs beyond LONGEST no more than it has there, each of which is the nearest cell.
     construct: maps, tuple of (B, C, h, w), of which the first len(strides) hold RoIs, and rois (B, N, 4) in pixels
@@ -31,7 +31,7 @@ class PyramidRoIAlign(nn.Cell):
     """
 
     def __init__(self, size: int, strides: Sequence[int], finest_size: float, end_offset: int,
-                 least_cells: Optional[float] = None, dense: bool = False):
+                 least_cells: float = 0.0, dense: bool = False):
         super().__init__()
         self.size = size
         self.dense = dense
@@ -40,7 +40,7 @@ class PyramidRoIAlign(nn.Cell):
         self.least_areas = Tensor([0] + [(finest_size * 2 ** level) ** 2 for level in range(1, len(strides))],
                                   ms.float32)
         self.end_offset = end_offset
-        self.least_cells = float(end_offset == 0) if least_cells is None else least_cells
+        self.least_cells = least_cells
         self.scales = Tensor(1 / np.array(strides), ms.float32)
         # Middle of every sample as a part of the RoI's side.
         self.samples = Tensor((np.arange(size * SAMPLES) + 0.5) / (size * SAMPLES), ms.float32)

@@ -82,10 +82,32 @@ def test_a_model_that_is_not_the_configuration_s_is_refused(model, changed, flag
 
 
 def test_an_onnx_file_without_a_description_file_tells_its_size_itself(tmp_path, monkeypatch):
-    monkeypatch.setattr(model_file, "onnx_runner", lambda _path, _device: (str, (4, 3, 128, 96)))
+    monkeypatch.setattr(model_file, "onnx_runner", lambda _path, _device: (str, [(4, 3, 128, 96)]))
     with pytest.raises(ConfigError, match=r"a.onnx was exported for an input of \[128, 96\], .* says \[300, 300\]"):
         open_predictor(config(), ModelFile(tmp_path / "a.onnx"), ("cat",))
     assert open_predictor(config("--img_shape", "128,96"), ModelFile(tmp_path / "a.onnx"), ("cat",)).batch_size == 4
+
+
+TWO_STAGE = {"model_name": "faster_rcnn_resnet50", "input": {"height": 768, "width": 1280}}
+SIZES = [{"name": "images"}, {"name": "image_sizes"}]
+
+
+@pytest.mark.parametrize("style, inputs, message", [
+    ("torchvision", SIZES[:1], r"a.mindir takes 1 inputs, .* takes 2 \(images, image_sizes\); export the checkpoint "
+     "again"),
+    ("mmdet", None, "a.mindir takes 1 inputs"), ("zoo", SIZES, r"a.mindir takes 2 inputs, .* takes 1 \(images\)")])
+def test_a_file_of_an_earlier_version_without_the_images_sizes_is_refused(model, style, inputs, message):
+    description = {**DESCRIPTION, **TWO_STAGE, **({"inputs": inputs} if inputs else {})}
+    with pytest.raises(CheckpointError, match=message):
+        open_predictor(config("--model_name", "faster_rcnn_resnet50", "--box_style", style),
+                       read_model(model(description)))
+
+
+def test_so_is_such_an_onnx_file_without_a_description_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(model_file, "onnx_runner", lambda _path, _device: (str, [(1, 3, 768, 1280)]))
+    with pytest.raises(CheckpointError, match="a.onnx takes 1 inputs"):
+        open_predictor(config("--model_name", "faster_rcnn_resnet50", "--box_style", "mmdet"),
+                       ModelFile(tmp_path / "a.onnx"), ("cat",))
 
 
 def test_the_same_classes_may_be_given_again(model):

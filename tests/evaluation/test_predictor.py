@@ -19,6 +19,9 @@ class Brightest:
         assert not one_shape
         return [(np.full((3, 4, 4), image.mean() / 255, np.float32), image.shape[:2])]
 
+    def further_inputs(self, _geometry):
+        return ()
+
     def postprocess_views(self, outputs, geometries):
         (((score,),), ((height, width),)) = outputs, geometries
         return Detections(np.array([[0, 0, width, height]], np.float32), score[None], np.zeros(1, np.int32))
@@ -138,8 +141,8 @@ def test_exported_files_are_run(doubling, ending):
         assert [output.tolist() for output in outputs] == [(images * 2).tolist(), (images + 1).tolist()]
 
 
-def test_an_onnx_file_says_its_input_shape(doubling):
-    assert onnx_runner(doubling["onnx"]).input_shape == (2, 3)
+def test_an_onnx_file_says_the_shapes_of_its_inputs(doubling):
+    assert onnx_runner(doubling["onnx"]).input_shapes == [(2, 3)]
 
 
 @pytest.mark.parametrize("device", ["GPU", "Ascend"])

@@ -284,7 +284,7 @@ def test_evaluation_input(detector, size):
     network_input, placement = detector.preprocess(recipe.image(height, width, 1))
     name, measured = f"eval.{width}x{height}", GOLDEN.read("data")
     assert sample_error(measured, f"{name}.image", network_input) <= ONE_GREY_LEVEL
-    assert placement.picture_size == tuple(measured[f"{name}.img_metas"][:2])
+    assert placement.image_size == tuple(measured[f"{name}.img_metas"][:2])
     np.testing.assert_allclose(placement.scale, measured[f"{name}.img_metas"][2:], rtol=1e-6)
 
 

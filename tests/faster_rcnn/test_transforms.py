@@ -20,7 +20,7 @@ def test_a_picture_lies_in_the_corner_of_the_canvas(keep_ratio, resized):
 def test_boxes_come_back_as_they_went(keep_ratio):
     placement = fit((100, 200), (96, 320), keep_ratio)
     # The canvas ends with the middle of its last pixel, which costs a box at the edge less than a tenth of one.
-    np.testing.assert_allclose(placement.to_picture(placement.to_canvas(BOXES)), BOXES, atol=0.1)
+    np.testing.assert_allclose(placement.to_image(placement.to_canvas(BOXES)), BOXES, atol=0.1)
 
 
 def test_the_last_pixel_of_a_box_worked_out_by_hand():

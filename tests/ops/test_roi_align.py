@@ -21,7 +21,8 @@ def random_map(stride, channels=3):
 @pytest.mark.parametrize("stride", STRIDES)
 def test_it_is_mindspores_operator_on_the_level_of_each_roi(end_offset, stride):
     rois, maps = random_rois(), [random_map(level) for level in STRIDES]
-    align = PyramidRoIAlign(7, STRIDES, finest_size=28, end_offset=end_offset)
+    least = 1 - end_offset  # the operator's own rule
+    align = PyramidRoIAlign(7, STRIDES, finest_size=28, end_offset=end_offset, least_cells=least)
     found = align(tuple(map(Tensor, maps)), Tensor(rois)).asnumpy()
     here = align.levels(Tensor(rois[0])).asnumpy() == STRIDES.index(stride)
     rows = np.concatenate([np.zeros((len(rois[0]), 1), "f4"), rois[0]], axis=1)
