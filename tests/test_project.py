@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -224,3 +225,12 @@ def test_every_test_asserts_something():
                     silent.append(f"{path.as_posix()}:{node.lineno}: {node.name}")
     assert count > 100
     assert not silent, "\n".join(["tests that cannot fail:", *silent])
+
+
+def test_files_that_the_guide_for_developers_names_are_there():
+    guide = (ROOT / "docs/development.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:src|tests|tools)/[\w./]*|\w+\.py)`", guide))
+    families = [ROOT / "src" / name for name in ("ssd", "centernet", "faster_rcnn", "mask_rcnn")]
+    missing = [name for name in named if not (ROOT / name).exists()
+               and not all((family / name).is_file() for family in families)]
+    assert len(named) > 30 and not missing, missing
