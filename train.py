@@ -14,7 +14,7 @@ from src.engine.run_folder import describe_run, run_folder
 from src.engine.start_weights import require_backbone_file
 from src.engine.terminal import quiet_terminal
 from src.entry import keep_traces_in, run
-from src.errors import UsageError
+from src.errors import ConfigError, UsageError
 from src.evaluation.evaluate import audit_as_configured
 from src.model_utils.device_adapter import init_distributed, set_device
 from src.model_utils.moxing_adapter import stage_files
@@ -30,7 +30,7 @@ def main(argv=None) -> int:
 def train_detector(config) -> None:
     require_backbone_file(config)
     training = load_training_set(config)
-    validation = load_split(config.data, "val", training.classes) if config.train.run_eval else None
+    validation = load_validation_set(config, training.classes)
     folder = open_run(config)
     with quiet_terminal(folder / "mindspore.log", config.runtime.verbose):
         set_device(config.runtime)
@@ -50,6 +50,21 @@ def load_training_set(config) -> AnnotationSet | RecordFiles:
             raise
         print(f"training from {folder} alone: {missing}")
         return open_mindrecord(folder, prefix)
+
+
+def load_validation_set(config, classes: tuple) -> AnnotationSet | None:
+    """The split to evaluate while training; None where run_eval is false, or is none and there is no such split."""
+    if config.train.run_eval is False:
+        return None
+    try:
+        return load_split(config.data, "val", classes)
+    except ConfigError:
+        raise
+    except UsageError as missing:
+        if config.train.run_eval:
+            raise
+        print(f"no evaluation while training: {missing}")
+        return None
 
 
 def open_run(config) -> Path:

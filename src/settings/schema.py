@@ -202,7 +202,8 @@ class TrainSection(Section):
     save_checkpoint_epochs: int = Field(10, ge=1, description="epochs between checkpoints")
     save_checkpoint_steps: Optional[int] = Field(None, ge=1, description="steps between checkpoints, instead of epochs")
     keep_checkpoint_max: int = Field(10, ge=1, description="number of newest checkpoints to keep")
-    run_eval: bool = Field(False, description="evaluate while training")
+    run_eval: Optional[bool] = Field(None, description="evaluate while training and at its end; none = where the data "
+                                     "has a validation split")
     eval_start_epoch: int = Field(40, ge=1, description="first epoch that is followed by an evaluation")
     eval_interval: int = Field(1, ge=1, description="epochs between evaluations")
     save_best_ckpt: bool = Field(True, description="keep the checkpoint with the best AP; needs run_eval")

@@ -34,6 +34,8 @@ CONFIG = ROOT / "config" / "ssd" / "ssd300_mobilenet_v2_small.yaml"
 
 
 def command_line(name: str, flags: dict) -> list:
+    if name == "train":     # an evaluation compiles a second network
+        flags = {"run_eval": False, **flags}
     return [sys.executable, str(ROOT / f"{name}.py"), *(f"--{key}={value}" for key, value in flags.items())]
 
 
