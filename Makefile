@@ -15,7 +15,7 @@ help:
 	@echo "make test      run the tests"
 	@echo "make peers     install PyTorch, torchvision and timm (up to 5 GB) and compare converted weights with them"
 	@echo "make nightly   run the long training and accuracy tests"
-	@echo "make lint      run ruff"
+	@echo "make lint      run ruff, and mypy on src/"
 	@echo "make config    rewrite config/*/*.yaml and docs/configuration.md from the schema and tools/presets"
 	@echo "make cpp-deps  install g++, cmake and OpenCV for ascend310_infer (Debian and Ubuntu, needs root or sudo)"
 	@echo "make clean     remove $(VENV) and caches; demo/ and runs/ stay"
@@ -38,6 +38,7 @@ nightly: $(INSTALLED)
 
 lint: $(INSTALLED)
 	$(VENV_PYTHON) -m ruff check .
+	$(VENV_PYTHON) -m mypy
 
 config: $(INSTALLED)
 	$(VENV_PYTHON) tools/document_settings.py

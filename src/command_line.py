@@ -31,6 +31,7 @@ def load_config(argv, command: str) -> Config:
     flags = {setting.name: setting for setting in
              split_flags(argument for argument in arguments if argument not in ("-h", "--help"))}
     path_flag, name_flag = flags.pop("config_path", None), flags.get("model_name")
+    path: Path | None
     if path_flag:
         path = local_file(path_flag.value)
     elif name_flag:

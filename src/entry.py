@@ -69,7 +69,7 @@ def _verbose() -> bool:
     return any(argument.lower() in ("--verbose", "--verbose=true") for argument in sys.argv)
 
 
-def _end(message: str, code: int, error: BaseException = None) -> int:
+def _end(message: str, code: int, error: BaseException | None = None) -> int:
     if error is not None and _verbose():
         traceback.print_exception(type(error), error, error.__traceback__)
     print(message, file=sys.stderr)

@@ -75,7 +75,7 @@ def describe_run(folder: Path, config) -> None:
 
 def versions() -> dict:
     """What ran: command line, Python, packages, machine, git revision."""
-    packages = {}
+    packages: dict[str, str | None] = {}
     for name in PACKAGES:
         try:
             packages[name] = metadata.version(name)
@@ -88,9 +88,12 @@ def versions() -> dict:
 def git_revision() -> str | None:
     """Commit of the project's checkout, with "+changes" when files differ from it; None outside a checkout."""
     try:
-        options = {"cwd": PROJECT_ROOT, "capture_output": True, "text": True, "timeout": 10, "check": True}
-        revision = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], **options).stdout.strip()
-        changed = subprocess.run(["git", "status", "--porcelain", "--untracked-files=no"], **options).stdout.strip()
-        return revision + ("+changes" if changed else "")
+        changed = _git("status", "--porcelain", "--untracked-files=no")
+        return _git("rev-parse", "--short=12", "HEAD") + ("+changes" if changed else "")
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=10,
+                          check=True).stdout.strip()

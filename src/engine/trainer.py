@@ -6,7 +6,7 @@ import signal
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Callable, Optional
+from typing import Any, Callable, Optional
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from src.checkpoint import CheckpointFolder, save_weights
 from src.engine.logs import TrainLog
 from src.errors import CheckpointError, TrainingError
 from src.model_utils.device_adapter import ALONE, Process
+from src.settings.schema import TrainSection
 
 BEST = "best_map.ckpt"
 # What the position held before evaluations were read from metrics.jsonl again.
@@ -60,11 +61,11 @@ class Trainer:
     rank 0 saves, and a signal that one of them gets stops all after the same step.
     """
 
-    train_step: object
-    loader: object
+    train_step: Any
+    loader: Any
     columns: tuple
     learning_rates: np.ndarray
-    settings: object
+    settings: TrainSection
     log: TrainLog
     checkpoints: CheckpointFolder
     model_name: str
@@ -215,6 +216,7 @@ class Trainer:
 
     def _summary(self) -> Optional[dict]:
         """What `evaluate` finds; None, after saying why, where it fails: that must not end the training."""
+        assert self.evaluate is not None
         try:
             return self.evaluate()
         except Exception as error:

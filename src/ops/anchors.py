@@ -50,8 +50,8 @@ def ssd_prior_boxes(image_size: Sequence[int], feature_sizes: Sequence[Sequence[
         for row, column in product(range(rows), range(columns)):
             cy, cx = (row + 0.5) / cells[0], (column + 0.5) / cells[1]
             boxes += [(cy, cx, min(height, longest), min(width, longest)) for width, height in sizes]
-    boxes = np.array(boxes)
-    return PriorBoxes(boxes.astype(np.float32), corners_from_centers(boxes).astype(np.float32))
+    centers = np.array(boxes)
+    return PriorBoxes(centers.astype(np.float32), corners_from_centers(centers).astype(np.float32))
 
 
 def octave_prior_boxes(image_size: Sequence[int], feature_sizes: Sequence[Sequence[int]],
@@ -62,17 +62,17 @@ def octave_prior_boxes(image_size: Sequence[int], feature_sizes: Sequence[Sequen
     Arguments as of `ssd_prior_boxes`. Computed in float32 throughout, as in the zoo, where sizes that ought
     to be equal differ in the last bit.
     """
-    scales = np.float32([1, math.sqrt(2)])
-    stretch = np.sqrt(np.float32([1, 2, 0.5]))[:, None]
+    scales = np.array([1, math.sqrt(2)], np.float32)
+    stretch = np.sqrt(np.array([1, 2, 0.5], np.float32))[:, None]
     shapes = np.stack([scales / stretch, scales * stretch], axis=-1).reshape(-1, 2)
     levels = []
-    for (rows, columns), step in zip(feature_sizes, np.float32(steps)):
-        cells = np.stack(np.mgrid[:rows, :columns], axis=-1).astype(np.float32)
+    for (rows, columns), step in zip(feature_sizes, np.array(steps, np.float32)):
+        cells = np.stack(tuple(np.mgrid[:rows, :columns]), axis=-1).astype(np.float32)
         boxes = np.empty((rows, columns, len(shapes), 4), np.float32)
         boxes[..., :2] = (cells * step + step / 2)[:, :, None]
         boxes[..., 2:] = shapes * (OCTAVE_SCALE * step)
         levels.append(boxes.reshape(-1, 4))
-    boxes, sides = np.concatenate(levels), np.float32([*image_size, *image_size])
+    boxes, sides = np.concatenate(levels), np.array([*image_size, *image_size], np.float32)
     return PriorBoxes(boxes / sides, corners_from_centers(boxes) / sides)
 
 

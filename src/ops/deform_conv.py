@@ -72,8 +72,8 @@ def corner_samples(offsets: Tensor) -> tuple:
                       * (column >= 0).astype(x.dtype) * (column <= width - 1).astype(x.dtype))
             part = (below if down else 1 - below) * (right if aside else 1 - right)
             cell = ops.clamp(row, 0, height - 1) * width + ops.clamp(column, 0, width - 1)
-            index += ((cell.astype(ms.int32) * TAPS + first).reshape((-1, TAPS)),)
-            share += ((part * inside).reshape((-1, TAPS)),)
+            index += ((cell.astype(ms.int32) * TAPS + first).reshape((-1, TAPS)),)  # type: ignore[assignment]
+            share += ((part * inside).reshape((-1, TAPS)),)  # type: ignore[assignment]
     return ops.concat(index, 1), ops.concat(share, 1)
 
 

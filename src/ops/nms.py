@@ -28,7 +28,7 @@ def classwise_nms(boxes: np.ndarray, scores: np.ndarray, min_score: float, iou_t
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     boxes = boxes[candidates].astype(np.float32)
     few = len(candidates) <= min(len(classes) * max_per_class, MOST_IN_PAIRS)
-    pairs = _overlapping(boxes, boxes, iou_threshold, end_offset) if few else None
+    pairs = _overlapping(boxes, boxes, iou_threshold, end_offset) if few else np.empty(0)
     remaining = np.ascontiguousarray(scores[np.ix_(candidates, classes)].T, dtype=np.float32)
     remaining[remaining <= min_score] = -np.inf
     if candidates_per_class and candidates_per_class < len(candidates):
@@ -49,9 +49,9 @@ def classwise_nms(boxes: np.ndarray, scores: np.ndarray, min_score: float, iou_t
         suppressed = pairs[best] if few else _overlapping(boxes[best], boxes, iou_threshold, end_offset)
         np.copyto(remaining, -np.inf, where=suppressed)
         remaining[rows, best] = -np.inf
-    picked_class, picked_box = np.concatenate(picked_class), np.concatenate(picked_box)
-    order = np.lexsort((np.concatenate(picked_rank), picked_class))
-    return picked_box[order], picked_class[order]
+    all_classes, all_boxes = np.concatenate(picked_class), np.concatenate(picked_box)
+    order = np.lexsort((np.concatenate(picked_rank), all_classes))
+    return all_boxes[order], all_classes[order]
 
 
 def _overlapping(boxes: np.ndarray, others: np.ndarray, threshold: float, end_offset: int) -> np.ndarray:

@@ -3,7 +3,7 @@ import difflib
 import re
 import sys
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Mapping
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -102,13 +102,14 @@ def build(config_class, file_settings: list, flag_settings: list) -> Config:
 
     Keys that are no longer used are named in one warning on standard error.
     """
-    known, dead, values = fields(config_class), {}, {}
+    known, values = fields(config_class), {}
+    dead: dict[str, str] = {}
     for settings in (file_settings, flag_settings):
         values.update(_translate(settings, known, config_class.dead_in_old_files, dead))
     if dead:
         reasons = "; ".join(f"{name} ({reason})" for name, reason in sorted(dead.items()))
         print(f"warning: ignored settings: {reasons}", file=sys.stderr)
-    nested = {section: {} for section in SECTIONS}
+    nested: dict[str, dict] = {section: {} for section in SECTIONS}
     for key, setting in values.items():
         nested[known[key][0]][key] = setting.value
     try:
@@ -119,7 +120,8 @@ def build(config_class, file_settings: list, flag_settings: list) -> Config:
 
 def _translate(settings: list, known: dict, dead_in_old_files: dict, dead: dict) -> dict:
     """{key: Setting} under today's names. Adds {ignored name: reason} to `dead`."""
-    found, expressions = {}, []
+    found: dict[str, Setting] = {}
+    expressions = []
     for setting in settings:
         name = setting.name
         if name not in known and name in DEAD_KEYS:
@@ -165,7 +167,7 @@ def _current_name(setting: Setting, known: dict) -> tuple:
     raise ConfigError(f"{setting.source}: unknown key '{name}'{hint}")
 
 
-def _explain(error: dict, values: dict, known: dict) -> str:
+def _explain(error: Mapping, values: dict, known: dict) -> str:
     """The message for one schema error: source, key, value, what is expected."""
     section, *rest = error["loc"]
     if not rest:
@@ -179,7 +181,7 @@ def _explain(error: dict, values: dict, known: dict) -> str:
     return f"{values[key].source}: {values[key].name} = {shown}: {_reason(error)}; expected {expected}"
 
 
-def _reason(error: dict) -> str:
+def _reason(error: Mapping) -> str:
     message = error["msg"]
     prefix = "Value error, "
     return message[len(prefix):] if message.startswith(prefix) else message[:1].lower() + message[1:]

@@ -41,7 +41,7 @@ ALIASES = {
 OLD_MODEL_NAMES = {"maskrcnn": "mask_rcnn_resnet50"}
 
 # old true/false key -> (key, {true: value, false: value})
-SWITCHES = {
+SWITCHES: dict[str, tuple[str, dict]] = {
     "use_global_norm": ("grad_clip_norm", {True: 1.0, False: 0.0}),
     "do_train": ("only_create_dataset", {True: False, False: True}),
     "do_eval": ("run_eval", {True: True, False: False}),

@@ -4,7 +4,7 @@ A key's name is unique over all sections, so that on the command line every key 
 sections in their own config.py. Text is read the same way wherever it comes from (flag or file): see `from_text`.
 """
 import types
-from typing import Dict, List, Literal, Optional, Sequence, Union, get_args, get_origin
+from typing import Dict, List, Literal, Optional, Sequence, Type, Union, get_args, get_origin
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -42,9 +42,9 @@ def without_background(names: Sequence[str]) -> Sequence[str]:
     return names[1:] if names and names[0] == "background" else names
 
 
-def described(section: type, key: str) -> str:
+def described(section: Type[BaseModel], key: str) -> str:
     """The description of a setting, for a family that gives it another default."""
-    return section.model_fields[key].description
+    return section.model_fields[key].description or ""
 
 
 def type_name(annotation) -> str:
@@ -129,7 +129,7 @@ class ModelSection(Section):
 class DataSection(Section):
     """Where annotations and images are, and how they are checked, stored and read."""
 
-    dataset: Literal[tuple(DATA_FORMATS)] = Field(
+    dataset: Literal[tuple(DATA_FORMATS)] = Field(  # type: ignore[valid-type]
         "coco", description="annotation format: COCO JSON, Pascal VOC XML, or rows of text, which the zoo calls other")
     coco_root: str = Field("data/coco", description="COCO: folder that holds the image folders and the annotations")
     train_data_type: str = Field(
@@ -255,7 +255,7 @@ class EvalSection(Section):
         None, description="output folder of eval.py, predict.py and export.py (none = in the run folder of the model) "
         "and of preprocess.py (none = preprocess_Result); postprocess.py reads the application's results from it "
         "(none = result_Files)")
-    eval_split: Literal[SPLITS] = Field("val", description="split to evaluate on")
+    eval_split: Literal[SPLITS] = Field("val", description="split to evaluate on")  # type: ignore[valid-type]
     eval_batch_size: int = Field(1, ge=1, description="images per evaluation step")
     drop: bool = Field(
         False, description="postprocess.py: skip results of images that the annotations do not name, instead of an "
