@@ -25,6 +25,7 @@ from src.errors import CheckpointError, TrainingError, UsageError
 from src.files import write_file
 
 POINTER = "latest.json"
+RESUME = "the checkpoint before it is complete: make room and continue with --resume"
 FIT_ADVICE = "Give the checkpoint's own model and classes, or for transfer training --filter_weight True"
 # What reading a damaged checkpoint, npz or json file ends in.
 DAMAGED = (OSError, AttributeError, SystemError, ValueError, KeyError, EOFError, TypeError, OverflowError, MemoryError,
@@ -40,6 +41,7 @@ class Weights:
     """The content of a checkpoint: arrays by parameter name, and what the file says about itself.
 
     conditions: settings of the network that converted weights were learned with, and would be wrong without.
+    note: what was chosen in a file that holds more than weights, or names them otherwise.
     """
 
     arrays: dict
@@ -47,6 +49,7 @@ class Weights:
     model_name: Optional[str] = None
     classes: Optional[tuple] = None
     conditions: dict = field(default_factory=dict)
+    note: str = ""
 
 
 def read_weights(path) -> Weights:
@@ -107,6 +110,7 @@ def load_weights(network, weights: Weights, from_zoo: Callable[[str], Optional[s
     unknown = [name for name in arrays if name not in known and not name.startswith(skipped)]
     if missing or wrong or unknown:
         raise CheckpointError(mismatch(weights, missing, wrong, unknown, advice))
+    require_finite(weights.path, {parameter.name: arrays[parameter.name] for parameter in found})
     for parameter in found:
         parameter.set_data(Tensor(arrays[parameter.name].astype(parameter.asnumpy().dtype)))
     return kept
@@ -116,6 +120,15 @@ def _renamed(arrays: dict, known: set, from_zoo: Callable) -> dict:
     if any(name in known for name in arrays):
         return {name: array for name, array in arrays.items() if not is_optimizer_state(name)}
     return {from_zoo(name) or name: array for name, array in arrays.items() if not is_optimizer_state(name)}
+
+
+def require_finite(path, arrays: dict) -> None:
+    """Raises CheckpointError naming the first of the arrays {name: array} that holds NaN or infinity."""
+    for name, array in arrays.items():
+        count = np.count_nonzero(~np.isfinite(array))
+        if count:
+            raise CheckpointError(f"{path}: {count} of the {array.size} numbers of {name} are not finite (NaN or "
+                                  "infinity), so the network would find nothing; give an earlier checkpoint")
 
 
 def is_optimizer_state(name: str) -> bool:
@@ -137,17 +150,18 @@ def mismatch(weights: Weights, missing: list, wrong: list, unknown: list, advice
 
 
 def save_weights(path: Path, parameters: dict, model_name: str, classes: Iterable[str],
-                 conditions: Optional[dict] = None) -> None:
+                 conditions: Optional[dict] = None, way_out: str = "make room or write it elsewhere") -> None:
     """Write parameters by name as a checkpoint: under a new name, flushed, compared, renamed to `path`.
 
-    conditions: see Weights.
+    conditions: see Weights. way_out: what the message says when this fails.
+    Raises TrainingError when the file cannot be written.
     """
     import mindspore as ms
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     items = [{"name": name, "data": parameter} for name, parameter in parameters.items()]
     unfinished = path.with_name(f".{path.stem}.{os.getpid()}.ckpt")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         unfinished.unlink(missing_ok=True)
         ms.save_checkpoint(items, str(unfinished), crc_check=True,
                            append_dict={"model_name": model_name, "classes": json.dumps(list(classes)),
@@ -160,7 +174,7 @@ def save_weights(path: Path, parameters: dict, model_name: str, classes: Iterabl
                 raise OSError(f"{item['name']} reads back differently")
         os.replace(unfinished, path)
     except (OSError, RuntimeError, ValueError, KeyError) as error:
-        raise TrainingError(_not_saved(path, error)) from error
+        raise TrainingError(_not_saved(path, error, way_out)) from error
     finally:
         for leftover in (unfinished, unfinished.with_suffix(".tmp")):  # the second is what MindSpore writes to
             leftover.unlink(missing_ok=True)
@@ -178,7 +192,7 @@ class CheckpointFolder:
         """Save weights and state (arrays by name) at `position` ({"epoch", "step", ...}) and make them the latest."""
         stem = f"{self.prefix}-{position['epoch']}_{position['step']}"
         path = self.folder / f"{stem}.ckpt"
-        save_weights(path, parameters, model_name, classes)
+        save_weights(path, parameters, model_name, classes, way_out=RESUME)
         state_path = self.folder / f"{stem}.state.npz"
         packed = io.BytesIO()  # not into the file itself: on a full disk the archive would fail once more on closing
         np.savez(packed, __position__=np.array(json.dumps(position)), **state)
@@ -211,7 +225,7 @@ class CheckpointFolder:
         try:
             write_file(path, content)
         except OSError as error:
-            raise TrainingError(_not_saved(path, error)) from error
+            raise TrainingError(_not_saved(path, error, RESUME)) from error
 
     def _prune(self, newest: str) -> None:
         paths = sorted(self.folder.glob(f"{self.prefix}-*_*.ckpt"), key=lambda path: path.stat().st_mtime_ns)
@@ -231,7 +245,6 @@ def _flush(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _not_saved(path: Path, error: Exception) -> str:
+def _not_saved(path: Path, error: Exception, way_out: str) -> str:
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return (f"{path} could not be saved: {reason}; the checkpoint before it is complete: make room and continue with "
-            "--resume")
+    return f"{path} could not be saved: {reason}; {way_out}"

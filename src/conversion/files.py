@@ -1,12 +1,31 @@
 """Weights out of whatever file they come in."""
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
+from typing import Optional
 
 from src.checkpoint import Weights, read_weights
 from src.conversion.pytorch_file import is_pytorch_file, read_pytorch_file
 from src.conversion.safetensors_file import read_safetensors
-from src.errors import UsageError
+from src.errors import CheckpointError, UsageError
+
+READABLE = "MindSpore's .ckpt, PyTorch's .pth and .pt (a state_dict or a training checkpoint), .safetensors"
+# Files that hold weights in a format that is not read: how they begin (at which byte), or how their names end.
+BEGINNINGS = {
+    (0, b"\x89HDF\r\n\x1a\n"): "an HDF5 file, as Keras writes it",
+    (0, b"\x93NUMPY"): "an array of NumPy (.npy)",
+    (4, b"TFL3"): "a TensorFlow Lite model",
+}
+ENDINGS = {
+    ".onnx": "an ONNX model", ".mindir": "a MindIR, which predict.py and eval.py run as it is",
+    ".ms": "a MindSpore Lite model", ".om": "a model for Ascend's runtime",
+    ".index": "a part of a TensorFlow checkpoint",
+    ".pb": "a TensorFlow graph", ".json": "a JSON file", ".pdparams": "a PaddlePaddle file",
+}
+PICKLE_END, PICKLE_VERSIONS = b".", (b"\2", b"\3", b"\4", b"\5")
+# Prefixes that wrappers put in front of the names: MoCo, DataParallel and moving averages, Lightning.
+QUERY_ENCODER, WRAPPERS = "module.encoder_q.", ("module.", "model.")
 
 
 def existing_file(path: str) -> Path:
@@ -17,12 +36,69 @@ def existing_file(path: str) -> Path:
 
 
 def read_any_weights(path: Path) -> Weights:
-    """Weights of a MindSpore .ckpt, a .safetensors or a PyTorch file, whichever it is.
+    """Weights of a MindSpore .ckpt, a .safetensors or a PyTorch file, whichever it is, without a wrapper's prefix.
 
-    Raises CheckpointError when it is damaged or holds more than tensors.
+    Raises CheckpointError when it is damaged, of a format that is not read, or holds no dictionary of tensors.
     """
+    foreign = foreign_format(path)
+    if foreign:
+        raise CheckpointError(f"{path} is {foreign}, which is not read here. Weights are read from: {READABLE}")
     if path.suffix.lower() == ".safetensors":
-        return Weights(read_safetensors(path), path)
+        return _without_prefix(read_safetensors(path), path, "")
     if is_pytorch_file(path):
-        return Weights(read_pytorch_file(path), path)
+        tensors = read_pytorch_file(path)
+        return _without_prefix(tensors.arrays, path, tensors.found_in)
     return read_weights(path)
+
+
+def foreign_format(path: Path) -> Optional[str]:
+    """What a file is that is none of READABLE; None when it may be one of them."""
+    with path.open("rb") as file:
+        start = file.read(16)
+        file.seek(-1 if start else 0, 2)
+        end = file.read()
+    for (place, magic), name in BEGINNINGS.items():
+        if start[place:].startswith(magic):
+            return name
+    if start.startswith(b"PK"):
+        return _foreign_archive(path)
+    if is_pytorch_file(path):
+        return None
+    if start[:1] == b"\x80" and start[1:2] in PICKLE_VERSIONS and end == PICKLE_END:
+        return "a pickle without PyTorch's tensors (detectron2's .pkl is one)"
+    if ".data-" in path.name:
+        return ENDINGS[".index"]
+    return ENDINGS.get(path.suffix.lower())
+
+
+def _foreign_archive(path: Path) -> Optional[str]:
+    try:
+        names = zipfile.ZipFile(path).namelist()
+    except (OSError, ValueError, NotImplementedError, RuntimeError, zipfile.BadZipFile):
+        return None  # damaged, which the reader of PyTorch's archives says
+    inner = {name.split("/", 1)[-1] for name in names}
+    if "constants.pkl" in inner:
+        return "a TorchScript program (torch.save(torch.jit.load(...).state_dict(), 'weights.pth') takes its weights)"
+    if names and all(name.endswith(".npy") for name in names):
+        return "an archive of NumPy (.npz)"
+    return "a model of Keras" if "model.weights.h5" in names else None
+
+
+def _without_prefix(arrays: dict, path: Path, found_in: str) -> Weights:
+    """The arrays without the prefix of a wrapper, as often as there is one; what has another prefix is left out."""
+    notes = [found_in] if found_in else []
+    while True:
+        prefix = next((prefix for prefix in (QUERY_ENCODER, *WRAPPERS) if _is_wrapped(arrays, prefix)), None)
+        if prefix is None:
+            return Weights(arrays, path, note="; ".join(notes))
+        inside = {name[len(prefix):]: array for name, array in arrays.items() if name.startswith(prefix)}
+        others = [name for name in arrays if not name.startswith(prefix)]
+        listed = ", ".join(others[:3]) + ", ..." * (len(others) > 3)
+        notes.append(f"what begins with {prefix}" + (f" ({len(others)} others left out: {listed})" if others else ""))
+        arrays = inside
+
+
+def _is_wrapped(arrays: dict, prefix: str) -> bool:
+    """MoCo holds a second encoder, the others little besides."""
+    count = sum(name.startswith(prefix) for name in arrays)
+    return count > 0 if prefix == QUERY_ENCODER else 2 * count >= len(arrays) > 0

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -64,7 +65,7 @@ class Harmful:
 def test_nothing_that_a_file_names_is_called(tmp_path, protocol):
     trap = tmp_path / "executed"
     path = zip_of(tmp_path, pickle.dumps({"weight": Harmful(trap)}, protocol))
-    with pytest.raises(CheckpointError, match="written.pth holds an object of .*, which is not a tensor"):
+    with pytest.raises(CheckpointError, match="written.pth holds 'weight': an object of .*, which is not a tensor"):
         read_any_weights(path)
     assert not trap.exists()
 
@@ -91,14 +92,24 @@ class FakeStorage:
 
 def tensor_pickle(offset, shape, strides, reference=("storage", None, "0", "cpu", 6)) -> bytes:
     """A dictionary with one float tensor, as PyTorch pickles it; it would be a view of the storage 0."""
+    return pickled({"weight": tensor(offset, shape, strides, reference)})
+
+
+def tensor(offset=0, shape=(2, 3), strides=(3, 1), reference=("storage", None, "0", "cpu", 6)):
+    """Pickles as a tensor of PyTorch; by default the whole of the storage 0, six numbers."""
+    kind, _, *rest = reference
+    return Rebuilt(FakeStorage(kind, complex, *rest), offset, shape, strides)
+
+
+def pickled(content) -> bytes:
+    """Pickled as torch.save does."""
     class Pickler(pickle.Pickler):
         def persistent_id(self, item):
             return item.reference if isinstance(item, FakeStorage) else None
 
     # Names of PyTorch's that cannot be imported here are put in afterwards, in the place of builtins of ours.
-    kind, _, *rest = reference
     file = io.BytesIO()
-    Pickler(file, 2).dump({"weight": Rebuilt(FakeStorage(kind, complex, *rest), offset, shape, strides)})
+    Pickler(file, 2).dump(content)
     return (file.getvalue().replace(b"c__builtin__\ncomplex\n", b"ctorch\nFloatStorage\n")
             .replace(b"c__builtin__\nslice\n", b"ctorch._utils\n_rebuild_tensor_v2\n"))
 
@@ -140,12 +151,118 @@ def test_a_storage_that_is_not_there_or_of_another_size_is_refused(tmp_path, ref
         read_any_weights(path)
 
 
+# Pickled: number 80 of the memo is a tuple that holds number 79 twice, and so on. Its hash and its text never end.
+NESTED_TUPLES = b")q\0" + b"".join(b"h%ch%c\x86q%c" % (level, level, level + 1) for level in range(80))
+THE_LAST_ONE = b"h\x50"
+
+
+def test_nested_tuples_are_refused_at_once_as_a_key_and_as_a_shape(tmp_path):
+    with pytest.raises(CheckpointError, match="a tuple as the key of a dictionary, which is not a tensor"):
+        read_any_weights(zip_of(tmp_path, b"\x80\x02" + NESTED_TUPLES + b"}" + THE_LAST_ONE + b"Ns."))
+    shaped = NESTED_TUPLES + tensor_pickle(0, "shape", (1,)).replace(b"X\x05\0\0\0shape", THE_LAST_ONE)
+    with pytest.raises(CheckpointError, match="a tensor has the shape or the strides of none"):
+        read_any_weights(zip_of(tmp_path, shaped, _0=SIX.tobytes()))
+
+
+def test_an_index_that_is_far_too_large_takes_no_memory(tmp_path):
+    resource = pytest.importorskip("resource")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(CheckpointError, match="it holds no tensors"):
+        read_any_weights(zip_of(tmp_path, b"\x80\x02}r\xff\xff\xff\x7f."))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 100_000  # kB
+
+
+def test_tensors_that_share_a_storage_share_its_memory(tmp_path):
+    path = zip_of(tmp_path, pickled({"a": tensor(), "b": tensor()}), _0=SIX.tobytes())
+    arrays = read_any_weights(path).arrays
+    assert np.shares_memory(arrays["a"], arrays["b"])
+
+
 def test_a_compressed_archive_is_refused(tmp_path):
     path = tmp_path / "bomb.pth"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", b"\0" * 10 ** 6)
     with pytest.raises(CheckpointError, match="compressed, which PyTorch's are not"):
         read_any_weights(path)
+
+
+# Files that hold more than weights
+
+class Settings:
+    """Pickles as an object of a class that is not there where the file is read; appended to and given keys, too."""
+
+    def __reduce_ex__(self, _protocol):
+        return Settings, (np.float64(1), {("a", 1): 2}), {"lr": 0.1}, iter([1, 2]), iter([("key", Settings)])
+
+
+@pytest.mark.parametrize("content, taken", [
+    ({"model": {"a": tensor()}, "optimizer": {"state": {0: {"step": 1}}}, "args": Settings(), "epoch": 3}, "model"),
+    ({"args": Settings(), "state_dict": {"a": tensor()}, "hyper_parameters": {"net": Settings}}, "state_dict"),
+    ({"meta": {"time": "now"}, "state_dict": {"a": tensor()}, "message_hub": {"loss": Settings()}}, "state_dict"),
+    ({"model_state_dict": {"a": tensor()}}, "model_state_dict"),
+    ({"net": {"a": tensor()}}, "net"),
+    ({"model": {"a": tensor(1, (2,), (1,))}, "model_ema": {"module.a": tensor(), "n_averaged": tensor()}},
+     "model_ema (moving average of the weights); what begins with module. (1 others left out: n_averaged)"),
+    ({"state_dict": {"a": tensor(1, (2,), (1,))}, "state_dict_ema": {"a": tensor()}},
+     "state_dict_ema (moving average of the weights)"),
+    ({"model": {"a": tensor(1, (2,), (1,))}, "ema": {"module": {"a": tensor()}, "updates": 7}},
+     "ema.module (moving average of the weights)"),
+    # mmengine exchanges the two dictionaries when it saves.
+    ({"state_dict": {"a": tensor()}, "ema_state_dict": {"module.a": tensor(1, (2,), (1,))}, "message_hub": {}},
+     "state_dict (moving average of the weights)"),
+])
+def test_of_a_training_checkpoint_the_weights_are_taken_the_averaged_ones_first(tmp_path, content, taken):
+    weights = read_any_weights(zip_of(tmp_path, pickled(content), _0=SIX.tobytes()))
+    assert {name: array.tolist() for name, array in weights.arrays.items()} == {"a": [[0, 1, 2], [3, 4, 5]]}
+    assert weights.note == taken
+
+
+def test_a_pickled_model_among_other_things_is_named(tmp_path):
+    path = zip_of(tmp_path, pickled({"epoch": 1, "model": Settings(), "ema": None}))
+    with pytest.raises(CheckpointError, match=r"holds 'model': an object of \S*Settings, which is not a tensor"):
+        read_any_weights(path)
+
+
+@pytest.mark.parametrize("names, note", [
+    (["module.conv.weight", "module.fc.weight"], "what begins with module."),
+    (["model.conv.weight", "model.fc.weight", "loss.weight"],
+     "what begins with model. (1 others left out: loss.weight)"),
+    (["module.model.conv.weight", "module.model.fc.weight"], "what begins with module.; what begins with model."),
+    (["module.encoder_q.conv.weight", "module.encoder_q.fc.weight", "module.encoder_k.conv.weight",
+      "module.encoder_k.fc.weight", "module.queue"],
+     "what begins with module.encoder_q. (3 others left out: module.encoder_k.conv.weight, module.encoder_k.fc.weight, "
+     "module.queue)"),
+])
+def test_the_prefix_of_a_wrapper_is_taken_off_and_said(tmp_path, names, note):
+    safetensors.numpy.save_file({name: SIX for name in names}, tmp_path / "a.safetensors")
+    weights = read_any_weights(tmp_path / "a.safetensors")
+    assert (list(weights.arrays), weights.note) == (["conv.weight", "fc.weight"], note)
+
+
+# Files of other formats
+
+def archive_of(path: Path, *names: str) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in names:
+            archive.writestr(name, b"\0" * 100)
+
+
+@pytest.mark.parametrize("name, write, words", [
+    ("a.npz", lambda path: np.savez(path, a=SIX), r"an archive of NumPy \(.npz\)"),
+    ("a.npy", lambda path: np.save(path, SIX), r"an array of NumPy"),
+    ("a.pt", lambda path: archive_of(path, "a/data.pkl", "a/constants.pkl", "a/code/a.py"), "a TorchScript program"),
+    ("a.keras", lambda path: archive_of(path, "config.json", "model.weights.h5"), "a model of Keras"),
+    ("a.h5", lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n" + b"\0" * 64), "an HDF5 file"),
+    ("a.tflite", lambda path: path.write_bytes(b"\x1c\0\0\0TFL3" + b"\0" * 64), "a TensorFlow Lite model"),
+    ("a.pkl", lambda path: path.write_bytes(pickle.dumps({"model": {"a": SIX}})), "a pickle without PyTorch's tensors"),
+    ("a.onnx", lambda path: path.write_bytes(b"\x08\x07"), "an ONNX model"),
+    ("a.ckpt.data-00000-of-00001", lambda path: path.write_bytes(b"\0" * 9), "a part of a TensorFlow checkpoint"),
+])
+def test_a_file_of_another_format_is_named_and_not_called_damaged(tmp_path, name, write, words):
+    write(tmp_path / name)
+    with pytest.raises(CheckpointError, match=f"{name} is {words}.*not read here. Weights are read from: ") as error:
+        read_any_weights(tmp_path / name)
+    assert "damaged" not in str(error.value)
 
 
 # Damaged files
@@ -176,6 +293,19 @@ def test_a_broken_header_of_safetensors_is_refused(tmp_path, content):
 ])
 def test_a_safetensors_header_that_does_not_fit_its_content_is_refused(tmp_path, about):
     header = json.dumps({"weight": about}).encode()
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + b"\0" * 8)
+    with pytest.raises(CheckpointError, match="a.safetensors cannot be read"):
+        read_any_weights(path)
+
+
+@pytest.mark.parametrize("second", [
+    '"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}',
+    '"b": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}',
+    '"b": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}',
+])
+def test_a_safetensors_header_that_names_a_tensor_or_a_byte_twice_is_refused(tmp_path, second):
+    header = ('{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}, ' + second + "}").encode()
     path = tmp_path / "a.safetensors"
     path.write_bytes(len(header).to_bytes(8, "little") + header + b"\0" * 8)
     with pytest.raises(CheckpointError, match="a.safetensors cannot be read"):
