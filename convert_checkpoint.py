@@ -16,7 +16,7 @@ from src.engine.terminal import quiet_terminal
 from src.entry import run
 from src.errors import UsageError
 from src.models import MODELS, build_detector
-from src.settings.config import split_flags
+from src.settings.flags import split_flags
 
 HELP = f"""usage: python convert_checkpoint.py --ckpt_file FILE --model NAME [--source SOURCE] [--output FILE.ckpt]
 
@@ -43,6 +43,8 @@ def main(argv=None) -> int:
         raise UsageError("no weights given; add --ckpt_file FILE (see --help)")
     if own["source"] not in (None, *SOURCES):
         raise UsageError(f"--source {own['source']}: choose one of {', '.join(SOURCES)}")
+    if own["output"] and not own["output"].endswith(".ckpt"):
+        raise UsageError(f"--output {own['output']}: give a name that ends in .ckpt")
     path = existing_file(own["ckpt_file"])
     if own["model"]:
         flags["model_name"] = own["model"]
@@ -81,16 +83,17 @@ def convert_weights(weights: Weights, config, source: str | None, output: str | 
     shapes = {parameter.name: tuple(parameter.shape) for parameter in network.get_parameters()}
     namings = zoo_namings(detector) + body_namings(detector, network) + detector_namings(detector, network)
     naming = choose_naming(weights, namings, shapes, source)
-    print(f"{weights.path}: {naming.content} of {naming.source}, {len(weights.arrays)} arrays")
-    conversion = convert(weights, naming, shapes)
+    print(f"{weights.path}: {naming.content} of {naming.source}, {len(weights.arrays)} arrays" +
+          (f"; taken: {weights.note}" if weights.note else ""))
+    conversion = convert(weights, naming, shapes, len(classes))
     print_table(conversion, config.runtime.verbose)
-    settings = [f"--{key} {as_flag(value)}" for key, value in naming.conditions.items() if key != "norm_eps"]
+    settings = [f"--{key} {as_flag(value)}" for key, value in conversion.conditions.items() if key != "norm_eps"]
     if settings:
         print("it needs these settings, and is refused without:", *settings)
     ending = "" if naming.content == "detector" else "_backbone"
     target = Path(output or f"{model}{ending}.ckpt")
     save_weights(target, {name: Tensor(array) for name, array in conversion.arrays.items()}, model, classes,
-                 naming.conditions)
+                 conversion.conditions)
     return target
 
 

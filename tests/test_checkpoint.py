@@ -396,6 +396,13 @@ def test_long_lists_are_cut(tmp_path):
         load_weights(network(), weights_file(tmp_path, **{f"layer{n}": [1] for n in range(12)}), no_zoo)
 
 
+@pytest.mark.parametrize("number", [np.nan, -np.inf])
+def test_weights_that_are_not_finite_are_refused_by_name(tmp_path, number):
+    weights = weights_file(tmp_path, conv__weight=np.full((2, 3), number), conv__bias=[1, 1])
+    with pytest.raises(CheckpointError, match=r"6 of the 6 numbers of conv.weight are not finite .* earlier"):
+        load_weights(network(), weights, no_zoo)
+
+
 @pytest.mark.parametrize("arrays", [{}, {"conv__bias": [1, 1, 1, 1]}, {"conv__bias": [1, 1]}],
                          ids=["absent", "another shape", "fitting"])
 def test_what_may_be_missing_keeps_its_initial_value(tmp_path, arrays):

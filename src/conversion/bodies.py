@@ -22,6 +22,8 @@ from src.errors import CheckpointError
 NORM_WORDS = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
 COUNTER = ".num_batches_tracked"
 PYTORCH_EPS = 1e-5  # of every batch norm in the bodies below
+# torchvision's VGG16_Weights.IMAGENET1K_FEATURES, whose classifier is NaN: what its SSD300 starts from.
+FEATURES_MEAN, FEATURES_STD = (0.48235, 0.45882, 0.40784), (1 / 255, 1 / 255, 1 / 255)
 
 
 def body_namings(detector, network: nn.Cell) -> list:
@@ -66,9 +68,14 @@ def _naming(body: PyTorchBackbone, detector, network: nn.Cell) -> Naming:
     def is_needed(ours: str) -> bool:
         return ours in parameters and not ours.startswith(detector.not_from_imagenet)
 
-    mean, std = (list(values[::-1] if bgr else values) for values in (body.mean, body.std))
-    return Naming(body.source, "backbone", rename, reason_to_ignore, is_needed, prepare,
-                  {"backbone_style": "pytorch", "mean": mean, "std": std, "norm_eps": norm_eps(network.backbone)})
+    def conditions(arrays: dict) -> dict:
+        features_only = any(np.isnan(array).any() for name, array in arrays.items()
+                            if name.startswith(body.classifiers))
+        mean, std = (FEATURES_MEAN, FEATURES_STD) if features_only else (body.mean, body.std)
+        return {"backbone_style": "pytorch", "mean": list(mean[::-1] if bgr else mean),
+                "std": list(std[::-1] if bgr else std), "norm_eps": norm_eps(network.backbone)}
+
+    return Naming(body.source, "backbone", rename, reason_to_ignore, is_needed, prepare, conditions)
 
 
 def batch_norms(network: nn.Cell) -> dict:

@@ -7,7 +7,7 @@ from typing import Iterable, Optional
 
 import numpy as np
 
-from src.checkpoint import Weights, mismatch
+from src.checkpoint import Weights, mismatch, require_finite
 from src.conversion.naming import Naming
 from src.errors import CheckpointError
 
@@ -17,6 +17,7 @@ class Conversion:
     """What became of a file: arrays by our names, and a line for each of its arrays and our parameters.
 
     taken: their name by ours. ignored: reason by their name. missing: our parameters that the file has nothing for.
+    conditions: see Weights.
     """
 
     naming: Naming
@@ -24,6 +25,7 @@ class Conversion:
     taken: dict
     ignored: dict
     missing: tuple
+    conditions: dict
 
     def rows(self, each: bool = False) -> list:
         """(what happened, details, number of parameters): one row for each group, or for each parameter."""
@@ -58,26 +60,45 @@ def choose_naming(weights: Weights, namings: Iterable[Naming], parameters: Itera
     return best
 
 
-def convert(weights: Weights, naming: Naming, parameters: dict) -> Conversion:
-    """`parameters`: shapes of our network by name.
+def convert(weights: Weights, naming: Naming, parameters: dict, num_classes: Optional[int] = None) -> Conversion:
+    """`parameters`: shapes of our network by name. num_classes: of our network, for the advice when shapes differ.
 
-    Raises CheckpointError with names and shapes of both sides when anything does not fit.
+    Raises CheckpointError with names and shapes of both sides when anything does not fit, and when weights that are
+    taken are not finite.
     """
-    arrays, taken, ignored, unknown, wrong = {}, {}, {}, [], []
-    for theirs, array in naming.prepare(weights.arrays).items():
-        ours, reason = naming.rename(theirs), naming.reason_to_ignore(theirs)
-        if reason:
-            ignored[theirs] = reason
-        elif ours not in parameters:
-            unknown.append(f"{theirs} {array.shape}")
-        elif array.shape != parameters[ours]:
-            wrong.append(f"{theirs}: file {array.shape}, {ours} of the network {parameters[ours]}")
-        else:
-            arrays[ours], taken[ours] = array.astype(np.float32), theirs
+    advice = f"It was read as a {naming.content} of {naming.source}; check --model, --classes and --source"
+    ignored = {theirs: reason for theirs in weights.arrays if (reason := naming.reason_to_ignore(theirs))}
+    named = {theirs: naming.rename(theirs) for theirs in weights.arrays if theirs not in ignored}
+    unknown = [f"{theirs} {weights.arrays[theirs].shape}" for theirs, ours in named.items() if ours not in parameters]
+    taken = {ours: theirs for theirs, ours in named.items()}
     absent = [name for name in parameters if name not in taken]
     missing = [f"{name} {parameters[name]}" for name in absent if naming.is_needed(name)]
-    if missing or wrong or unknown:
-        raise CheckpointError(mismatch(
-            weights, missing, wrong, unknown,
-            f"It was read as a {naming.content} of {naming.source}; check --model, --classes and --source"))
-    return Conversion(naming, arrays, taken, ignored, tuple(absent))
+    if missing or unknown:
+        raise CheckpointError(mismatch(weights, missing, [], unknown, advice))
+    prepared = naming.prepare(weights.arrays)
+    shapes = {ours: prepared[theirs].shape for ours, theirs in taken.items()}
+    wrong = {ours: shape for ours, shape in shapes.items() if shape != parameters[ours]}
+    if wrong:
+        lines = [f"{taken[ours]}: file {weights.arrays[taken[ours]].shape}, {ours} of the network {parameters[ours]}"
+                 for ours in wrong]
+        advice = _about_classes(wrong, parameters, num_classes) or advice
+        raise CheckpointError(mismatch(weights, [], lines, [], advice))
+    require_finite(weights.path, {theirs: weights.arrays[theirs] for theirs in taken.values()})
+    arrays = {ours: prepared[theirs].astype(np.float32) for ours, theirs in taken.items()}
+    return Conversion(naming, arrays, taken, ignored, tuple(absent), naming.conditions(weights.arrays))
+
+
+def _about_classes(wrong: dict, parameters: dict, ours: Optional[int]) -> Optional[str]:
+    """How many classes the file has, where that alone explains the shapes that are `wrong` {our name: shape}."""
+    theirs = set()
+    for name, shape in wrong.items():
+        differing = [(found, wanted) for found, wanted in zip(shape, parameters[name]) if found != wanted]
+        if ours is None or len(shape) != len(parameters[name]) or len(differing) != 1:
+            return None
+        (found, wanted), = differing
+        outputs = next((count for count in (ours + 1, ours) if wanted % count == 0), None)  # CenterNet: no background
+        if outputs is None or found * outputs % wanted:
+            return None
+        theirs.add(found * outputs // wanted - (outputs - ours))
+    return f"The file has {theirs.pop()} classes, the network {ours}: name those of the file with --classes" \
+        if len(theirs) == 1 else None

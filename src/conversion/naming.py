@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Callable, Iterable, Optional
 
 from src.backbones.depths import RESNET_BLOCKS
@@ -17,8 +17,8 @@ class Naming:
 
     content: "detector" or "backbone". rename: their name -> ours, None where there is none. reason_to_ignore: why an
     array of theirs is left out, None if it is not. is_needed: whether a parameter of ours has to be in the file.
-    prepare: arrays of the file -> what they have to be where our layers compute differently. conditions: what the
-    network that loads the result has to have, see Weights.
+    prepare: arrays of the file, which has all that is needed -> what they have to be where our layers compute
+    differently. conditions: arrays of the file -> what the network that loads the result has to have, see Weights.
     """
 
     source: str
@@ -27,7 +27,7 @@ class Naming:
     reason_to_ignore: Callable[[str], Optional[str]]
     is_needed: Callable[[str], bool]
     prepare: Callable[[dict], dict] = dict
-    conditions: dict = field(default_factory=dict, hash=False)
+    conditions: Callable[[dict], dict] = lambda _arrays: {}
 
 
 def resnet_of(names: Iterable[str]) -> tuple:

@@ -45,7 +45,8 @@ def ssd_namings(detector, network: nn.Cell) -> list:
 
     data = detector.config.data
     return [Naming("torchvision", "detector", rename, lambda _name: None, bool, prepare,
-                   {"backbone_style": "pytorch", "ssd_style": "torchvision", "mean": data.mean, "std": data.std})]
+                   lambda _arrays: {"backbone_style": "pytorch", "ssd_style": "torchvision", "mean": data.mean,
+                                    "std": data.std})]
 
 
 def _reordered(array: np.ndarray, boxes: int, order: list) -> np.ndarray:

@@ -55,8 +55,8 @@ def _naming(library: Library, network: nn.Cell) -> Naming:
         return result
 
     return Naming(library.name, "detector", lambda name: renamed_from_pytorch(name, library.cells, norms),
-                  _reason_to_ignore, bool, prepare, {"backbone_style": "pytorch", "box_style": library.name,
-                                                     "norm_eps": norm_eps(network.backbone)})
+                  _reason_to_ignore, bool, prepare, lambda _arrays: {
+                      "backbone_style": "pytorch", "box_style": library.name, "norm_eps": norm_eps(network.backbone)})
 
 
 def _reason_to_ignore(name: str) -> Optional[str]:

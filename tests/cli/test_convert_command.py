@@ -50,6 +50,7 @@ def test_the_old_command_takes_a_resnet_without_being_told_for_what(cli, tmp_pat
 @pytest.mark.parametrize("flags, code, words", [
     ({"help": "true"}, 0, "usage: python convert_checkpoint.py --ckpt_file FILE"),
     ({"model": "ssd300"}, 2, "no weights given; add --ckpt_file FILE"),
+    ({"model": "ssd300", "ckpt_file": "a.pth", "output": "b"}, 2, "--output b: give a name that ends in .ckpt"),
     ({"model": "ssd300", "ckpt_file": "none.pth"}, 2, "none.pth does not exist"),
     ({"model": "ssd300", "ckpt_file": "a", "source": "keras"}, 2, "--source keras: choose one of zoo, torchvision"),
 ])

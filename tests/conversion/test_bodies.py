@@ -62,12 +62,14 @@ def features(module, layers, images: np.ndarray) -> list:
 
 
 def converted(model: str, module, *flags: str) -> tuple:
-    """(detector, its network with the body of `module`, the Conversion)"""
+    """(detector, its network with the body of `module`, or of such arrays, and the Conversion)"""
     flags = (*flags, "--feature_extractor_base_param", "none")
     detector = build_detector(load_config(["--model_name", model, *flags], "convert"), COCO_CLASSES[:2])
     network = detector.network().set_train(False)
     parameters = network.parameters_dict()
-    weights = Weights({name: tensor.numpy() for name, tensor in module.state_dict().items()}, Path("body.pth"))
+    arrays = module if isinstance(module, dict) else \
+        {name: tensor.numpy() for name, tensor in module.state_dict().items()}
+    weights = Weights(arrays, Path("body.pth"))
     naming = choose_naming(weights, zoo_namings(detector) + body_namings(detector, network), parameters, None)
     conversion = convert(weights, naming, {name: tuple(value.shape) for name, value in parameters.items()})
     for name, array in conversion.arrays.items():
@@ -137,7 +139,7 @@ def body_file(folder: Path, mobilenet) -> Path:
     _, _, conversion = converted("ssd300", mobilenet)
     path = folder / "body.ckpt"
     save_weights(path, {name: Tensor(array) for name, array in conversion.arrays.items()}, "ssd300", ["a"],
-                 conversion.naming.conditions)
+                 conversion.conditions)
     return path
 
 
@@ -166,7 +168,31 @@ def test_training_with_other_settings_is_refused(tmp_path, mobilenet, flags, wor
 def test_a_body_scaled_for_another_epsilon_is_refused(tmp_path):
     _, _, conversion = converted("centernet_resnet50", make("torchvision", "resnet50"))
     path = tmp_path / "body.ckpt"
-    conditions = {**conversion.naming.conditions, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+    conditions = {**conversion.conditions, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
     save_weights(path, {name: Tensor(array) for name, array in conversion.arrays.items()}, "x", ["a"], conditions)
     with pytest.raises(CheckpointError, match=r"epsilon of 1e-05, ssd_resnet50_fpn has 0.001; convert .* again"):
         started(path, "ssd_resnet50_fpn", *PYTORCH, "--feature_extractor_base_param", "none")
+
+
+# What looks alike and is not
+
+def test_a_res2net_with_another_stem_is_refused_with_both_lists():
+    with pytest.raises(CheckpointError, match=r"missing in the file: backbone.stem(.|\n)*unknown to the network"):
+        converted("faster_rcnn_res2net50", make("timm", "res2net50_26w_4s"))
+
+
+def test_batch_norms_that_are_folded_away_are_missed_by_name(mobilenet):
+    arrays = {name: tensor.numpy() for name, tensor in mobilenet.state_dict().items() if ".1.running" not in name}
+    with pytest.raises(CheckpointError, match=r"missing in the file: backbone.stem.norm.moving_mean \(32,\)"):
+        converted("ssd300", arrays)
+
+
+def test_the_vgg16_that_torchvision_s_ssd_starts_from_has_an_input_of_its_own():
+    module = make("torchvision", "vgg16")
+    flags = (*PYTORCH, "--vgg_bias", "true")
+    *_, usual = converted("ssd_vgg16", module, *flags)
+    for parameter in module.classifier.parameters():
+        parameter.data.fill_(np.nan)
+    *_, features = converted("ssd_vgg16", module, *flags)
+    assert (usual.conditions["mean"], usual.conditions["std"]) == ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    assert (features.conditions["mean"], features.conditions["std"]) == ([0.48235, 0.45882, 0.40784], [1 / 255] * 3)

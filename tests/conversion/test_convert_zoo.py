@@ -40,7 +40,8 @@ def model(name: str, *flags: str) -> tuple:
 
 def converted(arrays: dict, detector, shapes: dict, source=None):
     weights = Weights(arrays, Path("zoo.ckpt"))
-    return convert(weights, choose_naming(weights, zoo_namings(detector), shapes, source), shapes)
+    return convert(weights, choose_naming(weights, zoo_namings(detector), shapes, source), shapes,
+                   len(detector.classes))
 
 
 def numbered(golden: Golden) -> dict:
@@ -80,6 +81,28 @@ def test_what_does_not_fit_is_named_from_both_sides(mobilenet_v1, change, words)
     changed = {key: array for key, array in {**arrays, **change}.items() if array is not None}
     with pytest.raises(CheckpointError, match="zoo.ckpt does not fit the network(.|\n)*" + words):
         converted(changed, detector, shapes)
+
+
+@pytest.mark.parametrize("name, golden", [("ssd_mobilenet_v1", "ssd_mobilenet_v1"),
+                                          ("centernet_resnet50", "centernet_resnet50"),
+                                          ("faster_rcnn_resnet50", "faster_rcnn_r50")])
+def test_when_only_the_number_of_classes_differs_both_are_said_and_each_parameter_once(name, golden):
+    detector = build_detector(load_config(["--model_name", name, *NO_BODY] + ["--up_sampling", "plain"] * (
+        name == "centernet_resnet50"), "convert"), ["a", "b", "c"])
+    shapes = {parameter.name: tuple(parameter.shape) for parameter in detector.network().get_parameters()}
+    with pytest.raises(CheckpointError, match="The file has 80 classes, the network 3: .* with --classes") as error:
+        converted(numbered(Golden(golden)), detector, shapes)
+    assert "missing" not in str(error.value)
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_refused_by_name(mobilenet_v1, number):
+    detector, shapes, arrays = mobilenet_v1
+    spoilt = arrays[KEY].copy()
+    spoilt[0, 0, 0, 1:] = number
+    with pytest.raises(CheckpointError, match=rf"zoo.ckpt: 2 of the 4718592 numbers of {KEY} are not finite"):
+        converted({**arrays, KEY: spoilt}, detector, shapes)
+    converted({**arrays, "moments." + KEY: spoilt}, detector, shapes)
 
 
 def test_a_file_of_another_kind_is_told_apart(mobilenet_v1):
