@@ -26,6 +26,7 @@ from src.files import write_file
 
 POINTER = "latest.json"
 RESUME = "the checkpoint before it is complete: make room and continue with --resume"
+BEST = "best_map.ckpt"  # of the evaluations while training
 FIT_ADVICE = "Give the checkpoint's own model and classes, or for transfer training --filter_weight True"
 # What reading a damaged checkpoint, npz or json file ends in.
 DAMAGED = (OSError, AttributeError, SystemError, ValueError, KeyError, EOFError, TypeError, OverflowError, MemoryError,
@@ -76,6 +77,39 @@ def read_weights(path) -> Weights:
         reason = (str(error).strip().splitlines() or ["unknown format"])[0]
         raise CheckpointError(f"{path} cannot be read as a MindSpore checkpoint ({path.stat().st_size} bytes): "
                               f"{reason} It may be damaged or of another format; copy it again or train anew") from None
+
+
+def checkpoint_of_run(folder: Path) -> Optional[Path]:
+    """The best checkpoint of a run folder (or of its ckpt_0), else the latest; None where there is none."""
+    for place in (folder, folder / "ckpt_0"):
+        if (place / BEST).is_file():
+            return place / BEST
+        if (place / POINTER).is_file():
+            return place / read_pointer(place)["checkpoint"]
+    return None
+
+
+def read_pointer(folder: Path) -> dict:
+    """The file names of the latest pair: "checkpoint" and "state". Raises CheckpointError where they cannot be read."""
+    try:
+        content = json.loads((folder / POINTER).read_text(encoding="utf-8"))
+        names = {name: content[name] for name in ("checkpoint", "state")}
+        if not is_list_of_names(list(names.values())):
+            raise ValueError(f"{names} are not file names")
+        return names
+    except FileNotFoundError as error:
+        raise _nothing_to_resume(error) from None
+    except DAMAGED as error:
+        raise _unreadable_state(folder, error) from None
+
+
+def _nothing_to_resume(error: FileNotFoundError) -> CheckpointError:
+    return CheckpointError(f"nothing to resume: {error.filename} does not exist; start without --resume")
+
+
+def _unreadable_state(folder: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(f"the state that {folder / POINTER} names cannot be read: {error}; start without --resume, "
+                           "or with --pre_trained from one of the checkpoints beside it")
 
 
 def is_list_of_names(value) -> bool:
@@ -207,19 +241,16 @@ class CheckpointFolder:
 
         Raises CheckpointError when there is none or it is damaged.
         """
-        pointer = self.folder / POINTER
+        names = read_pointer(self.folder)
         try:
-            names = json.loads(pointer.read_text(encoding="utf-8"))
             with np.load(self.folder / names["state"], allow_pickle=False) as file:
                 state = {name: file[name] for name in file.files}
             position = json.loads(str(state.pop("__position__")))
-            return self.folder / names["checkpoint"], state, position
         except FileNotFoundError as error:
-            raise CheckpointError(f"nothing to resume: {error.filename} does not exist; start without --resume") \
-                from None
+            raise _nothing_to_resume(error) from None
         except DAMAGED as error:
-            raise CheckpointError(f"the state that {pointer} names cannot be read: {error}; start without --resume, "
-                                  "or with --pre_trained from one of the checkpoints beside it") from None
+            raise _unreadable_state(self.folder, error) from None
+        return self.folder / names["checkpoint"], state, position
 
     def _write(self, path: Path, content) -> None:
         try:

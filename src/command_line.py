@@ -6,11 +6,12 @@ from pathlib import Path
 
 from src.errors import ConfigError, UsageError
 from src.model_utils.moxing_adapter import local_file
-from src.models import MODELS, config_class, model
-from src.settings.config import Config, build
+from src.models import FAMILIES, MODELS, config_class, model
+from src.settings.config import Config, build, check_names
 from src.settings.files import read_file
 from src.settings.flags import split_flags
-from src.settings.help import help_text
+from src.settings.given import Setting
+from src.settings.help import PROGRAMS, help_text
 from src.settings.old_keys import ALIASES
 
 
@@ -24,42 +25,61 @@ def load_config(argv, command: str) -> Config:
 
     `--config_path` names the YAML file; without it `--model_name` picks the one that belongs to the model, and for
     eval, export and predict the settings that lie beside the model file will do.
-    `--help` prints the settings and leaves. Raises UsageError or ConfigError.
+    `--help` prints the program's settings and leaves, `--help all` prints all. Raises UsageError or ConfigError.
     """
-    arguments = list(argv)
-    wants_help = any(argument in ("-h", "--help") for argument in arguments)
-    flags = {setting.name: setting for setting in
-             split_flags(argument for argument in arguments if argument not in ("-h", "--help"))}
+    arguments, help_wanted = _without_help(argv)
+    flags = {setting.name: setting for setting in split_flags(arguments)}
     path_flag, name_flag = flags.pop("config_path", None), flags.get("model_name")
-    path: Path | None
+    model_flag = next((flag for name, flag in flags.items() if ALIASES.get(name, name) == "checkpoint_file_path"), None)
+    path: Path | None = None
     if path_flag:
         path = local_file(path_flag.value)
     elif name_flag:
         path = model(name_flag.value).config_path
-    else:
-        path = None if command == "train" else _config_beside_model(flags)
+    elif model_flag and command != "train":
+        path = _config_beside(Path(str(model_flag.value)))
     if path is None:
-        if wants_help:
-            _print_help(command, None)
-        raise UsageError("no model given; add --config_path FILE or --model_name NAME "
-                         f"(available: {', '.join(MODELS)})")
+        if help_wanted:
+            _print_help(command, None, help_wanted)
+        check_names(flags.values(), [config_class(family) for family in FAMILIES])
+        raise UsageError(_no_settings(command, model_flag))
     file_settings = read_file(path)
     name = name_flag.value if name_flag else _model_name(file_settings, path)
     config = build(config_class(model(name).family), file_settings, list(flags.values()))
-    if wants_help:
-        _print_help(command, config)
+    if help_wanted:
+        _print_help(command, config, help_wanted)
     return config
 
 
-def _config_beside_model(flags: dict):
-    """The settings that a run or an export wrote beside the model file of the flags; None when there are none."""
-    for name, setting in flags.items():
-        if ALIASES.get(name, name) == "checkpoint_file_path":
-            model_file = Path(str(setting.value))
-            beside = (model_file.with_suffix(".yaml"), model_file.parent / "config.yaml",
-                      model_file.parent.parent / "config.yaml")
-            return next((path for path in beside if path.is_file()), None)
-    return None
+def _without_help(argv) -> tuple[list[str], str]:
+    """The arguments without --help, and "", "own" or "all" for what help is wanted."""
+    arguments, wanted = [], ""
+    for argument in argv:
+        if argument in ("-h", "--help"):
+            wanted = wanted or "own"
+        elif argument == "all" and wanted == "own":
+            wanted = "all"
+        else:
+            arguments.append(argument)
+    return arguments, wanted
+
+
+def _config_beside(model_path: Path) -> Path | None:
+    """The settings that a run or an export wrote beside a model file, or into the run folder that is named."""
+    beside = (model_path / "config.yaml", model_path.with_suffix(".yaml"), model_path.parent / "config.yaml",
+              model_path.parent.parent / "config.yaml")
+    return next((path for path in beside if path.is_file()), None)
+
+
+def _no_settings(command: str, model_flag: Setting | None) -> str:
+    """The message where nothing says which model is meant."""
+    example = f"for example: {PROGRAMS[command].example}"
+    if model_flag is None or command == "train":
+        return f"no model given; add --config_path FILE or --model_name NAME ({', '.join(MODELS)}), {example}"
+    if not Path(str(model_flag.value)).exists():
+        return f"model {model_flag.value} does not exist; check --{model_flag.name}"
+    return (f"no settings (.yaml) lie beside {model_flag.value}; add --config_path FILE or --model_name NAME "
+            f"({', '.join(MODELS)})")
 
 
 def _model_name(file_settings, path: Path) -> str:
@@ -70,6 +90,6 @@ def _model_name(file_settings, path: Path) -> str:
                       f"({', '.join(MODELS)})")
 
 
-def _print_help(command: str, config) -> None:
-    print(help_text(command, config, list(MODELS)))
+def _print_help(command: str, config: Config | None, wanted: str) -> None:
+    print(help_text(command, config, list(MODELS), everything=wanted == "all"))
     sys.exit(0)

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mindspore import Parameter, Tensor, nn
 
-from src.checkpoint import CheckpointFolder, load_weights, read_weights, save_weights
+from src.checkpoint import CheckpointFolder, checkpoint_of_run, load_weights, read_weights, save_weights
 from src.errors import CheckpointError, ProjectError, TrainingError, UsageError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -108,6 +108,14 @@ def test_only_the_newest_are_kept_and_other_files_stay(folder):
     assert_latest_is(folder, 100)
 
 
+def test_a_run_folder_stands_for_its_best_checkpoint_or_else_the_latest(folder, tmp_path):
+    assert checkpoint_of_run(tmp_path) is None
+    latest = save(folder, 5)
+    assert checkpoint_of_run(tmp_path) == checkpoint_of_run(tmp_path / "ckpt_0") == latest
+    (folder.folder / "best_map.ckpt").touch()
+    assert checkpoint_of_run(tmp_path) == folder.folder / "best_map.ckpt"
+
+
 def test_keeping_one_keeps_the_latest(tmp_path):
     folder = CheckpointFolder(tmp_path, "tiny", keep=1)
     for step in (1, 2):
@@ -172,7 +180,7 @@ import resource, sys
 from pathlib import Path
 import numpy as np
 from mindspore import Parameter
-from src.checkpoint import CheckpointFolder
+from src.checkpoint import CheckpointFolder, checkpoint_of_run
 from src.entry import run
 
 folder = CheckpointFolder(Path({str(tmp_path)!r}), "tiny", 3)

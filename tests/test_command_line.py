@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -5,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from src.command_line import load_config
+from src.errors import ConfigError, UsageError
 from src.models import FAMILIES, MODELS, config_class, detector_class
 from src.settings.config import fields
+from src.settings.help import PROGRAMS
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -23,15 +26,52 @@ def test_help_shows_type_value_of_the_chosen_file_and_description(capsys):
     text = capsys.readouterr().out
     assert end.value.code == 0
     assert "usage: python eval.py" in text
-    assert "--lr  (float; 0.25)\n      learning rate after the warm-up" in text
-    assert all(f"--{key}  " in text for key in fields(config_class("ssd")))
+    listed = text[text.index("settings:"):]
+    assert listed.index("--model_path") < listed.index("--config_path") < listed.index("--eval_split")
+    assert "--epoch_size" not in text and text.count("\n") < 60
+    with pytest.raises(SystemExit):
+        load_config(["--model_name", "ssd300", "--lr", "0.25", "--help", "all"], "eval")
+    text = capsys.readouterr().out
+    names = {{"checkpoint_file_path": "model_path"}.get(key, key) for key in fields(config_class("ssd"))}
+    assert all(re.search(rf"--{name}\b", text) for name in names)
+    assert re.search(r"--lr +learning rate after the warm-up.*\[float; 0.25\]", text)
+
+
+@pytest.mark.parametrize("command", PROGRAMS)
+@pytest.mark.parametrize("more", [[], ["all"]])
+def test_help_fits_a_terminal_and_begins_with_an_example(command, more, capsys):
+    for model in ([], ["--model_name", "mask_rcnn_resnet50"]):
+        with pytest.raises(SystemExit):
+            load_config([*model, "--help", *more], command)
+        lines = capsys.readouterr().out.splitlines()
+        assert max(map(len, lines)) <= 120 and lines[5].startswith(f"  python {command}.py")
+        assert max(len(line) for line in lines if not line.startswith("  python ")) <= 100
+
+
+def test_an_unknown_flag_is_named_before_a_missing_model():
+    with pytest.raises(ConfigError, match="unknown key 'confg_path'; did you mean config_path"):
+        load_config(["--confg_path", "x.yaml"], "train")
+    with pytest.raises(UsageError, match="no model given.*for example: python train.py --config_path"):
+        load_config(["--epoch_size", "3", "--lr_type", "cosine"], "train")
+
+
+def test_a_run_folder_stands_for_its_settings(tmp_path):
+    load_config(["--model_name", "ssd300", "--lr", "0.125"], "train").write(tmp_path / "config.yaml")
+    assert load_config(["--model_path", str(tmp_path)], "eval").optimizer.lr == 0.125
+    (tmp_path / "config.yaml").unlink()
+    with pytest.raises(UsageError, match="absent does not exist; check --model_path"):
+        load_config(["--model_path", str(tmp_path / "absent")], "eval")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "x.onnx").touch()
+    with pytest.raises(UsageError, match="no settings .* lie beside .*x.onnx; add --config_path"):
+        load_config(["--model_path", str(tmp_path / "other" / "x.onnx")], "eval")
 
 
 def test_help_without_a_model_lists_models_and_shared_settings(capsys):
     with pytest.raises(SystemExit):
         load_config(["--help"], "train")
     text = capsys.readouterr().out
-    assert "Models: ssd300" in text and "--epoch_size" in text and "--lr " not in text
+    assert "models: ssd300" in text and "--epoch_size" in text and "--lr " not in text
 
 
 def test_the_table_imports_neither_mindspore_nor_a_network():

@@ -10,13 +10,12 @@ from typing import Any, Callable, Optional
 
 import numpy as np
 
-from src.checkpoint import CheckpointFolder, save_weights
+from src.checkpoint import BEST, CheckpointFolder, save_weights
 from src.engine.logs import TrainLog
 from src.errors import CheckpointError, TrainingError
 from src.model_utils.device_adapter import ALONE, Process
 from src.settings.schema import TrainSection
 
-BEST = "best_map.ckpt"
 # What the position held before evaluations were read from metrics.jsonl again.
 ONCE_IN_POSITION = ("best_ap", "evaluations_without_progress")
 QUICK_EVALUATION = 20.0  # seconds that an evaluation may take between a SIGTERM and the end

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
-from src.checkpoint import Weights, is_list_of_names, load_weights, read_weights
+from src.checkpoint import Weights, checkpoint_of_run, is_list_of_names, load_weights, read_weights
 from src.conditions import check_conditions
 from src.errors import CheckpointError, ConfigError, UsageError
 from src.evaluation.predictor import Predictor, mindir_runner, network_runner, onnx_runner
@@ -46,15 +46,31 @@ class LoadedNetwork(NamedTuple):
 
 
 def check_model_path(path: Optional[str]) -> Path:
-    """The model file of a command; raises UsageError when it is missing or of an unknown kind."""
+    """The model file of a command; of a run folder its best checkpoint, or else its latest, which is printed.
+
+    Raises UsageError when it is missing or of an unknown kind.
+    """
     if not path:
-        raise UsageError(f"no model given; add --model_path FILE ({', '.join(ENDINGS)})")
+        raise UsageError(f"no model given; add --model_path FILE ({', '.join(ENDINGS)}) or the folder of a run")
     model = Path(path)
+    if model.is_dir():
+        checkpoint = checkpoint_of_run(model)
+        if checkpoint is None:
+            raise UsageError(f"{model} is a folder without a checkpoint; give a run folder or a model file"
+                             + _models_in(model))
+        print(f"model: {checkpoint}")
+        return checkpoint
     if model.suffix.lower() not in ENDINGS:
         raise UsageError(f"{model}: unknown kind of model '{model.suffix}'; it has to end in {', '.join(ENDINGS)}")
     if not model.is_file():
-        raise UsageError(f"model {model} does not exist; check --model_path")
+        raise UsageError(f"model {model} does not exist; check --model_path" + _models_in(model.parent))
     return model
+
+
+def _models_in(folder: Path) -> str:
+    """The end of a message: which models lie in a folder."""
+    names = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in ENDINGS) if folder.is_dir() else []
+    return f"; {folder} holds {', '.join(names)}" if names else ""
 
 
 def read_model(path: Path) -> ModelFile:

@@ -3,7 +3,7 @@ import difflib
 import re
 import sys
 from pathlib import Path
-from typing import ClassVar, Mapping
+from typing import ClassVar, Iterable, Mapping
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -116,6 +116,14 @@ def build(config_class, file_settings: list, flag_settings: list) -> Config:
         return config_class.model_validate(nested)
     except ValidationError as error:
         raise ConfigError("\n".join(_explain(item, values, known) for item in error.errors()[:10])) from None
+
+
+def check_names(settings: Iterable[Setting], config_classes: Iterable[type[Config]]) -> None:
+    """Raises ConfigError with the nearest name for a setting that none of the families has."""
+    known = {key: place for config_class in config_classes for key, place in fields(config_class).items()}
+    for setting in settings:
+        if setting.name not in DEAD_KEYS:
+            _current_name(setting, known)
 
 
 def _translate(settings: list, known: dict, dead_in_old_files: dict, dead: dict) -> dict:

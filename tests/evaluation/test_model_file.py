@@ -48,6 +48,22 @@ def test_a_path_that_is_no_model_is_refused(path, message):
         check_model_path(path)
 
 
+def test_a_missing_model_is_answered_with_what_lies_in_the_folder(tmp_path):
+    (tmp_path / "ssd-14_686.ckpt").touch()
+    with pytest.raises(UsageError, match="best_map.ckpt does not exist.*holds ssd-14_686.ckpt"):
+        check_model_path(str(tmp_path / "best_map.ckpt"))
+    with pytest.raises(UsageError, match="folder without a checkpoint.*holds ssd-14_686.ckpt"):
+        check_model_path(str(tmp_path))
+
+
+def test_of_a_run_folder_the_best_checkpoint_is_taken_and_named(tmp_path, capsys):
+    (tmp_path / "ckpt_0").mkdir()
+    best = tmp_path / "ckpt_0" / "best_map.ckpt"
+    best.touch()
+    assert check_model_path(str(tmp_path)) == best
+    assert str(best) in capsys.readouterr().out
+
+
 def test_endings_in_capitals_are_known(tmp_path):
     (tmp_path / "A.CKPT").write_bytes(b"")
     assert check_model_path(str(tmp_path / "A.CKPT")) == tmp_path / "A.CKPT"
