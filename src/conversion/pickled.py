@@ -16,8 +16,9 @@ from typing import BinaryIO, Callable
 LITERALS = {"INT", "LONG", "LONG1", "LONG4", "BININT", "BININT1", "BININT2", "FLOAT", "BINFLOAT", "UNICODE",
             "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES",
             "SHORT_BINBYTES"}
-CONSTANTS = {"NONE": lambda: None, "NEWTRUE": lambda: True, "NEWFALSE": lambda: False, "EMPTY_DICT": dict,
-             "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}
+CONSTANTS: dict[str, Callable] = {
+    "NONE": lambda: None, "NEWTRUE": lambda: True, "NEWFALSE": lambda: False, "EMPTY_DICT": dict, "EMPTY_LIST": list,
+    "EMPTY_TUPLE": tuple}
 TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 NO_EFFECT = {"PROTO", "FRAME", "STOP"}
 LONGEST_KEY_BITS = 60  # the hashes of such integers differ
@@ -58,8 +59,8 @@ class _Machine:
     MARK = object()
 
     def __init__(self, known: dict, refer: Callable):
-        self.stack = []
-        self.memo = {}
+        self.stack: list = []
+        self.memo: dict = {}
         self.known = known
         self.refer = refer
 

@@ -126,7 +126,7 @@ def _weights(found) -> tuple:
     # mmengine exchanges the two when it saves: its state_dict is the moving average.
     exchanged = isinstance(found, dict) and "message_hub" in found and "ema_state_dict" in found
     keys = WEIGHT_KEYS if exchanged else EMA_KEYS + WEIGHT_KEYS
-    path = []
+    path: list[str] = []
     while isinstance(found, dict) and len(path) < DEEPEST:
         key = next((key for key in keys if isinstance(found.get(key), dict)), None)
         if key is None:
@@ -174,7 +174,8 @@ def _read_zip(content: bytes) -> tuple:
 
 def _read_legacy(content: bytes) -> tuple:
     """Four pickles - magic number, protocol, about the machine, the object - then keys, then sizes and bytes."""
-    file, storages = io.BytesIO(content), {}
+    file = io.BytesIO(content)
+    storages: dict = {}
     if _interpret(file, {}) != LEGACY_MAGIC_NUMBER:
         raise ValueError("it does not start with PyTorch's magic number")
     _protocol, machine = _interpret(file, {}), _interpret(file, {})

@@ -15,8 +15,8 @@ from src.command_line import load_config
 from src.data.annotations import load_split
 from src.data.shapes import draw_shapes
 from src.engine.build import build_trainer
-from src.evaluation.evaluate import audited_split
-from src.evaluation.model_file import open_predictor
+from src.evaluation.evaluate import audit_as_configured
+from src.evaluation.model_file import open_predictor, read_model
 from src.family import Detector
 from src.model_utils.device_adapter import ALONE
 
@@ -67,7 +67,7 @@ def test_a_toy_family_is_trained_evaluated_and_exported(tmp_path, monkeypatch):
 
     files = train.training_files(config, load_split(config.data, "train"), tmp_path, ALONE)
     detector = models.build_detector(config, files.classes)
-    validation = audited_split(config, "val", files.classes)[0]
+    validation = audit_as_configured(config, load_split(config.data, "val", files.classes)).annotations
     with build_trainer(config, detector, tmp_path, ALONE, files, validation) as trainer:
         trainer.fit()
     checkpoint = trainer.checkpoints.latest()[0]
@@ -77,6 +77,7 @@ def test_a_toy_family_is_trained_evaluated_and_exported(tmp_path, monkeypatch):
 
     exported = export.export(config, checkpoint, tmp_path)
     image = np.random.default_rng(0).integers(0, 256, (50, 60, 3), np.uint8)
-    (from_checkpoint,), (from_onnx,) = (open_predictor(config, path)([image]) for path in (checkpoint, exported))
+    (from_checkpoint,), (from_onnx,) = (open_predictor(config, read_model(path))([image])
+                                       for path in (checkpoint, exported))
     assert read_weights(checkpoint).model_name == "toy" and len(from_onnx) == 1
     np.testing.assert_allclose(from_onnx.boxes, from_checkpoint.boxes, atol=1e-2)
