@@ -5,10 +5,13 @@ import contextlib
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Iterator, NamedTuple, Optional
 
 from src.command_line import load_config, read_config
-from src.data.annotations import load_split
-from src.data.mindrecord import RecordFiles, open_mindrecord, prepare_mindrecord
+from src.data.annotations import check_num_classes, load_split
+from src.data.identity import DataRequest, names_raw_data, request_of
+from src.data.mindrecord import Place, current_files, prepare_mindrecord
+from src.data.mindrecord_description import RecordFiles, open_mindrecord
 from src.data.records import AnnotationSet
 from src.engine.run_folder import describe_run, run_folder
 from src.engine.start_weights import require_backbone_file
@@ -16,7 +19,8 @@ from src.engine.terminal import quiet_terminal
 from src.entry import keep_traces_in, run
 from src.errors import ConfigError, UsageError
 from src.evaluation.evaluate import audit_as_configured
-from src.model_utils.device_adapter import init_distributed, set_device
+from src.files import LockedError, locked
+from src.model_utils.device_adapter import Process, init_distributed, set_device, this_process
 from src.model_utils.moxing_adapter import stage_files
 from src.models import build_detector, detector_class
 
@@ -29,27 +33,69 @@ def main(argv=None) -> int:
 
 def train_detector(config) -> None:
     require_backbone_file(config)
-    training = load_training_set(config)
-    validation = load_validation_set(config, training.classes)
-    folder = open_run(config)
-    with quiet_terminal(folder / "mindspore.log", config.runtime.verbose):
+    training = find_data(config)
+    validation = load_validation_set(config, training.classes) if training.classes else None
+    folder = run_folder(config, config.runtime.resume)
+    with only_run_in(folder, config), quiet_terminal(folder / "mindspore.log", config.runtime.verbose):
+        open_run(config, folder)
         set_device(config.runtime)
         process = init_distributed(config.runtime)
         files = training_files(config, training, folder, process)
+        if not training.classes:
+            validation = load_validation_set(config, files.classes)
         if not config.data.only_create_dataset:
             train(config, folder, process, files, validation)
 
 
-def load_training_set(config) -> AnnotationSet | RecordFiles:
-    """The training split, or the MindRecord files that stand for it where the raw data is absent."""
-    folder, prefix = Path(config.data.mindrecord_dir), detector_class(config).mindrecord_prefix
+class TrainingData(NamedTuple):
+    """The data that the settings name.
+
+    request: None where MindRecord files stand for raw data that nothing names. classes: None where another rank reads
+    the annotations first. annotations: read already where this process will write MindRecord files.
+    """
+
+    place: Place
+    request: Optional[DataRequest]
+    classes: Optional[tuple[str, ...]]
+    annotations: Optional[AnnotationSet] = None
+
+
+def find_data(config) -> TrainingData:
+    """What is to be trained on. Raises what `load_split` raises, so that what is wrong with the annotations is said
+    before MindSpore is imported; they are not read when the MindRecord files are current."""
+    data, detector = config.data, detector_class(config)
+
+    def place(folder):
+        return Place(Path(folder), detector.mindrecord_prefix, data.mindrecord_shards, data.num_parallel_workers)
+
+    if data.mindrecord_dir and not names_raw_data(data):
+        alone = place(data.mindrecord_dir)
+        return TrainingData(alone, None, stored_classes(open_mindrecord(alone.folder, alone.prefix), data))
+    request = request_of(data, "train", detector.with_masks)
+    room = Path(config.modelarts.data_path if config.modelarts.enable_modelarts else "", "MindRecord")
+    chosen = place(data.mindrecord_dir or room / f"{request.name}-{request.fingerprint[:12]}")
+    files = None if data.rebuild_mindrecord else current_files(request, chosen)
+    if files is not None:
+        check_num_classes(data.num_classes, files.classes)
+        return TrainingData(chosen, request, files.classes)
+    if this_process(config.runtime).rank > 0:
+        return TrainingData(chosen, request, None)
+    annotations = load_split(data, "train")
+    return TrainingData(chosen, request, annotations.classes, annotations)
+
+
+@contextlib.contextmanager
+def only_run_in(folder: Path, config) -> Iterator[None]:
+    """Keep other runs out of the run folder; raises UsageError naming the process that is there already."""
+    if this_process(config.runtime).rank > 0:
+        yield
+        return
     try:
-        return load_split(config.data, "train")
-    except UsageError as missing:
-        if not (folder / f"{prefix}.json").exists():
-            raise
-        print(f"training from {folder} alone: {missing}")
-        return open_mindrecord(folder, prefix)
+        with locked(folder / "run.lock"):
+            yield
+    except LockedError as holder:
+        raise UsageError(f"{folder} is the run folder of {holder}, which has not ended; choose another --output_path") \
+            from None
 
 
 def load_validation_set(config, classes: tuple) -> AnnotationSet | None:
@@ -67,10 +113,9 @@ def load_validation_set(config, classes: tuple) -> AnnotationSet | None:
         return None
 
 
-def open_run(config) -> Path:
-    """The run folder; raises UsageError when it holds another run, or none to resume."""
+def open_run(config, folder: Path) -> None:
+    """Begin a run, or go on with one; raises UsageError when the folder holds another run, or other settings."""
     resume = config.runtime.resume
-    folder = run_folder(config, resume)
     earlier = folder / "config.yaml"
     if resume and earlier.exists():
         changed = read_config(earlier).differences(config)
@@ -81,29 +126,35 @@ def open_run(config) -> Path:
         raise UsageError(f"{folder} holds a run already; continue it with --resume, or choose another --output_path")
     keep_traces_in(folder)
     describe_run(folder, config)
-    return folder
 
 
-def training_files(config, training: AnnotationSet | RecordFiles, folder: Path, process) -> RecordFiles:
+def training_files(config, training: TrainingData, folder: Path, process: Process) -> RecordFiles:
     """MindRecord files of the training split: audited and written when they are not there or not current."""
-    data, detector = config.data, detector_class(config)
-    if isinstance(training, RecordFiles):
-        return training
+    settings = config.data
+    if training.request is None:
+        return open_mindrecord(training.place.folder, training.place.prefix)
 
     def audit_and_report(annotations: AnnotationSet) -> AnnotationSet:
         report = audit_as_configured(config, annotations)
         print(report.table())
         report.write(folder)
-        return report.annotations if data.keep_empty_images else without_empty(report.annotations)
+        return report.annotations if settings.keep_empty_images else without_empty(report.annotations)
 
     # On ModelArts every host has a disk of its own, so that one process of each has to write.
     rank = process.device_id if config.modelarts.enable_modelarts else process.rank
     return prepare_mindrecord(
-        training, data.mindrecord_dir, detector.mindrecord_prefix, audit=audit_and_report,
-        shards=data.mindrecord_shards, with_masks=detector.with_masks,
-        settings={"audit_policy": data.audit_policy, "max_image_pixels": data.max_image_pixels,
-                  "keep_empty_images": data.keep_empty_images},
-        force=data.rebuild_mindrecord, rank=rank, rank_size=process.size)
+        training.request, training.place, load=lambda: training.annotations or load_split(settings, "train"),
+        audit=audit_and_report, force=settings.rebuild_mindrecord, rank=rank, rank_size=process.size)
+
+
+def stored_classes(files: RecordFiles, settings) -> tuple[str, ...]:
+    """The classes of MindRecord files that stand for raw data; raises ConfigError when the settings name others."""
+    print(f"training from {files.description.parent} alone; no image or annotation file is named")
+    if settings.classes is not None and tuple(settings.classes) != files.classes:
+        raise ConfigError(f"classes are {', '.join(settings.classes)}, but {files.description} holds "
+                          f"{', '.join(files.classes)}; name these in this order, or leave classes out")
+    check_num_classes(settings.num_classes, files.classes)
+    return files.classes
 
 
 def without_empty(annotations: AnnotationSet) -> AnnotationSet:

@@ -16,8 +16,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from src.command_line import load_config  # noqa: E402
 from src.data.audit import audit  # noqa: E402
 from src.data.coco_json import load_coco  # noqa: E402
+from src.data.identity import DataRequest  # noqa: E402
 from src.data.loader import TrainLoader  # noqa: E402
-from src.data.mindrecord import prepare_mindrecord  # noqa: E402
+from src.data.mindrecord import Place, prepare_mindrecord  # noqa: E402
 from src.data.shapes import draw_shapes  # noqa: E402
 from src.entry import run  # noqa: E402
 from src.models import build_detector  # noqa: E402
@@ -41,7 +42,9 @@ def measure(room: Path, images: int) -> dict:
     audited = audit(annotations, progress=False)[0]
     audit_seconds = time.perf_counter() - started
     started = time.perf_counter()
-    files = prepare_mindrecord(annotations, room / "mindrecord", "ssd.mindrecord", audit=lambda _: audited)
+    request = DataRequest("shapes", annotations.root, {"with_masks": False}, "")
+    files = prepare_mindrecord(request, Place(room / "mindrecord", "ssd.mindrecord"), load=lambda: annotations,
+                               audit=lambda _: audited)
     write_seconds = time.perf_counter() - started
     config = load_config(["--model_name", "ssd300"], "train")
     loader = TrainLoader(files, build_detector(config, files.classes).train_transform(), BATCH, seed=1, workers=2)

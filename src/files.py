@@ -1,35 +1,47 @@
 """Reading files that a user names, and writing files that are whole or not there."""
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
+import platform
 import shutil
 import stat
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any, Callable, Union
+from typing import Any, BinaryIO, Callable, Iterator, Union
 
 from src.errors import DatasetError
+
+try:
+    import fcntl
+except ImportError:     # Windows: nothing is locked there
+    fcntl = None
 
 MAX_BYTES = 2 << 30
 MAX_DIGITS = 25     # of an integer in json; turning millions of digits into a number takes minutes
 
 
-def read_file(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
-    """The content of a regular file. Raises OSError, also for a pipe or a device, which might never end, and for more
-    than `max_bytes`."""
+def open_input(path: Path) -> BinaryIO:
+    """Open a regular file for reading. Raises OSError, also for a pipe or a device, which might never end."""
     def without_waiting(name: str, flags: int) -> int:  # opening a pipe waits for somebody who writes into it
         return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
 
-    with open(path, "rb", opener=without_waiting) as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", str(path))
-        if status.st_size > max_bytes:
-            raise OSError(errno.EFBIG, f"{status.st_size} bytes are more than the {max_bytes} that are accepted",
-                          str(path))
+    file = open(path, "rb", opener=without_waiting)  # noqa: SIM115 (the caller closes it)
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return file
+
+
+def read_file(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
+    """The content of a regular file. Raises OSError, also for more than `max_bytes`."""
+    with open_input(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > max_bytes:
+            raise OSError(errno.EFBIG, f"{size} bytes are more than the {max_bytes} that are accepted", str(path))
         return file.read(max_bytes + 1)
 
 
@@ -74,6 +86,43 @@ def write_file(path: Path, content: Union[bytes, str, Callable]) -> None:
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+class LockedError(Exception):
+    """Another process holds a lock; the text names it."""
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file `path`, which names this process and its host. The system frees it when the process ends, also
+    when it is killed, so that a file that was left behind locks nothing. Raises LockedError, and OSError when the file
+    cannot be written."""
+    while True:
+        file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 (open as long as the lock is held)
+        try:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                break
+        except FileNotFoundError:   # its last owner has just removed it
+            pass
+        except BlockingIOError:
+            file.seek(0)
+            raise LockedError(file.read() or "another process") from None
+        except OSError as error:    # a file system without locks
+            if error.errno not in (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK):
+                raise
+            break
+        file.close()
+    try:
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}")
+        file.flush()
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+        file.close()
 
 
 def inside(folder: Path, name: str, source) -> Path:

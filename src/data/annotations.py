@@ -18,17 +18,18 @@ def load_split(data: DataSection, split: str, classes: Optional[Sequence[str]] =
     Raises UsageError naming the path and the setting when something is missing, ConfigError when num_classes
     contradicts the classes, and what the readers raise.
     """
-    annotations = _reader(data).read_split(data, _known_split(data, split), classes or data.classes)
+    annotations = reader_of(data).read_split(data, _known_split(data, split), classes or data.classes)
     check_num_classes(data.num_classes, annotations.classes)
     return annotations
 
 
 def check_split(data: DataSection, split: str) -> None:
     """Raises UsageError, as `load_split` does, when a folder or file of the split is missing; reads no annotation."""
-    _reader(data).find_split(data, _known_split(data, split))
+    reader_of(data).find_split(data, _known_split(data, split))
 
 
-def _reader(data: DataSection) -> ModuleType:
+def reader_of(data: DataSection) -> ModuleType:
+    """The module of the format: `read_split` and `find_split`."""
     return importlib.import_module(f"src.data.{DATA_FORMATS[data.dataset].reader}")
 
 

@@ -11,7 +11,7 @@ from typing import Any, Callable, NamedTuple, Optional, Sequence
 
 from src.data.annotation_files import existing_file, existing_folder, read_bytes
 from src.data.checks import MAX_NUMBER, checked_flag, checked_integer, checked_name, checked_number
-from src.data.records import AnnotationSet, LabelledBox, ReaderFinding, Size, make_record
+from src.data.records import AnnotationSet, DataSources, LabelledBox, ReaderFinding, Size, make_record
 from src.errors import AnnotationError
 from src.files import parse_json
 from src.settings.schema import DataSection, without_background
@@ -31,27 +31,22 @@ class _Objects(NamedTuple):
     unselected: dict[str, int]
 
 
-class _Paths(NamedTuple):
-    """Where a split is."""
-
-    annotations: Path
-    images: Path
-
-
 def read_split(data: DataSection, split: str, classes: Optional[Sequence[str]]) -> AnnotationSet:
     """The split below coco_root."""
-    paths = find_split(data, split)
-    return load_coco(paths.annotations, paths.images, classes)
+    found = find_split(data, split)
+    json_path, = found.annotation_files.values()
+    return load_coco(json_path, found.image_root, classes)
 
 
-def find_split(data: DataSection, split: str) -> _Paths:
-    """Raises UsageError when a folder or file is missing."""
+def find_split(data: DataSection, split: str) -> DataSources:
+    """The files of a split; raises UsageError naming the setting when one is missing."""
     setting = "train_data_type" if split == "train" else "val_data_type"
     data_type = getattr(data, setting)
     root = existing_folder(data.coco_root, "coco_root")
     json_path = existing_file(root / data.instances_set.replace("{}", data_type),
                               f"coco_root, instances_set or {setting}")
-    return _Paths(json_path, existing_folder(root / data_type, f"coco_root or {setting}"))
+    image_root = existing_folder(root / data_type, f"coco_root or {setting}").resolve()
+    return DataSources(root.resolve().name, {json_path.name: json_path}, image_root)
 
 
 def load_coco(json_path: Path, image_root: Path, classes: Optional[Sequence[str]] = None) -> AnnotationSet:

@@ -10,12 +10,14 @@ import signal
 from collections import deque
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
+from typing import Iterator
 
 import cv2
 import numpy as np
 
 from src.data.images import decode_image
-from src.data.mindrecord import read_rows
+from src.data.mindrecord_description import ReplacedFiles
+from src.data.mindrecord_rows import read_rows
 from src.errors import DatasetError, ImageError
 
 BATCHES_AHEAD = 3
@@ -55,7 +57,7 @@ class TrainLoader:
 
         Raises DatasetError or ImageError naming image id and file when an image cannot be prepared.
         """
-        rows = read_rows(self.files, self._order(epoch)[start_step:].ravel())
+        rows = self._rows(epoch, start_step)
         prepare = partial(prepare_sample, self.transform, self.seed, epoch)
         pending = deque()
         try:
@@ -72,6 +74,13 @@ class TrainLoader:
             rows.close()
             for future in pending:
                 future.cancel()
+
+    def _rows(self, epoch: int, start_step: int) -> Iterator[dict]:
+        try:
+            yield from read_rows(self.files, self._order(epoch)[start_step:].ravel())
+        except ReplacedFiles as error:
+            step = epoch * self.steps_per_epoch + start_step
+            raise DatasetError(f"{error}. Up to step {step} this run was trained on the right data") from None
 
     def close(self):
         """Stop the workers."""

@@ -13,6 +13,7 @@ from src.data.checks import checked_flag, checked_integer, checked_name, number_
 from src.data.coco_json import load_coco
 from src.data.records import (
     AnnotationSet,
+    DataSources,
     LabelledBox,
     ReaderFinding,
     Size,
@@ -32,14 +33,7 @@ SPLIT_NAMES = {"train": ("train",), "val": ("val", "eval"), "test": ("test", "ev
 class _Split(NamedTuple):
     xml_paths: list[Path]
     image_folder: Path
-
-
-class _Paths(NamedTuple):
-    """Where a split is; json: its ground truth in COCO's form, None = the xml files."""
-
-    root: Path
-    json: Optional[Path]
-    images: Path
+    list_path: Optional[Path] = None
 
 
 class _Object(NamedTuple):
@@ -50,19 +44,28 @@ class _Object(NamedTuple):
 
 def read_split(data: DataSection, split: str, classes: Optional[Sequence[str]]) -> AnnotationSet:
     """The split below voc_root; of "val" the json that voc_json names, where there is one."""
-    paths = find_split(data, split)
-    if paths.json is None:
-        return load_voc(paths.root, split, classes)
-    return replace(load_coco(paths.json, paths.images, classes), format="voc")
-
-
-def find_split(data: DataSection, split: str) -> _Paths:
-    """Raises UsageError when a folder or file is missing."""
     root = existing_folder(data.voc_root, "voc_root")
-    ground_truth = root / data.voc_json if data.voc_json and split == "val" else None
-    if ground_truth is None or not ground_truth.is_file():
-        return _Paths(root, None, _find_split(root.resolve(), split, []).image_folder)
-    return _Paths(root, ground_truth, _any_image_folder(root, split))
+    ground_truth = _ground_truth(data, split)
+    if ground_truth is None:
+        return load_voc(root, split, classes)
+    return replace(load_coco(ground_truth, _any_image_folder(root, split), classes), format="voc")
+
+
+def find_split(data: DataSection, split: str) -> DataSources:
+    """The files of a split; raises UsageError when there is none. Without `classes` every xml decides the classes."""
+    root = existing_folder(data.voc_root, "voc_root").resolve()
+    ground_truth = _ground_truth(data, split)
+    if ground_truth is not None:
+        return DataSources(root.name, {ground_truth.name: ground_truth}, _any_image_folder(root, split))
+    chosen = _find_split(root, split, [])
+    paths = [*chosen.xml_paths, *([] if chosen.list_path is None else [chosen.list_path]),
+             *(_all_xml_files(root) if data.classes is None else [])]
+    return DataSources(root.name, {path.relative_to(root).as_posix(): path for path in paths}, root)
+
+
+def _ground_truth(data: DataSection, split: str) -> Optional[Path]:
+    path = Path(data.voc_root, data.voc_json) if data.voc_json and split == "val" else None
+    return path if path is not None and path.is_file() else None
 
 
 def load_voc(root: Path, split: str, classes: Optional[Sequence[str]] = None) -> AnnotationSet:
@@ -150,7 +153,7 @@ def _listed(root: Path, list_path: Path, findings: list[ReaderFinding]) -> _Spli
         if stem in xml_paths:
             findings.append(ReaderFinding("duplicate_image_id", f"{list_path.name}:{line}", stem, images=1))
         xml_paths.setdefault(stem, xml_path)
-    return _Split([xml_paths[stem] for stem in sorted(xml_paths)], image_folder)
+    return _Split([xml_paths[stem] for stem in sorted(xml_paths)], image_folder, list_path)
 
 
 def _image_folder(folder: Path) -> Path:
@@ -163,10 +166,14 @@ def _xml_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.xml"))
 
 
-def _all_class_names(root: Path) -> tuple[str, ...]:
+def _all_xml_files(root: Path) -> list[Path]:
     folders = [root] + [root / name for name in ("train", "val", "eval", "test")]
+    return [path for folder in folders for path in _xml_files(folder)]
+
+
+def _all_class_names(root: Path) -> tuple[str, ...]:
     names = set()
-    for xml_path in (path for folder in folders for path in _xml_files(folder)):
+    for xml_path in _all_xml_files(root):
         try:
             names.update(found.class_name for found in _objects(_parse(xml_path)))
         except AnnotationError as error:

@@ -32,6 +32,7 @@ class Record:
         None when no object of the image has an outline.
     object_ids: (N,) COCO annotation ids; for VOC and TXT running numbers over the set, from 1.
     source: where it was read, for messages: "instances.json", "img.xml", "train.txt:17".
+    orientation: EXIF orientation by which the stored image is turned to be the one of the boxes; 1 leaves it as it is.
     """
 
     image_path: Path
@@ -46,6 +47,7 @@ class Record:
     segments: Optional[tuple]
     object_ids: tuple[int, ...]
     source: str
+    orientation: int = 1
 
 
 class ReaderFinding(NamedTuple):
@@ -84,6 +86,18 @@ class AnnotationSet:
     source: Path
     findings: tuple[ReaderFinding, ...] = ()
     unselected: dict[str, int] = field(default_factory=dict)
+
+
+class DataSources(NamedTuple):
+    """The files behind a split, found without reading them.
+
+    name: short name of the data set. annotation_files: by the name that they have wherever the data set lies.
+    image_root: `AnnotationSet.root` of the split.
+    """
+
+    name: str
+    annotation_files: dict[str, Path]
+    image_root: Path
 
 
 class LabelledBox(NamedTuple):

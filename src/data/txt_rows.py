@@ -7,7 +7,7 @@ from typing import NamedTuple, Optional, Sequence
 
 from src.data.annotation_files import existing_file, existing_folder, read_lines
 from src.data.checks import checked_flag, checked_integer, checked_name, number_in
-from src.data.records import AnnotationSet, LabelledBox, ReaderFinding, Size, image_ids, make_record
+from src.data.records import AnnotationSet, DataSources, LabelledBox, ReaderFinding, Size, image_ids, make_record
 from src.errors import AnnotationError, ConfigError
 from src.settings.schema import DataSection
 
@@ -18,24 +18,19 @@ class _Box(NamedTuple):
     crowd: bool
 
 
-class _Paths(NamedTuple):
-    """Where a split is."""
-
-    rows: Path
-    images: Path
-
-
 def read_split(data: DataSection, split: str, classes: Optional[Sequence[str]]) -> AnnotationSet:
     """The rows of anno_path, or for evaluation of val_anno_path where it is given."""
-    paths = find_split(data, split)
-    return load_txt(paths.rows, paths.images, classes)
+    found = find_split(data, split)
+    anno_path, = found.annotation_files.values()
+    return load_txt(anno_path, found.image_root, classes)
 
 
-def find_split(data: DataSection, split: str) -> _Paths:
-    """Raises UsageError when a folder or file is missing."""
+def find_split(data: DataSection, split: str) -> DataSources:
+    """The files of a split; raises UsageError naming the setting when one is missing."""
     setting = "anno_path" if split == "train" or not data.val_anno_path else "val_anno_path"
     anno_path = existing_file(getattr(data, setting), setting)
-    return _Paths(anno_path, existing_folder(data.image_dir, "image_dir"))
+    return DataSources(anno_path.stem, {anno_path.name: anno_path},
+                       existing_folder(data.image_dir, "image_dir").resolve())
 
 
 def load_txt(anno_path: Path, image_dir: Path, classes: Optional[Sequence[str]]) -> AnnotationSet:

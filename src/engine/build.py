@@ -4,6 +4,7 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
+from typing import Optional
 
 import mindspore as ms
 import numpy as np
@@ -12,7 +13,7 @@ from mindspore import nn
 from src.checkpoint import CheckpointFolder, load_weights, read_weights
 from src.data.coco_json import to_coco
 from src.data.loader import TrainLoader
-from src.data.mindrecord import read_rows
+from src.data.mindrecord_rows import read_rows
 from src.engine.logs import TrainLog
 from src.engine.optimizer import build_optimizer
 from src.engine.start_weights import load_backbone
@@ -45,7 +46,9 @@ def build_trainer(config, detector, folder: Path, process, files, validation):
     saved = checkpoints.latest() if config.runtime.resume and checkpoints.folder.exists() else None
     start = Position(epoch=settings.pre_trained_epoch_size,
                      step=settings.pre_trained_epoch_size * loader.steps_per_epoch)
+    data = described_data(files, loader)
     if saved:
+        check_same_data(saved[2].get("data"), data, folder)
         load_weights(network, read_weights(saved[0]), detector.from_zoo)
     elif settings.pre_trained:
         load_pretrained(network, detector, config)
@@ -63,7 +66,7 @@ def build_trainer(config, detector, folder: Path, process, files, validation):
     with contextlib.closing(loader), TrainLog(folder, process.rank, total_steps(settings, loader),
                                               saved[2]["step"] if saved else start.step, events) as log:
         trainer = Trainer(step, loader, detector.batch_columns, rates, settings, log, checkpoints,
-                          config.model.model_name, detector.classes, process, evaluate, start)
+                          config.model.model_name, detector.classes, process, evaluate, start, data=data)
         if saved:
             trainer.resume(*saved[1:])
         if process.rank == 0:
@@ -73,6 +76,21 @@ def build_trainer(config, detector, folder: Path, process, files, validation):
             if detector.max_objects is not None and files.max_objects > detector.max_objects:
                 log.say(crowded(files, detector.max_objects))
         yield trainer
+
+
+def described_data(files, loader) -> dict:
+    """What a resumed run has to find again."""
+    return {"fingerprint": files.fingerprint, "images": files.image_count, "steps per epoch": loader.steps_per_epoch,
+            "classes": list(files.classes)}
+
+
+def check_same_data(saved: Optional[dict], found: dict, folder: Path) -> None:
+    """Raises UsageError when a run is resumed with other data; states of earlier versions do not say what they had."""
+    changed = [f"{name}: {saved.get(name)} before, {value} now" for name, value in found.items()
+               if saved and saved.get(name) != value]
+    if changed:
+        raise UsageError(f"{folder} was trained on other data: {'; '.join(changed)}. Resume with the data of that run, "
+                         "or start a new run with --pre_trained")
 
 
 def scaling(optimizer, settings, process) -> str:

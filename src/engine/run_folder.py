@@ -40,7 +40,7 @@ def run_folder(config, resume: bool) -> Path:
                 raise UsageError(f"no run in {runs} to resume; name it with --output_path, or start without --resume")
             folder = earlier[-1]
         else:
-            folder = runs / datetime.now().strftime("%Y%m%d-%H%M%S")
+            return new_folder(runs, "", "output_path")
     return make_folder(folder, "output_path")
 
 
@@ -54,8 +54,23 @@ def results_folder(config, model_path: Path, command: str) -> Path:
     elif get_device_num() > 1:
         raise UsageError(ONE_FOLDER.format("result_path"))
     else:
-        folder = Path("runs") / config.model.model_name / f"{command}-{datetime.now().strftime('%Y%m%d-%H%M%S')}"
+        return new_folder(Path("runs") / config.model.model_name, f"{command}-", "result_path")
     return make_folder(folder, "result_path")
+
+
+def new_folder(parent: Path, prefix: str, key: str) -> Path:
+    """A folder of its own below `parent`, named by the time; of two runs in one second the later one gets a number."""
+    make_folder(parent, key)
+    stem, number = prefix + datetime.now().strftime("%Y%m%d-%H%M%S"), 1
+    while True:
+        folder = parent / (stem if number == 1 else f"{stem}-{number}")
+        try:
+            folder.mkdir()
+            return folder
+        except FileExistsError:
+            number += 1
+        except OSError as error:
+            raise UsageError(f"{folder} cannot be made ({error.strerror}); choose another one with --{key}") from None
 
 
 def make_folder(folder: Path, key: str) -> Path:

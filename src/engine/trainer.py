@@ -12,7 +12,7 @@ import numpy as np
 
 from src.checkpoint import BEST, CheckpointFolder, save_weights
 from src.engine.logs import TrainLog
-from src.errors import CheckpointError, TrainingError
+from src.errors import CheckpointError, DatasetError, TrainingError
 from src.model_utils.device_adapter import ALONE, Process
 from src.settings.schema import TrainSection
 
@@ -57,7 +57,8 @@ class Trainer:
     train_step: TrainStep. loader: TrainLoader. columns: arrays of a batch in the order of train_step's arguments.
     learning_rates: one per step, for the log. settings: the configuration's train section.
     evaluate: () -> summary with "AP" and "AP50", None = no evaluation while training. process: place among the ranks;
-    rank 0 saves, and a signal that one of them gets stops all after the same step.
+    rank 0 saves, and a signal that one of them gets stops all after the same step. data: what is trained on, saved with
+    the position so that a resumed run can compare it.
     """
 
     train_step: Any
@@ -76,6 +77,7 @@ class Trainer:
     saved_step: int = -1
     evaluated: set = field(default_factory=set)  # (step, whether of the plain weights)
     evaluation_seconds: float = 0.0
+    data: dict = field(default_factory=dict)
 
     def fit(self) -> None:
         """Train from `position` to the end, an early stop or a signal, and evaluate the end.
@@ -86,7 +88,7 @@ class Trainer:
             self.log.say("the first step compiles the network; the bar moves when that is done")
         with _DeferredSignals() as signals:
             while not self._is_finished():
-                self._run_epoch(signals)
+                self._run_epoch_or_save(signals)
                 if self.position.step_in_epoch == 0 and self._finish_epoch():
                     break
         if self.saved_step != self.position.step:
@@ -103,15 +105,15 @@ class Trainer:
         """Write weights and state of this position."""
         self.saved_step = self.position.step
         if self.process.rank == 0:
-            self.checkpoints.save(self.train_step.deployed_weights(), self.train_step.state(), asdict(self.position),
-                                  self.model_name, self.classes)
+            self.checkpoints.save(self.train_step.deployed_weights(), self.train_step.state(),
+                                  {**asdict(self.position), "data": self.data}, self.model_name, self.classes)
 
     def resume(self, state: dict, position: dict) -> None:
         """Go on from what `save` wrote; the weights are loaded already."""
         self.train_step.restore(state)
         try:
             self.position = Position(**{name: value for name, value in position.items()
-                                        if name not in ONCE_IN_POSITION})
+                                        if name not in (*ONCE_IN_POSITION, "data")})
         except TypeError as error:
             raise CheckpointError(f"the saved position cannot be read: {error}; start without --resume") from None
         self.saved_step = self.position.step
@@ -122,6 +124,14 @@ class Trainer:
     def _is_finished(self) -> bool:
         return (self.position.epoch >= self.settings.epoch_size
                 or 0 <= self.settings.train_steps <= self.position.step)
+
+    def _run_epoch_or_save(self, signals: _DeferredSignals) -> None:
+        try:
+            self._run_epoch(signals)
+        except DatasetError:    # the steps before it are good
+            if self.saved_step != self.position.step:
+                self.save()
+            raise
 
     def _run_epoch(self, signals: _DeferredSignals) -> None:
         position, first = self.position, self.position.step_in_epoch

@@ -8,7 +8,7 @@ class DataFormat(NamedTuple):
     """One annotation format.
 
     reader: module of src/data that holds `read_split(data, split, classes) -> AnnotationSet`, and
-        `find_split(data, split)`, which only looks whether folders and files are there.
+        `find_split(data, split) -> DataSources`, which only looks for folders and files.
     paths: settings that name files or folders. ModelArts copies them to the host.
     validation: further settings that only choose what is evaluated on.
     splits: splits that the format can tell apart; the split "test" of a format without one is "val".

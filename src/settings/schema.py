@@ -131,7 +131,8 @@ class DataSection(Section):
 
     dataset: Literal[tuple(DATA_FORMATS)] = Field(  # type: ignore[valid-type]
         "coco", description="annotation format: COCO JSON, Pascal VOC XML, or rows of text, which the zoo calls other")
-    coco_root: str = Field("data/coco", description="COCO: folder that holds the image folders and the annotations")
+    coco_root: Optional[str] = Field(
+        "data/coco", description="COCO: folder that holds the image folders and the annotations")
     train_data_type: str = Field(
         "train2017", description="COCO: name of the training split: image folder, and {} in instances_set")
     val_data_type: str = Field(
@@ -139,7 +140,7 @@ class DataSection(Section):
     instances_set: str = Field(
         "annotations/instances_{}.json", description="COCO: annotation file in coco_root; {} stands for the name of "
         "the split")
-    voc_root: str = Field(
+    voc_root: Optional[str] = Field(
         "data/voc", description="VOC: folder with Annotations, JPEGImages and ImageSets, or with the zoo's train/ and "
         "eval/")
     voc_json: Optional[str] = Field(
@@ -153,7 +154,8 @@ class DataSection(Section):
         None, description="class names; none = those of the annotations; a leading 'background' is left out")
     num_classes: Optional[int] = Field(
         None, ge=1, description="expected number of classes, with or without background; another number is an error")
-    mindrecord_dir: str = Field("MindRecord_COCO", description="folder of the MindRecord files")
+    mindrecord_dir: Optional[str] = Field(
+        None, description="folder of the MindRecord files; none = a folder below MindRecord/ for each data set")
     mindrecord_shards: int = Field(8, ge=1, le=1000, description="number of MindRecord files per split")
     rebuild_mindrecord: bool = Field(False, description="write the MindRecord files again even if they are up to date")
     only_create_dataset: bool = Field(False, description="write the MindRecord files and stop")

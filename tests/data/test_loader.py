@@ -2,18 +2,20 @@
 import os
 import queue
 import re
+import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from src.data.identity import DataRequest
 from src.data.loader import BATCHES_AHEAD, TrainLoader
-from src.data.mindrecord import write_mindrecord
+from src.data.mindrecord import Place, write_mindrecord
+from src.data.mindrecord_description import open_mindrecord
 from src.data.records import AnnotationSet, LabelledBox, make_record
 from src.errors import DatasetError, ImageError
 
@@ -34,7 +36,8 @@ def write_set(folder, ids, spoilt=None):
         objects = [LabelledBox((0, 0, image_id, 10), 0, number)] if number % 2 else []
         records.append(make_record(path, image_id, (height, width), objects, ""))
     found = AnnotationSet(("disc",), (1,), tuple(records), root, "coco", root)
-    return write_mindrecord(found, folder / "records", "ssd.mindrecord", shards=3, fingerprint="")
+    request = DataRequest("set", root, {"with_masks": False}, "")
+    return write_mindrecord(found, lambda found: found, request, Place(folder / "records", "ssd.mindrecord", shards=3))
 
 
 @pytest.fixture(scope="module")
@@ -158,11 +161,28 @@ def test_results_of_different_shapes_name_the_images(files):
 
 
 def test_damaged_shards_end_in_one_line(files, tmp_path):
-    gone = replace(files, files=(tmp_path / "ssd.mindrecord0",))
+    folder = Path(shutil.copytree(files.description.parent, tmp_path / "records"))
+    shard = folder / "ssd.mindrecord0"
+    shard.write_bytes(bytes(shard.stat().st_size))
 
     with pytest.raises(DatasetError, match="ssd.mindrecord0: cannot be read") as caught:
-        TrainLoader(gone, describe, 2, 0)
+        TrainLoader(open_mindrecord(folder, "ssd.mindrecord"), describe, 2, 0)
     assert "\n" not in str(caught.value)
+
+
+def test_files_that_another_run_replaced_end_the_training_with_the_last_right_step(files, tmp_path):
+    folder = Path(shutil.copytree(files.description.parent, tmp_path / "records"))
+    loader = TrainLoader(open_mindrecord(folder, "ssd.mindrecord"), describe, 2, 0)
+    (folder / "ssd.mindrecord.json").unlink()
+    for path in folder.iterdir():
+        path.unlink()
+    (tmp_path / "other").mkdir()
+    others = write_set(tmp_path / "other", IDS[:4])
+    shutil.copytree(others.description.parent, folder, dirs_exist_ok=True)
+
+    with pytest.raises(DatasetError, match="Up to step 5 this run was trained on the right data"):
+        list(loader.epoch(1))
+    loader.close()
 
 
 def test_batches_are_prepared_ahead_and_an_early_end_leaves_nothing_behind(files):
@@ -195,7 +215,7 @@ def test_ctrl_c_while_processes_prepare_pictures_ends_the_program(files, tmp_pat
         sys.path[:0] = [{str(PROJECT)!r}, {str(tmp_path)!r}]
         from sleepy import wait
         from src.data.loader import TrainLoader
-        from src.data.mindrecord import open_mindrecord
+        from src.data.mindrecord_description import open_mindrecord
         files = open_mindrecord({str(files.files[0].parent)!r}, "ssd.mindrecord")
         with closing(TrainLoader(files, wait, 1, seed=0, workers=2, multiprocessing=True)) as loader:
             for epoch in range(1000):

@@ -1,5 +1,6 @@
 """MindRecord: what is written comes back, and what is not ours, not finished or not current is not trained on."""
 import errno
+import hashlib
 import json
 import os
 import re
@@ -7,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,9 +19,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.data import mindrecord
+from src.data import identity, mindrecord, mindrecord_description
 from src.data.coco_json import load_coco
-from src.data.mindrecord import fingerprint, open_mindrecord, prepare_mindrecord, read_rows, write_mindrecord
+from src.data.identity import DataRequest
+from src.data.mindrecord import Place, current_files, prepare_mindrecord, write_mindrecord
+from src.data.mindrecord_description import open_mindrecord
+from src.data.mindrecord_rows import read_rows
 from src.data.records import AnnotationSet, LabelledBox, make_record
 from src.data.shapes import draw_shapes
 from src.errors import DatasetError, ProjectError
@@ -57,9 +62,21 @@ def written(tmp_path_factory):
     return annotations, folder / "records"
 
 
-def prepare(annotations, folder, **options):
-    return prepare_mindrecord(annotations, folder, PREFIX, audit=options.pop("audit", lambda found: found),
-                              **{"shards": 2, "with_masks": True, **options})
+def asked_for(annotations, with_masks=True):
+    """The request that `request_of` would make of settings for these annotations."""
+    described = {"classes": annotations.classes, "with_masks": with_masks,
+                 "annotations": [[record.image_id, record.boxes.tolist()] for record in annotations.records]}
+    fingerprint = hashlib.sha256(json.dumps(described).encode()).hexdigest()
+    return DataRequest("set", annotations.root, json.loads(json.dumps(described)), fingerprint)
+
+
+def place(folder, shards=2):
+    return Place(folder, PREFIX, shards)
+
+
+def prepare(annotations, folder, shards=2, with_masks=True, audit=lambda found: found, **options):
+    return prepare_mindrecord(asked_for(annotations, with_masks), place(folder, shards), load=lambda: annotations,
+                              audit=audit, **options)
 
 
 def copy_of(folder, tmp_path):
@@ -161,38 +178,91 @@ def test_current_files_are_used_without_an_audit(written):
     assert files == open_mindrecord(folder, PREFIX)
 
 
-def test_the_fingerprint_sees_objects_pictures_settings_and_classes(tmp_path):
-    annotations = draw_set(tmp_path / "images")
-    record = annotations.records[1]
-    moved = replace(record, boxes=record.boxes + 1)
-    changed = [
-        fingerprint(replace(annotations, records=(moved,)), {"empty": "drop"}),
-        fingerprint(replace(annotations, classes=("ring", "disk")), {"empty": "drop"}),
-        fingerprint(annotations, {"empty": "keep"}),
-        fingerprint(annotations, {"empty": "drop"}, with_masks=True),
-    ]
-    original = fingerprint(annotations, {"empty": "drop"})
-    elsewhere = fingerprint(draw_set(tmp_path / "other place"), {"empty": "drop"})
-    record.image_path.write_bytes(b"another image")
-    changed.append(fingerprint(annotations, {"empty": "drop"}))
-
-    assert elsewhere == original
-    assert len({original, *changed}) == 6
-
-
-def test_stale_files_are_refused_or_written_anew(written, tmp_path, capsys):
+def test_stale_files_are_named_and_written_anew(written, tmp_path, capsys):
     annotations, folder = written
     folder = copy_of(folder, tmp_path)
     fewer = replace(annotations, records=annotations.records[:2])
 
-    with pytest.raises(DatasetError, match="stale"):
-        prepare(fewer, folder, rebuild=False)
+    assert current_files(asked_for(fewer), place(folder)) is None
     files = prepare(fewer, folder, shards=1)
 
     assert files.image_count == 2
-    assert "stale" in capsys.readouterr().out
+    assert "stale, annotations changed since it was written. It is written anew." in capsys.readouterr().out
     assert sorted(path.name for path in folder.iterdir()) == ["ssd.mindrecord", "ssd.mindrecord.db",
                                                               "ssd.mindrecord.json"]
+
+
+def set_with_records(folder):
+    annotations = draw_set(folder / "images")
+    prepare(annotations, folder / "records")
+    return annotations, folder / "records"
+
+
+def test_an_image_with_other_content_of_the_same_size_is_noticed(tmp_path, capsys):
+    """A bitmap has the same number of bytes whatever it shows; two files may also have swapped their names."""
+    annotations, folder = set_with_records(tmp_path)
+    path = annotations.records[1].image_path
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+    prepare(annotations, folder)
+
+    assert "stale, the image bild 7 ä.png changed since it was written" in capsys.readouterr().out
+    rows = {row["image_id"]: row["image"] for row in read_rows(open_mindrecord(folder, PREFIX), [0, 1, 2])}
+    assert rows[7] == bytes(content)
+
+
+def test_an_image_that_the_audit_left_out_is_taken_in_when_it_is_mended(tmp_path, capsys):
+    annotations = draw_set(tmp_path / "images")
+    annotations.records[0].image_path.unlink()
+
+    def without_first(found):
+        return replace(found, records=found.records[1:])
+    prepare(annotations, tmp_path / "records", audit=without_first)
+    assert prepare(annotations, tmp_path / "records", audit=forbidden_audit).image_count == 2
+    draw_set(tmp_path / "images")
+
+    assert prepare(annotations, tmp_path / "records").image_count == 3
+    assert "the image bild 3 ä.png changed" in capsys.readouterr().out
+
+
+def test_a_copied_data_set_is_read_once_and_then_known_by_its_times(tmp_path, monkeypatch):
+    annotations, folder = set_with_records(tmp_path)
+    for record in annotations.records:
+        os.utime(record.image_path, (1, 1))
+
+    prepare(annotations, folder, audit=forbidden_audit)
+
+    read = []
+    monkeypatch.setattr(identity, "_sha256", read.append)
+    prepare(annotations, folder, audit=forbidden_audit)
+    assert read == []
+
+
+def test_current_files_are_used_from_a_folder_that_can_only_be_read(tmp_path):
+    annotations, folder = set_with_records(tmp_path)
+    (folder / "ssd.mindrecord.failed").write_text("of another user")
+    for record in annotations.records:
+        os.utime(record.image_path, (1, 1))
+    write_calls = []
+
+    def read_only(*_, **__):
+        write_calls.append(1)
+        raise OSError(errno.EROFS, "Read-only file system")
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name in ((Path, "unlink"), (Path, "mkdir"), (mindrecord_description, "write_file"),
+                             (mindrecord, "write_file"), (mindrecord, "locked")):
+            patch.setattr(module, name, read_only)
+        files = prepare(annotations, folder, audit=forbidden_audit)
+
+    assert files.image_count == 3 and write_calls
+
+
+def test_shards_can_be_read_by_those_who_can_read_the_description(written):
+    _, folder = written
+
+    assert len({path.stat().st_mode for path in folder.iterdir()}) == 1
 
 
 @pytest.mark.parametrize("damage", [
@@ -205,7 +275,7 @@ def test_missing_and_short_shards_are_half_written(written, tmp_path, damage):
     damage(folder)
 
     with pytest.raises(DatasetError, match=r"ssd\.mindrecord[01].*: half-written or damaged"):
-        prepare(annotations, folder, rebuild=False)
+        open_mindrecord(folder, PREFIX, asked_for(annotations))
 
 
 def test_nothing_there_is_said_so(tmp_path):
@@ -218,7 +288,9 @@ def test_foreign_files_are_refused_and_left_alone(written, tmp_path, name, conte
     annotations, _ = written
     (tmp_path / name).write_bytes(content)
 
-    for attempt in (prepare, lambda found, folder: write_mindrecord(found, folder, PREFIX, fingerprint="")):
+    def write(found, folder):
+        return write_mindrecord(found, lambda found: found, asked_for(found), place(folder))
+    for attempt in (prepare, write):
         with pytest.raises(DatasetError, match="left as they are"):
             attempt(annotations, tmp_path)
 
@@ -267,6 +339,7 @@ def test_a_kill_at_any_moment_is_noticed_and_repaired(written, tmp_path, capsys)
         sys.path.insert(0, sys.argv[1])
         from mindspore.mindrecord import FileWriter
         from src.data import mindrecord
+        from src.data.identity import DataRequest
         from src.data.records import AnnotationSet, make_record
 
         def die(*_):
@@ -278,17 +351,19 @@ def test_a_kill_at_any_moment_is_noticed_and_repaired(written, tmp_path, capsys)
                 moved.append(target)
             replace(source, target) if len(moved) < 2 else die()
 
-        root, folder = Path(sys.argv[2]), sys.argv[3]
+        root, folder = Path(sys.argv[2]), Path(sys.argv[3])
         paths = sorted(root.iterdir())
         records = tuple(make_record(path, number, (40, 60), [], "") for number, path in enumerate(paths))
         found = AnnotationSet(("a",), (1,), records, root, "coco", root)
+        request = DataRequest("set", root, {"with_masks": False}, "")
+        place = mindrecord.Place(folder, "ssd.mindrecord", 2)
         if not os.fork():
             FileWriter.commit = die
-            mindrecord.write_mindrecord(found, folder, "ssd.mindrecord", shards=2, fingerprint="")
+            mindrecord.write_mindrecord(found, lambda found: found, request, place)
         os.wait()
         print(*os.listdir(folder), flush=True)
         os.replace = die_at_second_shard
-        mindrecord.write_mindrecord(found, folder, "ssd.mindrecord", shards=2, fingerprint="")
+        mindrecord.write_mindrecord(found, lambda found: found, request, place)
     """
     done = subprocess.run([sys.executable, "-c", program, str(PROJECT), str(annotations.root), str(folder)],
                           capture_output=True, text=True, timeout=60)
@@ -303,6 +378,53 @@ def test_a_kill_at_any_moment_is_noticed_and_repaired(written, tmp_path, capsys)
     assert "half-written" in capsys.readouterr().out
     assert sorted(row["image_id"] for row in read_rows(files, [0, 1, 2], ["image_id"])) == [3, 7, 11]
     assert not list(folder.glob(".*"))
+
+
+# --- several runs on one folder
+
+def test_files_that_another_run_replaces_are_not_read_on(tmp_path):
+    annotations, folder = set_with_records(tmp_path)
+    files = open_mindrecord(folder, PREFIX)
+    rows = read_rows(files, [0, 1, 2], ["image_id", "labels", "count"])
+    first = next(rows)
+
+    prepare(replace(annotations, classes=("disc", "ring")), folder)
+
+    assert {first["image_id"], *(row["image_id"] for row in rows)} == {3, 7, 11}  # what was open stays as it was
+    with pytest.raises(DatasetError, match="another run has written these MindRecord files anew"):
+        next(read_rows(files, [0]))
+
+
+def test_files_written_anew_with_the_same_content_are_read_on(tmp_path):
+    annotations, folder = set_with_records(tmp_path)
+    files = open_mindrecord(folder, PREFIX)
+
+    prepare(annotations, folder, force=True)
+
+    assert len(list(read_rows(files, [0, 1, 2]))) == 3
+
+
+def test_of_two_first_starts_one_waits_for_the_other(tmp_path, capsys):
+    annotations = draw_set(tmp_path / "images")
+    writing, go_on = threading.Event(), threading.Event()
+
+    def slow_audit(found):
+        writing.set()
+        assert go_on.wait(60)
+        return found
+    first = threading.Thread(target=prepare, args=(annotations, tmp_path / "records"), kwargs={"audit": slow_audit})
+    first.start()
+    assert writing.wait(60)
+    with pytest.raises(DatasetError, match=rf"process {os.getpid()} on .* has been writing these files for 0 s"):
+        prepare(annotations, tmp_path / "records", timeout=0)
+    threading.Timer(1, go_on.set).start()
+
+    files = prepare(annotations, tmp_path / "records", audit=forbidden_audit)
+
+    first.join()
+    assert files.image_count == 3
+    assert "is writing these files; waiting for it" in capsys.readouterr().out
+    assert not list((tmp_path / "records").glob(".*"))
 
 
 # --- other ranks

@@ -1,12 +1,14 @@
 import json
+import os
 import re
+from pathlib import Path
 
 import pytest
 
 from src.engine.run_folder import describe_run, git_revision, results_folder, run_folder, versions
 from src.errors import UsageError
 from src.settings.config import Config
-from train import open_run
+from train import only_run_in, open_run
 
 
 def config(**changed) -> Config:
@@ -29,6 +31,26 @@ def an_earlier_run(folder, settings=None):
 def test_a_new_run_gets_a_folder_of_its_model_and_time():
     folder = run_folder(config(), resume=False)
     assert folder.is_dir() and re.fullmatch(r"runs/tiny/\d{8}-\d{6}", folder.as_posix())
+
+
+def test_two_runs_in_one_second_get_two_folders():
+    folders = [run_folder(config(), resume=False) for _ in range(3)]
+    results = [results_folder(config(), Path("model.ckpt"), "predict") for _ in range(2)]
+    assert len({*folders, *results}) == 5
+    assert run_folder(config(), resume=True) == max(folders)
+
+
+def test_a_second_run_in_a_folder_names_the_process_of_the_first(tmp_path):
+    message = f"process {os.getpid()} on .*--output_path"
+    with only_run_in(tmp_path, config()), pytest.raises(UsageError, match=message), only_run_in(tmp_path, config()):
+        pass
+
+
+def test_the_lock_of_a_run_that_was_killed_locks_nothing(tmp_path):
+    (tmp_path / "run.lock").write_text("process 1 on elsewhere")
+    with only_run_in(tmp_path, config()):
+        assert (tmp_path / "run.lock").read_text().startswith(f"process {os.getpid()} on ")
+    assert not (tmp_path / "run.lock").exists()
 
 
 def test_output_path_names_the_folder(tmp_path):
@@ -62,15 +84,15 @@ def test_a_folder_that_holds_a_run_is_not_trained_into(tmp_path):
     folder = an_earlier_run(tmp_path / "run")
     before = (folder / "config.yaml").read_text(encoding="utf-8")
     with pytest.raises(UsageError, match="holds a run already.*--resume"):
-        open_run(config(output_path=str(folder), epoch_size=7))
+        open_run(config(epoch_size=7), folder)
     assert (folder / "config.yaml").read_text(encoding="utf-8") == before
 
 
 def test_a_run_that_never_saved_may_be_started_again(tmp_path):
     (tmp_path / "run").mkdir()
     config(epoch_size=3).write(tmp_path / "run" / "config.yaml")
-    folder = open_run(config(output_path=str(tmp_path / "run"), epoch_size=7))
-    assert "epoch_size: 7" in (folder / "config.yaml").read_text(encoding="utf-8")
+    open_run(config(epoch_size=7), tmp_path / "run")
+    assert "epoch_size: 7" in (tmp_path / "run" / "config.yaml").read_text(encoding="utf-8")
 
 
 # Results of the other commands

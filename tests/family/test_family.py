@@ -65,7 +65,7 @@ def test_a_toy_family_is_trained_evaluated_and_exported(tmp_path, monkeypatch):
              "python_multiprocessing": False, "file_format": "ONNX"}
     config = load_config(["--model_name", "toy", *(f"--{name}={value}" for name, value in flags.items())], "train")
 
-    files = train.training_files(config, load_split(config.data, "train"), tmp_path, ALONE)
+    files = train.training_files(config, train.find_data(config), tmp_path, ALONE)
     detector = models.build_detector(config, files.classes)
     validation = audit_as_configured(config, load_split(config.data, "val", files.classes)).annotations
     with build_trainer(config, detector, tmp_path, ALONE, files, validation) as trainer:

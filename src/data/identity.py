@@ -1,0 +1,108 @@
+"""Which data a run asks for, and whether images are still the ones that were seen: told without parsing annotations."""
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Iterable, NamedTuple, Optional
+
+from src.data.annotations import reader_of
+from src.data.audit_policy import resolve_policy
+from src.errors import AnnotationError
+from src.files import open_input
+from src.settings.data_formats import DATA_FORMATS
+from src.settings.schema import DataSection
+
+BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class DataRequest:
+    """What the settings ask for.
+
+    name: for a folder of its own. image_root: see `DataSources`. described: everything that decides the result, and
+    under "paths" where it lies. fingerprint: hex sha256 of `described` without the paths, so that a copy of the data
+    elsewhere has the same.
+    """
+
+    name: str
+    image_root: Path
+    described: dict
+    fingerprint: str
+
+
+class ImageState(NamedTuple):
+    """A file at the time it was read. size and mtime_ns tell a change cheaply, sha256 tells it surely; a file that is
+    not there has zeros and no hash."""
+
+    file: str
+    size: int
+    mtime_ns: int
+    sha256: str
+
+
+def request_of(data: DataSection, split: str, with_masks: bool) -> DataRequest:
+    """The request of a split. Raises UsageError naming the setting when a file or folder is missing."""
+    sources = reader_of(data).find_split(data, split)
+    try:
+        annotations = {name: _sha256(path) for name, path in sorted(sources.annotation_files.items())}
+    except OSError as error:
+        raise AnnotationError(f"{error.filename}: cannot be read: {error.strerror}") from error
+    described = {
+        "format": data.dataset, "split": split, "classes": data.classes, "with_masks": with_masks,
+        "audit_policy": resolve_policy(data.audit_policy), "max_image_pixels": data.max_image_pixels,
+        "keep_empty_images": data.keep_empty_images,
+        "annotations": annotations,
+    }
+    fingerprint = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+    paths = {key: str(Path(getattr(data, key)).resolve()) for key in DATA_FORMATS[data.dataset].paths
+             if getattr(data, key)}
+    return DataRequest(sources.name, sources.image_root, {**described, "paths": paths}, fingerprint)
+
+
+def names_raw_data(data: DataSection) -> bool:
+    """Whether the settings name annotations and images: a path other than the default, or a default that exists."""
+    fields = type(data).model_fields
+    paths = {key: getattr(data, key) for key in DATA_FORMATS[data.dataset].paths}
+    return any(path and (path != fields[key].default or os.path.exists(path)) for key, path in paths.items())
+
+
+def content_fingerprint(request_fingerprint: str, states: Iterable[ImageState]) -> str:
+    """Hex sha256 over the request and the content of every image."""
+    content = [request_fingerprint, *([state.file, state.sha256] for state in states)]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def image_state(path: Path, name: str, content: Optional[bytes] = None) -> ImageState:
+    """The state of a file that messages and description call `name`; `content` when it has been read already."""
+    try:
+        status = path.stat()
+        digest = _sha256(path) if content is None else hashlib.sha256(content).hexdigest()
+    except OSError:  # the audit has decided what becomes of it
+        return ImageState(name, 0, 0, "")
+    return ImageState(name, status.st_size, status.st_mtime_ns, digest)
+
+
+def current_states(states: list[ImageState], root: Path) -> list[ImageState]:
+    """The states today, in the same order. Only files whose size or time differs are read."""
+    def look(state: ImageState) -> ImageState:
+        try:
+            status = os.stat(os.path.join(root, state.file))
+            found = status.st_size, status.st_mtime_ns
+        except OSError:
+            found = 0, 0
+        return state if found == state[1:3] else image_state(Path(root, state.file), state.file)
+
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(look, states))
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open_input(path) as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,197 @@
+"""The description file `<prefix>.json` beside MindRecord files: what they hold, from where, whether it is current.
+
+It is written last: shards without a complete description beside them are half-written or somebody else's.
+"""
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Optional
+
+from src.data.identity import DataRequest, ImageState, current_states
+from src.errors import DatasetError
+from src.files import parse_json, read_file, write_file
+
+FORMAT = "object detection MindRecord"
+SCHEMA_VERSION = 2
+LEFT_ALONE = "They are left as they are: choose another mindrecord_dir, or delete them if they are not needed."
+
+
+class AbsentFiles(DatasetError):
+    """Nothing of that name is there yet."""
+
+
+class UnusableFiles(DatasetError):
+    """Written by this project, but stale or half-written: they may be written anew."""
+
+
+class ReplacedFiles(DatasetError):
+    """Another run has written other files of the same name since these were opened."""
+
+
+@dataclass(frozen=True)
+class RecordFiles:
+    """A complete set of MindRecord shards.
+
+    files: the shards in order; category_ids: the data set's own id of each class; max_objects: most objects of one
+    image; with_masks: whether rows carry polygons and run-length encodings; fingerprint: see `content_fingerprint`.
+    """
+
+    files: tuple[Path, ...]
+    classes: tuple[str, ...]
+    category_ids: tuple[int, ...]
+    image_count: int
+    max_objects: int
+    with_masks: bool
+    fingerprint: str
+    description: Path
+
+
+class _Content(NamedTuple):
+    """sizes: bytes by file name; images: of every image that was audited."""
+
+    files: RecordFiles
+    sizes: dict[str, int]
+    request: str
+    described: dict
+    images: list[ImageState]
+
+
+def open_mindrecord(folder: Path, prefix: str, request: Optional[DataRequest] = None) -> RecordFiles:
+    """The files `<folder>/<prefix>*`; with a request they must be what it asks for, down to each image's content.
+
+    Raises DatasetError when they are absent, foreign, half-written or stale.
+    """
+    content = _read(Path(folder), prefix)
+    _check_sizes(content)
+    if request is not None:
+        _check_request(content, request)
+    return content.files
+
+
+def remember_times(files: RecordFiles, request: DataRequest) -> None:
+    """Note the sizes and times that the images have today, so that the next start need not read those of a copied data
+    set again. Raises OSError when the description cannot be written."""
+    path = files.description
+    meta = read_meta(path.parent, path.stem)
+    states = [ImageState(*state) for state in meta["images"]]
+    today = current_states(states, request.image_root)
+    if today != states and [state.sha256 for state in today] == [state.sha256 for state in states]:
+        write_description(path, {**meta, "images": today})
+
+
+def check_not_replaced(files: RecordFiles) -> None:
+    """Raises ReplacedFiles when the shards are no longer those that `files` was opened for."""
+    path = files.description
+    try:
+        found = _read(path.parent, path.stem).files
+    except DatasetError:
+        found = None
+    if found != files:
+        raise ReplacedFiles(f"{path}: another run has written these MindRecord files anew, with other data, "
+                           "while this one reads them. Give each run that needs other data a mindrecord_dir of its own")
+
+
+def write_description(path: Path, meta: dict) -> None:
+    """Write the description, whole or not at all."""
+    write_file(path, json.dumps(meta, indent=1))
+
+
+def description_path(folder: Path, prefix: str) -> Path:
+    return folder / f"{prefix}.json"
+
+
+def shard_names(prefix: str, shards: int) -> list[str]:
+    """The names FileWriter gives: no number for a single shard, numbers of equal length otherwise."""
+    if shards == 1:
+        return [prefix]
+    return [f"{prefix}{index:0{len(str(shards - 1))}d}" for index in range(shards)]
+
+
+def existing_shards(folder: Path, prefix: str) -> list[Path]:
+    """Files that bear the name of a shard or of its index."""
+    pattern = re.compile(re.escape(prefix) + r"\d*(\.db)?")
+    return sorted(path for path in folder.iterdir() if pattern.fullmatch(path.name)) if folder.is_dir() else []
+
+
+def read_meta(folder: Path, prefix: str) -> Optional[dict]:
+    """The description as a dict, None when there is nothing of this prefix. Raises DatasetError for foreign files."""
+    path = description_path(folder, prefix)
+    if not path.is_file():
+        shards = existing_shards(folder, prefix)
+        if shards:
+            raise DatasetError(f"{shards[0]}: MindRecord files of this name exist, but no {path.name} says that this "
+                               "program wrote them. Files of the old model zoo cannot be read here: write them anew "
+                               f"from images and annotations (coco_root, voc_root or image_dir). {LEFT_ALONE}")
+        return None
+    try:
+        meta = parse_json(read_file(path))
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path}: not readable as json, {error}. {LEFT_ALONE}") from error
+    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
+        raise DatasetError(f"{path}: does not describe MindRecord files of this program. {LEFT_ALONE}")
+    return meta
+
+
+def _read(folder: Path, prefix: str) -> _Content:
+    path, meta = description_path(folder, prefix), read_meta(folder, prefix)
+    if meta is None:
+        raise AbsentFiles(f"{path}: there is no MindRecord of this name. Check mindrecord_dir, or give the raw data so "
+                          "that it can be written.")
+    if meta.get("version") != SCHEMA_VERSION:
+        raise UnusableFiles(f"{path}: written with schema version {meta.get('version')!r}, this program reads "
+                            f"{SCHEMA_VERSION}.")
+    if meta.get("complete") is not True:
+        raise UnusableFiles(f"{path}: half-written, an earlier run was stopped while writing it.")
+    content = _checked_content(path, meta, prefix)
+    if content is None:
+        raise UnusableFiles(f"{path}: damaged, its entries do not describe a set of MindRecord files.")
+    return content
+
+
+def _checked_content(path: Path, meta: dict, prefix: str) -> Optional[_Content]:
+    """The content of a description that may have been edited by hand, None when it makes no sense."""
+    def is_list_of(kind: type, values: Any) -> bool:
+        return isinstance(values, list) and all(type(value) is kind for value in values)
+
+    sizes, classes, category_ids, images = (meta.get(key) for key in ("sizes", "classes", "category_ids", "images"))
+    names = shard_names(prefix, len(sizes) // 2) if isinstance(sizes, dict) else []
+    sound = (names and sorted(sizes) == sorted(names + [name + ".db" for name in names])
+             and is_list_of(str, classes) and is_list_of(int, category_ids) and len(classes) == len(category_ids)
+             and is_list_of(int, [meta.get("image_count"), meta.get("max_objects")])
+             and meta["image_count"] > 0 and type(meta.get("with_masks")) is bool
+             and is_list_of(str, [meta.get("fingerprint"), meta.get("request")])
+             and isinstance(meta.get("described"), dict) and is_list_of(list, images)
+             and all([type(value) for value in state] == [str, int, int, str] for state in images))
+    if not sound:
+        return None
+    files = RecordFiles(
+        files=tuple(path.parent / name for name in names), classes=tuple(classes), category_ids=tuple(category_ids),
+        image_count=meta["image_count"], max_objects=meta["max_objects"], with_masks=meta["with_masks"],
+        fingerprint=meta["fingerprint"], description=path)
+    return _Content(files, sizes, meta["request"], meta["described"], [ImageState(*state) for state in images])
+
+
+def _check_sizes(content: _Content) -> None:
+    folder = content.files.description.parent
+    for name, size in content.sizes.items():
+        found = (folder / name).stat().st_size if (folder / name).is_file() else None
+        if found != size:
+            raise UnusableFiles(f"{folder / name}: half-written or damaged, "
+                                f"{'missing' if found is None else f'{found} bytes'} where "
+                                f"{content.files.description.name} says {size} bytes.")
+
+
+def _check_request(content: _Content, request: DataRequest) -> None:
+    path = content.files.description
+    if content.request != request.fingerprint:
+        changed = [key for key, value in request.described.items()
+                   if key != "paths" and content.described.get(key) != value]
+        raise UnusableFiles(f"{path}: stale, {', '.join(changed) or 'the request'} changed since it was written.")
+    changed = [before.file for before, today in zip(content.images, current_states(content.images, request.image_root))
+               if before.sha256 != today.sha256]
+    if changed:
+        more = f" and {len(changed) - 1} more" if changed[1:] else ""
+        raise UnusableFiles(f"{path}: stale, the image {changed[0]}{more} changed since it was written.")

@@ -1,0 +1,118 @@
+"""A run trains on the data that it was asked for, or says why not: what train.py finds before anything is compiled."""
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from src.command_line import load_config
+from src.data.shapes import draw_shapes
+from src.engine.build import check_same_data
+from src.errors import AnnotationError, ConfigError, DatasetError, UsageError
+from src.model_utils.device_adapter import ALONE
+from train import find_data, training_files
+
+CLASSES = ("circle", "rectangle", "triangle")
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """A drawn set and the MindRecord files that were made of it."""
+    folder = tmp_path_factory.mktemp("written")
+    draw_shapes(folder / "shapes", train=4, val=2)
+    (folder / "rows.txt").write_text("000000000001.jpg 1,1,20,20,1\n")
+    prepare(folder, coco_root=folder / "shapes")
+    return folder
+
+
+def config(folder, **flags):
+    flags = {"model_name": "ssd300", "mindrecord_dir": folder / "records", "mindrecord_shards": 1, **flags}
+    return load_config([f"--{key}={value}" for key, value in flags.items()], "train")
+
+
+def prepare(folder, **flags):
+    settings = config(folder, **flags)
+    return training_files(settings, find_data(settings), folder, ALONE)
+
+
+def test_current_files_are_used_without_reading_annotations(written, monkeypatch):
+    monkeypatch.setattr("train.load_split", lambda *_: pytest.fail("the files are current"))
+
+    assert prepare(written, coco_root=written / "shapes").classes == CLASSES
+
+
+@pytest.mark.parametrize("flags, error, message", [
+    ({"coco_root": "{folder}/shappes"}, UsageError, "shappes': no such folder; set coco_root"),
+    ({"coco_root": "{folder}/shapes", "train_data_type": "train"}, UsageError, "instances_train.json': no such file"),
+    ({"coco_root": "{folder}/shapes", "num_classes": 7}, ConfigError, "num_classes is 7, but there are 3 classes"),
+    ({"coco_root": "{folder}/shapes", "classes": "circle,dog"}, AnnotationError, "has no category named dog"),
+    ({"coco_root": "{folder}/shapes", "instances_set": "annotations/v2_{}.json"}, UsageError, "no such file"),
+    ({"dataset": "voc", "voc_root": "{folder}/shapes"}, UsageError, "has no split 'train'"),
+    ({"dataset": "voc", "voc_root": "{folder}/voc"}, UsageError, "voc': no such folder; set voc_root"),
+    ({"dataset": "txt", "anno_path": "{folder}/rows.txt"}, UsageError, "no such folder; set image_dir"),
+    ({"dataset": "txt", "anno_path": "{folder}/rows.txt", "image_dir": "{folder}/shapes/train2017"}, ConfigError,
+     "list the class names in classes")])
+def test_what_is_wrong_with_named_data_is_an_error_with_and_without_mindrecord_files(written, flags, error, message):
+    flags = {key: value.format(folder=written) if isinstance(value, str) and "{folder}" in value else value
+             for key, value in flags.items()}
+
+    for records in (written / "records", written / "nothing there"):
+        with pytest.raises(error, match=message):
+            prepare(written, **flags, mindrecord_dir=records)
+
+
+def test_mindrecord_files_alone_stand_for_raw_data_that_nothing_names(written, capsys):
+    files = prepare(written, coco_root="none", num_classes=4, classes="circle,rectangle,triangle")
+
+    assert (files.image_count, files.classes) == (4, CLASSES)
+    assert "training from" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("flags, message", [
+    ({"num_classes": 7}, "num_classes is 7, but there are 3 classes"),
+    ({"classes": "square,dog"}, "classes are square, dog, but .*ssd.mindrecord.json holds circle, rectangle, triangle"),
+    ({"classes": "rectangle,circle,triangle"}, "name these in this order")])
+def test_mindrecord_files_alone_have_to_hold_the_classes_that_are_asked_for(written, flags, message):
+    with pytest.raises(ConfigError, match=message):
+        prepare(written, coco_root="none", **flags)
+
+
+def test_every_data_set_has_a_folder_of_its_own_by_default(written, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    places = [find_data(config(written, coco_root=written / "shapes", mindrecord_dir="none", **more)).place.folder
+              for more in ({}, {}, {"classes": "circle"}, {"audit_policy": "outside_box=drop"})]
+
+    assert places[0] == places[1] and len(set(places)) == 3
+    assert all(folder.parent.name == "MindRecord" and folder.name.startswith("shapes-") for folder in places)
+
+
+def test_files_of_the_old_zoo_alone_are_to_be_written_anew(tmp_path):
+    (tmp_path / "ssd.mindrecord0").write_bytes(b"zoo")
+
+    with pytest.raises(DatasetError, match="old model zoo cannot be read here: write them anew from images"):
+        prepare(tmp_path, coco_root="none", mindrecord_dir=tmp_path)
+
+
+def test_the_description_says_where_the_files_come_from(written):
+    about = json.loads((written / "records" / "ssd.mindrecord.json").read_text())
+
+    described = about["described"]
+    assert described["paths"] == {"coco_root": str(written / "shapes")}
+    assert (described["format"], described["split"], described["classes"]) == ("coco", "train", None)
+    assert described["audit_policy"]["outside_box"] == "repair"
+    assert list(described["annotations"]) == ["instances_train2017.json"]
+    file, size, mtime_ns, digest = about["images"][0]
+    status = (written / "shapes" / "train2017" / file).stat()
+    assert (size, mtime_ns, len(digest)) == (status.st_size, status.st_mtime_ns, 64)
+
+
+def test_a_resumed_run_has_to_find_its_data_again(tmp_path):
+    data = {"fingerprint": "a", "images": 23, "steps per epoch": 5, "classes": list(CLASSES)}
+
+    check_same_data(data, dict(data), tmp_path)
+    check_same_data(None, data, tmp_path)   # a state of an earlier version
+    with pytest.raises(UsageError, match="images: 23 before, 8 now; steps per epoch: 5 before, 2 now"):
+        check_same_data(data, {**data, "images": 8, "steps per epoch": 2}, tmp_path)
+    with pytest.raises(UsageError, match=r"classes: \['circle', 'rectangle', 'triangle'\] before, \['zebra'\] now"):
+        check_same_data(data, {**data, "classes": ["zebra"]}, tmp_path)
