@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# From nothing to a trained, evaluated and exported detector on drawn pictures: `make demo`, or
+# From nothing to a trained, evaluated and exported detector on drawn images: `make demo`, or
 # `bash scripts/demo.sh FOLDER` in an environment that has the requirements (FOLDER is demo when left out).
-# A second run keeps the pictures and MindRecord files and trains in a new run folder.
+# A second run keeps the images and MindRecord files and trains in a new run folder.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -25,17 +25,16 @@ step() {
 }
 
 mkdir -p "$room"
-step "draw pictures" python tools/draw_shapes.py --output "$room/shapes"
+step "draw images" python tools/draw_shapes.py --output "$room/shapes"
 step "audit" python audit.py "${data[@]}" --split all --report_dir "$room/audit"
 step "MindRecord, training" python train.py "${data[@]}" --output_path "$run" "${training_flags[@]}"
 
-checkpoint=$run/ckpt_0/$(sed -n 's/.*"checkpoint": "\(.*\)".*/\1/p' "$run/ckpt_0/latest.json")
-step "evaluation" python eval.py --model_path "$checkpoint"
-step "export to MindIR" python export.py --model_path "$checkpoint" --file_format MINDIR
-step "export to ONNX" python export.py --model_path "$checkpoint" --file_format ONNX
+step "evaluation" python eval.py --model_path "$run"
+step "export to MindIR" python export.py --model_path "$run" --file_format MINDIR
+step "export to ONNX" python export.py --model_path "$run" --file_format ONNX
 step "evaluation of the ONNX file" python eval.py --model_path "$run/export/ssd.onnx" --result_path "$run/eval_onnx"
 
-# Pictures that were not trained on; the paths start from the list's own folder.
+# Images that were not trained on; the paths start from the list's own folder.
 printf 'shapes/val2017/%012d.jpg\n' 401 402 403 404 405 406 > "$room/pictures.txt"
 step "prediction" python predict.py --model_path "$run/export/ssd.mindir" --img_path "$room/pictures.txt"
 
@@ -45,12 +44,12 @@ printf '%6d s   together\n' "$SECONDS"
 cat <<END
 
 Where everything is
-  drawn pictures and annotations     $room/shapes
-  audit, with a sheet of pictures    $room/audit
+  drawn images and annotations       $room/shapes
+  audit, with a sheet of images      $room/audit
   training set as MindRecord         $room/mindrecord
-  settings, log, metrics, curves     $run
-  checkpoint                         $checkpoint
+  settings, log, metrics, curves     $run (live.html while it trains)
+  checkpoint                         $run/ckpt_0/best_map.ckpt
   evaluation: open in a browser      $run/eval_val/report.html
   exported models                    $run/export
-  detections drawn into pictures     $run/predict
+  detections drawn into images       $run/predict
 END

@@ -158,8 +158,8 @@ def evaluated(cli, trained, exported) -> dict:
 def test_training_leaves_everything_in_its_run_folder(trained):
     passed(trained.done)
     assert files(trained.run) == {
-        "config.yaml", "versions.json", "metrics.jsonl", "loss_0.log", "curves.png", "mindspore.log",
-        "validation_predictions.json", "ckpt_0/latest.json", "ckpt_0/best_map.ckpt",
+        "config.yaml", "versions.json", "metrics.jsonl", "loss_0.log", "curves.png", "live.html",
+        "mindspore.log", "validation_predictions.json", "ckpt_0/latest.json", "ckpt_0/best_map.ckpt",
         f"ckpt_0/{trained.checkpoint.name}", f"ckpt_0/{trained.checkpoint.stem}.state.npz"}
     assert trained.checkpoint.name == f"ssd-{trained.epochs}_{2 * trained.epochs}.ckpt"
     assert [path.name for path in trained.cwd.iterdir()] == ["run"]
@@ -168,7 +168,9 @@ def test_training_leaves_everything_in_its_run_folder(trained):
 
 def test_the_terminal_is_the_user_s(trained):
     assert "[WARNING]" not in printed(trained.done) and "mindspore/ccsrc" not in printed(trained.done)
-    assert f"run folder: {trained.run}\ncheckpoint: {trained.checkpoint}\n" in trained.done.stdout
+    best = trained.run / "ckpt_0" / "best_map.ckpt"
+    assert (f"run folder: {trained.run}\nlast checkpoint: {trained.checkpoint}\nbest checkpoint: {best} (epoch "
+            f"{trained.epochs}: AP ") in trained.done.stdout
     assert "255 trained parameters, 8 images, 2 steps per epoch, batch 4 x 1" in trained.done.stderr
 
 
