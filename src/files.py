@@ -18,7 +18,7 @@ from src.errors import DatasetError
 try:
     import fcntl
 except ImportError:     # Windows: nothing is locked there
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 MAX_BYTES = 2 << 30
 MAX_DIGITS = 25     # of an integer in json; turning millions of digits into a number takes minutes
