@@ -7,14 +7,12 @@ from typing import Optional
 
 from src.command_line import load_config
 from src.data.annotations import check_split, load_split
-from src.data.records import AnnotationSet
 from src.engine.curves import draw_curves, read_metrics
 from src.engine.run_folder import describe_run, results_folder, versions
 from src.engine.terminal import quiet_terminal
 from src.entry import keep_traces_in, run
 from src.evaluation.evaluate import audit_ground_truth, evaluate_predictions, predict_dataset
 from src.evaluation.model_file import check_model_path, choose_device, open_predictor, read_model
-from src.evaluation.predictor import Predictor
 from src.model_utils.device_adapter import Process, init_distributed
 from src.model_utils.moxing_adapter import stage_files
 from src.settings.config import Config
@@ -39,7 +37,9 @@ def evaluate_model(config: Config) -> None:
 
 def evaluate(config: Config, path: Path, folder: Path, process: Process) -> None:
     """Audit the data and predict, together with the other processes; rank 0 measures, prints, writes the report."""
-    annotations, predictor = open_data_and_model(config, path, folder)
+    model = read_model(path)
+    annotations = audit_ground_truth(config, load_split(config.data, config.eval.eval_split, model.classes), folder)
+    predictor = open_predictor(config, model, annotations.classes)
     predictions = folder / "predictions.json"
     predict_dataset(predictor, annotations, predictions, workers=config.data.num_parallel_workers, process=process)
     if process.rank > 0:
@@ -49,16 +49,9 @@ def evaluate(config: Config, path: Path, folder: Path, process: Process) -> None
           f"{1000 * timing.waited / timing.images:.1f}, network {1000 * timing.network / timing.images:.1f}, "
           f"decoding {1000 * timing.postprocess / timing.images:.1f})")
     metrics = path.parent.parent / "metrics.jsonl"
-    evaluate_predictions(config, annotations, predictions, facts={"model file": path, **versions()},
+    evaluate_predictions(config, annotations, predictions, model=model, facts=versions(),
                          headline={"ms per image": f"{timing.ms_per_image:.1f}"},
                          curves_png=draw_curves(read_metrics(metrics)) if metrics.is_file() else None)
-
-
-def open_data_and_model(config: Config, path: Path, folder: Path) -> tuple[AnnotationSet, Predictor]:
-    """The audited split in the order of the model's classes, and the model's predictor."""
-    model = read_model(path)
-    annotations = audit_ground_truth(config, load_split(config.data, config.eval.eval_split, model.classes), folder)
-    return annotations, open_predictor(config, model, annotations.classes)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from src.entry import keep_traces_in, run
 from src.errors import ExportError, UsageError
 from src.evaluation.model_file import check_model_path, load_network, read_description
 from src.evaluation.predictor import mindir_runner, network_runner, onnx_runner
+from src.evaluation.thresholds import stored_thresholds
 from src.model_utils.device_adapter import set_device
 from src.model_utils.moxing_adapter import stage_files
 
@@ -196,7 +198,9 @@ def write_description(path: Path, target: Path, config, detector, tensors: dict,
     if siblings and any(earlier.get(key) != value for key, value in interface.items()):
         raise ExportError(f"{target / path.name}.json describes another model, exported as {', '.join(siblings)}; "
                           "choose another --file_name")
-    description = {**interface, "files": {**earlier.get("files", {}), **measured}, "versions": versions()}
+    thresholds = stored_thresholds(checkpoint)
+    known = {} if thresholds is None else {"thresholds": asdict(thresholds)}
+    description = {**interface, **known, "files": {**earlier.get("files", {}), **measured}, "versions": versions()}
     path.with_suffix(".json").write_text(json.dumps(description, indent=1), encoding="utf-8")
     here = {"result_path": None, "img_path": None}  # of this call; those who read the file have their own
     config.model_copy(update={"eval": config.eval.model_copy(update=here)}).write(path.with_suffix(".yaml"))

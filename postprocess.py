@@ -27,7 +27,7 @@ def main(argv=None) -> int:
     predictions = folder / "predictions.json"
     predict_dataset(files, audited, predictions)
     evaluate_predictions(config, audited, predictions, headline={},
-                         facts={"model file": model.path, "results": results, **versions()})
+                         model=model, facts={"results": results, **versions()})
     return 0
 
 

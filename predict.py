@@ -18,6 +18,7 @@ from src.errors import ImageError, UsageError
 from src.evaluation.model_file import check_model_path, choose_device, open_predictor, read_model
 from src.evaluation.predictions import json_rle
 from src.evaluation.predictor import Predictor
+from src.evaluation.thresholds import ScoreThreshold, score_threshold, stored_thresholds
 from src.files import write_file
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp")
@@ -31,7 +32,9 @@ def main(argv=None) -> int:
     keep_traces_in(folder)
     with quiet_terminal(folder / "mindspore.log", config.runtime.verbose):
         choose_device(config, path)
-        unreadable = predict(config, open_predictor(config, read_model(path)), images, folder)
+        model = read_model(path)
+        threshold = score_threshold(config.eval.report_score_threshold, stored_thresholds(path, model.description))
+        unreadable = predict(config, open_predictor(config, model), images, folder, threshold)
     for message in unreadable:
         print(f"not read: {message}", file=sys.stderr)
     return 1 if unreadable else 0
@@ -62,10 +65,11 @@ def find_images(img_path: str | None) -> list[Path]:
     return found
 
 
-def predict(config, predictor: Predictor, paths: list[Path], folder: Path) -> list[str]:
+def predict(config, predictor: Predictor, paths: list[Path], folder: Path,
+            threshold: ScoreThreshold) -> list[str]:
     """Write a drawn copy of every image and predictions.json; returns a message for each unreadable image."""
-    classes, threshold = predictor.detector.classes, config.eval.report_score_threshold
-    rows, unreadable = [], []
+    classes = predictor.detector.classes
+    rows, unreadable, drawn_boxes, empty, highest = [], [], 0, 0, 0.0
     for number, path in enumerate(tqdm(paths, unit="image", file=sys.stderr)):
         try:
             image = read_image(path, max_pixels=config.data.max_image_pixels)
@@ -77,12 +81,16 @@ def predict(config, predictor: Predictor, paths: list[Path], folder: Path) -> li
             {"class": classes[label], "score": round(float(score), 4), "box": [round(float(side), 2) for side in box],
              **({"mask": json_rle(found.masks[index])} if found.masks else {})}
             for index, (box, score, label) in enumerate(zip(found.boxes, found.scores, found.labels))]})
-        shown = np.flatnonzero(found.scores >= threshold)
+        shown = np.flatnonzero(found.scores >= threshold.value)
         masks = None if found.masks is None else [found.masks[index] for index in shown]
         drawn = draw_boxes(image, found.boxes[shown], found.labels[shown], classes, found.scores[shown], masks)
+        drawn_boxes, empty = drawn_boxes + len(shown), empty + (len(shown) == 0)
+        highest = max(highest, float(found.scores.max(initial=0)))
         write_file(folder / f"{number:04d}_{path.stem}.jpg", encode_jpeg(drawn, 92))
     write_file(folder / "predictions.json", json.dumps(rows, indent=1))
-    print(f"{len(rows)} images, boxes from score {threshold} drawn: {folder}")
+    print(f"{len(rows)} images, {drawn_boxes} boxes drawn from score {threshold}; {empty} images without any: {folder}")
+    if rows and not drawn_boxes:
+        print(f"the highest score of all detections is {highest:.3f}; --report_score_threshold draws from a lower one")
     return unreadable
 
 

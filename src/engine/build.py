@@ -22,8 +22,10 @@ from src.engine.train_step import TrainStep
 from src.engine.trainer import Position, Trainer
 from src.errors import UsageError
 from src.evaluation.evaluate import measure, predict_dataset, summary_of
+from src.evaluation.matching import group_by_image, names_of
 from src.evaluation.predictions import read_predictions
 from src.evaluation.predictor import Predictor, network_runner
+from src.evaluation.thresholds import measure_thresholds, store_thresholds
 from src.ops.normalize import NormalizeImages
 
 
@@ -61,12 +63,14 @@ def build_trainer(config, detector, folder: Path, process, files, validation):
                                             settings.batch_size * process.size * settings.accumulation_steps)
     step = build_step(config, detector.loss(network), detector, rates, process)
     step.optimizer.global_step.set_data(ms.Tensor([start.step // settings.accumulation_steps], ms.int32))
-    evaluate = None if validation is None else evaluator(config, detector, network, validation, folder, process)
+    evaluate = None if validation is None else Validation(config, detector, network, validation, folder, process)
     events = EventWriter(folder / "events") if config.runtime.tensorboard and process.rank == 0 else None
     with contextlib.closing(loader), TrainLog(folder, process.rank, total_steps(settings, loader),
                                               saved[2]["step"] if saved else start.step, events) as log:
         trainer = Trainer(step, loader, detector.batch_columns, rates, settings, log, checkpoints,
                           config.model.model_name, detector.classes, process, evaluate, start, data=data)
+        if evaluate is not None:
+            trainer.describe_best = evaluate.store_thresholds
         if saved:
             trainer.resume(*saved[1:])
         if process.rank == 0:
@@ -146,17 +150,25 @@ def profiled(folder: Path):
         yield
 
 
-def evaluator(config, detector, network: nn.Cell, validation, folder: Path, process):
-    """A function that measures the network on the validation set."""
-    predictor = Predictor(detector, network_runner(detector.inference(network)), config.eval.eval_batch_size)
-    ground_truth, predictions = to_coco(validation), folder / "validation_predictions.json"
+class Validation:
+    """Measures the network on the validation set: COCO's numbers, and the score thresholds with the best F1."""
 
-    def evaluate() -> dict:
-        predict_dataset(predictor, validation, predictions, process=process, progress=False)
-        return summary_of(measure(ground_truth, read_predictions(predictions), config.eval.metric_backend,
-                                  detector.with_masks))
+    def __init__(self, config, detector, network: nn.Cell, annotations, folder: Path, process):
+        self.predictor = Predictor(detector, network_runner(detector.inference(network)), config.eval.eval_batch_size)
+        self.annotations, self.process = annotations, process
+        self.ground_truth, self.predictions = to_coco(annotations), folder / "validation_predictions.json"
+        self.backend, self.with_masks = config.eval.metric_backend, detector.with_masks
 
-    return evaluate
+    def __call__(self) -> dict:
+        """The summary of an evaluation by name. All ranks call it together."""
+        predict_dataset(self.predictor, self.annotations, self.predictions, process=self.process, progress=False)
+        return summary_of(measure(self.ground_truth, read_predictions(self.predictions), self.backend,
+                                  self.with_masks))
+
+    def store_thresholds(self, checkpoint: Path) -> None:
+        """Write the score thresholds of the last evaluation beside the checkpoint that it was of."""
+        images = group_by_image(self.ground_truth, read_predictions(self.predictions))
+        store_thresholds(checkpoint, measure_thresholds(images, names_of(self.ground_truth), "val"))
 
 
 def total_steps(settings, loader) -> int:

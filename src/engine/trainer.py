@@ -56,7 +56,8 @@ class Trainer:
 
     train_step: TrainStep. loader: TrainLoader. columns: arrays of a batch in the order of train_step's arguments.
     learning_rates: one per step, for the log. settings: the configuration's train section.
-    evaluate: () -> summary with "AP" and "AP50", None = no evaluation while training. process: place among the ranks;
+    evaluate: () -> summary with "AP" and "AP50", None = no evaluation while training. describe_best: called with the
+    path of best_map.ckpt when the last evaluation made it. process: place among the ranks;
     rank 0 saves, and a signal that one of them gets stops all after the same step. data: what is trained on, saved with
     the position so that a resumed run can compare it.
     """
@@ -78,6 +79,7 @@ class Trainer:
     evaluated: set = field(default_factory=set)  # (step, whether of the plain weights)
     evaluation_seconds: float = 0.0
     data: dict = field(default_factory=dict)
+    describe_best: Optional[Callable[[Path], None]] = None
 
     def fit(self) -> None:
         """Train from `position` to the end, an early stop or a signal, and evaluate the end.
@@ -222,6 +224,8 @@ class Trainer:
         if is_best and self.settings.save_best_ckpt and self.process.rank == 0:
             weights = self.train_step.trained_weights() if plain else self.train_step.deployed_weights()
             save_weights(self.checkpoints.folder / BEST, weights, self.model_name, self.classes)
+            if self.describe_best is not None:
+                self.describe_best(self.checkpoints.folder / BEST)
 
     def _summary(self) -> Optional[dict]:
         """What `evaluate` finds; None, after saying why, where it fails: that must not end the training."""

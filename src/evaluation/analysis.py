@@ -61,6 +61,28 @@ class Confusion(NamedTuple):
     objects: int
 
 
+class WorkingPoint(NamedTuple):
+    """A score threshold and the F1 of the detections from it on."""
+
+    threshold: float
+    f1: float
+
+
+class F1Curve(NamedTuple):
+    """The scores that occur (K,), falling, and the F1 of the detections from each of them on (K,)."""
+
+    scores: np.ndarray
+    f1: np.ndarray
+
+    @property
+    def best(self) -> Optional[WorkingPoint]:
+        """The highest F1, at the highest score that reaches it; None when no detection is right."""
+        if not self.f1.any():
+            return None
+        index = int(np.argmax(self.f1))
+        return WorkingPoint(float(self.scores[index]), float(self.f1[index]))
+
+
 @dataclass(frozen=True)
 class _Findings:
     """All detections of all images, best first (N,), and all objects that count (M,)."""
@@ -73,19 +95,25 @@ class _Findings:
     missed: np.ndarray         # (M,) bool
 
 
-def working_threshold(images: Sequence[ImageBoxes]) -> float:
-    """The score threshold with the highest F1 (harmonic mean of precision and recall) over all classes at IoU 0.5.
+def f1_curve(images: Sequence[ImageBoxes], label: Optional[int] = None) -> F1Curve:
+    """F1 (harmonic mean of precision and recall) at IoU 0.5 of the detections from each score on.
 
-    0 when no detection is right.
+    label: of one class; None counts the detections and objects of all classes together.
     """
-    findings = _classify(images)
-    right = np.cumsum(findings.error == NO_ERROR)
-    if not right.any():
-        return 0.0
-    f1 = 2 * right / (np.arange(1, len(right) + 1) + len(findings.truth_labels))
+    scores, right, objects = [], [], 0
+    for image in images:
+        partner, ignored = match(image, overlaps(image.boxes, image.truth_boxes, image.crowd), IOU_THRESHOLD)
+        chosen = ~ignored if label is None else ~ignored & (image.labels == label)
+        scores.append(image.scores[chosen])
+        right.append(partner[chosen] >= 0)
+        objects += int(np.sum(~image.crowd if label is None else ~image.crowd & (image.truth_labels == label)))
+    all_scores = _joined(scores, float)
+    order = np.argsort(-all_scores, kind="stable")
+    all_scores, found = all_scores[order], np.cumsum(_joined(right, bool)[order])
     # A threshold takes all detections of equal score or none.
-    last_of_its_score = np.append(findings.scores[1:] != findings.scores[:-1], True)
-    return float(findings.scores[np.argmax(np.where(last_of_its_score, f1, 0))])
+    last_of_its_score = np.append(all_scores[1:] != all_scores[:-1], True)[:len(all_scores)]
+    f1 = 2 * found / (np.arange(1, len(found) + 1) + objects)
+    return F1Curve(all_scores[last_of_its_score], f1[last_of_its_score])
 
 
 def confusion_matrix(images: Sequence[ImageBoxes], classes: int, score_threshold: float) -> np.ndarray:

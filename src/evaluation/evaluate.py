@@ -17,10 +17,20 @@ from src.data.images import encode_jpeg, read_image
 from src.data.records import AnnotationSet, Record
 from src.evaluation.coco import CocoResult, evaluate_coco
 from src.evaluation.diagnosis import diagnose
-from src.evaluation.matching import NO_DETECTIONS, ImageBoxes, detections_by_image, group_by_image
+from src.evaluation.matching import NO_DETECTIONS, ImageBoxes, detections_by_image, group_by_image, names_of
+from src.evaluation.model_file import ModelFile
 from src.evaluation.predictions import PredictionWriter, ResultRow, merge_predictions, read_predictions
 from src.evaluation.predictor import DetectionStream
 from src.evaluation.report import write_report
+from src.evaluation.thresholds import (
+    ScoreThreshold,
+    Thresholds,
+    measure_thresholds,
+    score_threshold,
+    store_thresholds,
+    stored_thresholds,
+    thresholds_path,
+)
 from src.evaluation.voc import evaluate_voc
 from src.files import write_file
 from src.model_utils.device_adapter import ALONE, Process
@@ -128,23 +138,50 @@ def print_diagnosis(ground_truth: dict, rows: Sequence[ResultRow], images: Seque
     return diagnosis
 
 
-def evaluate_predictions(config: Config, annotations: AnnotationSet, predictions: Path, *, facts: dict, headline: dict,
-                         curves_png: Optional[bytes] = None) -> list[CocoResult]:
-    """Measure a predictions file, print the results, write report.html beside the file.
+def choose_threshold(config: Config, model: ModelFile, measured: Optional[Thresholds]) -> ScoreThreshold:
+    """The score threshold of an evaluation, which is printed; what was measured is stored beside the model.
+
+    A threshold that another split gave stays: the best one for the images that are counted here would flatter them.
+    """
+    stored = stored_thresholds(model.path, model.description)
+    if measured is None:    # nothing to learn from: no annotations, or nothing found
+        return _said(score_threshold(config.eval.report_score_threshold, stored))
+    if stored is not None and stored.split != measured.split:
+        return _said(score_threshold(config.eval.report_score_threshold, stored))
+    try:
+        store_thresholds(model.path, measured)
+        print("score thresholds:", thresholds_path(model.path))
+    except OSError as error:
+        print(f"the score thresholds are not stored: {thresholds_path(model.path)} cannot be written ({error})")
+    return _said(score_threshold(config.eval.report_score_threshold, measured))
+
+
+def _said(threshold: ScoreThreshold) -> ScoreThreshold:
+    print("score threshold:", threshold)
+    return threshold
+
+
+def evaluate_predictions(config: Config, annotations: AnnotationSet, predictions: Path, *, model: ModelFile,
+                         facts: dict, headline: dict, curves_png: Optional[bytes] = None) -> list[CocoResult]:
+    """Measure a predictions file, print the results, write report.html beside the file and the score thresholds with
+    the best F1 beside the model.
 
     Of images without annotations (COCO's test sets) the predictions are all there is.
     """
     settings, folder = config.eval, predictions.parent
     rows = read_predictions(predictions)
-    if settings.visual_image:
-        draw_images(annotations, rows, settings.report_score_threshold, folder)
     if not any(len(record.labels) for record in annotations.records):
+        if settings.visual_image:
+            draw_images(annotations, rows, choose_threshold(config, model, None).value, folder)
         print(f"no image has an annotation, so nothing is measured\npredictions: {predictions}")
         return []
     ground_truth = to_coco(annotations)
     results = measure(ground_truth, rows, settings.metric_backend, detector_class(config).with_masks)
     images = group_by_image(ground_truth, rows)
     print_results(results)
+    threshold = choose_threshold(config, model, measure_thresholds(images, names_of(ground_truth), settings.eval_split))
+    if settings.visual_image:
+        draw_images(annotations, rows, threshold.value, folder)
     diagnosis = [] if results[0].summary["AP"] > 0 else print_diagnosis(ground_truth, rows, images)
     if settings.report:
         voc = None
@@ -154,8 +191,9 @@ def evaluate_predictions(config: Config, annotations: AnnotationSet, predictions
         page = folder / "report.html"
         write_report(page, annotations=annotations, rows=rows, images=images, results=results, voc=voc,
                      title=f"{config.model.model_name} on {annotations.source.name} ({settings.eval_split})",
-                     facts={**facts, "metric": results[0].backend, "settings": config.dump_yaml()}, headline=headline,
-                     curves_png=curves_png, diagnosis=diagnosis, score_threshold=settings.report_score_threshold)
+                     facts={"model file": model.path, **facts, "metric": results[0].backend,
+                            "settings": config.dump_yaml()}, headline=headline,
+                     curves_png=curves_png, diagnosis=diagnosis, threshold=threshold)
         print("report:", page)
     print("predictions:", predictions)
     return results

@@ -44,6 +44,12 @@ def sorted_categories(ground_truth: dict) -> list:
     return sorted(ground_truth["categories"], key=lambda category: category["id"])
 
 
+def names_of(ground_truth: dict) -> list[str]:
+    """The class names of a COCO dictionary in the order of `sorted_categories`, which the labels of `group_by_image`
+    count."""
+    return [category["name"] for category in sorted_categories(ground_truth)]
+
+
 def detections_by_image(rows: Iterable[ResultRow], category_ids: Sequence[int]) -> dict[int, Detections]:
     """The `Detections` of every image that has any, best first, from checked result rows with boxes.
 

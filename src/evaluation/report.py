@@ -13,6 +13,7 @@ from src.evaluation.analysis import ImageScore
 from src.evaluation.coco import METRICS, CocoResult
 from src.evaluation.matching import NO_DETECTIONS, ImageBoxes, detections_by_image
 from src.evaluation.predictions import ResultRow
+from src.evaluation.thresholds import ScoreThreshold
 from src.evaluation.voc import VocResult
 from src.files import write_file
 
@@ -36,9 +37,9 @@ METRIC_MEANINGS = {
 
 
 def write_report(path: Path, *, title: str, annotations: AnnotationSet, rows: Sequence[ResultRow],
-                 images: Sequence[ImageBoxes], results: Sequence[CocoResult], facts: dict,
+                 images: Sequence[ImageBoxes], results: Sequence[CocoResult], threshold: ScoreThreshold, facts: dict,
                  headline: Optional[dict] = None, voc: Optional[VocResult] = None, curves_png: Optional[bytes] = None,
-                 diagnosis: Sequence[str] = (), score_threshold: Optional[float] = None) -> None:
+                 diagnosis: Sequence[str] = ()) -> None:
     """Write report.html.
 
     path: the file to write; it appears when it is complete.
@@ -46,29 +47,32 @@ def write_report(path: Path, *, title: str, annotations: AnnotationSet, rows: Se
     rows: checked result rows with boxes.
     images: `group_by_image` of annotations and rows.
     results: the first one gives the headline numbers and the curves, and must be of "bbox"; one of "segm" may follow.
+    threshold: least score in the confusion matrix, the counts of errors and the images.
     facts: name -> value; text of several lines is folded away.
     headline: name -> text, shown large beside AP and AP50 (milliseconds per image, ...).
     curves_png: PNG bytes of the training curves or None.
     diagnosis: sentences of `diagnose`.
-    score_threshold: for confusion matrix, counts and images; the one with the best F1 when None.
     Raises ProjectError when the file cannot be written.
     """
     box = results[0]
-    threshold = analysis.working_threshold(images) if score_threshold is None else score_threshold
+    least = threshold.value
+    curve = analysis.f1_curve(images)
     names = [one.name for one in box.per_class]
-    matrix = analysis.confusion_matrix(images, len(names), threshold)
-    worst, best = _worst_and_best(analysis.rank_images(images, threshold))
-    views = _image_views(annotations, rows, [*worst, *best], threshold)
+    matrix = analysis.confusion_matrix(images, len(names), least)
+    worst, best = _worst_and_best(analysis.rank_images(images, least))
+    views = _image_views(annotations, rows, [*worst, *best], least)
     html = _render(
         title=title, diagnosis=diagnosis, results=results, box=box, voc=voc, names=names, meanings=METRIC_MEANINGS,
         headline={"AP": _metric(box.summary["AP"]), "AP50": _metric(box.summary["AP50"]),
                   "images": f"{len(images):,}", "objects": f"{sum(one.objects for one in box.per_class):,}",
                   **(headline or {})},
         metrics=[(name, METRIC_MEANINGS[name], [result.summary[name] for result in results]) for name in METRICS],
-        threshold=threshold, chosen=score_threshold is None, iou=analysis.IOU_THRESHOLD,
+        threshold=threshold, best_f1=curve.best, class_points=[analysis.f1_curve(images, label).best
+                                                               for label in range(len(names))],
+        f1_plot=visualize.f1_plot(curve, least), iou=analysis.IOU_THRESHOLD,
         pr_curves=visualize.pr_curves(box), class_bars=visualize.class_bars(box),
         confusion=visualize.confusion_plot(matrix, names), confusions=analysis.frequent_confusions(matrix),
-        errors=analysis.error_types(images, threshold), curves_png=curves_png,
+        errors=analysis.error_types(images, least), curves_png=curves_png,
         worst=views[:len(worst)], best=views[len(worst):],
         short_facts={name: value for name, value in facts.items() if "\n" not in str(value)},
         long_facts={name: value for name, value in facts.items() if "\n" in str(value)})

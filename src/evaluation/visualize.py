@@ -12,6 +12,7 @@ import numpy as np
 
 from src.data.drawing import draw_boxes, fit
 from src.data.records import Record
+from src.evaluation.analysis import F1Curve
 from src.evaluation.coco import RECALL_LEVELS, CocoResult
 from src.ops.detections import Detections
 from src.ops.masks import bitmap
@@ -53,6 +54,17 @@ def pr_curves(result: CocoResult) -> bytes:
             axes.plot(RECALL_LEVELS, mean, color=INK, linestyle=line, linewidth=2,
                       label=f"mean, IoU {iou}  {mean.mean():.3f}")
         axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8)
+    return _png(figure)
+
+
+def f1_plot(curve: F1Curve, threshold: float) -> bytes:
+    """F1 over the score threshold, with the threshold that is used: PNG bytes."""
+    figure, axes = _figure(8, 3.2)
+    axes.step(np.append(curve.scores, 0), np.append(curve.f1, curve.f1[-1:] if len(curve.f1) else [0]),
+              color=ACCENT, linewidth=1.5, where="pre")
+    axes.axvline(threshold, color=INK, linestyle=":", label=f"used: {threshold:.3f}")
+    axes.set(xlabel="score threshold", ylabel="F1 at IoU 0.50", xlim=(0, 1), ylim=(0, 1.02))
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, fontsize=8)
     return _png(figure)
 
 

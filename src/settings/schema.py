@@ -268,9 +268,10 @@ class EvalSection(Section):
     report: bool = Field(True, description="write report.html")
     visual_image: bool = Field(
         False, description="draw annotated boxes into gt_image/ and detected ones into pred_image/")
-    report_score_threshold: float = Field(
-        0.3, ge=0, le=1, description="least score of detections that are drawn (predict.py, visual_image) or counted "
-        "in the report's confusion matrix")
+    report_score_threshold: Optional[float] = Field(
+        None, ge=0, le=1, description="least score of detections that are drawn (predict.py, visual_image) or counted "
+        "in the report's confusion matrix and errors; none = the one with the best F1 of the model's evaluation, 0.3 "
+        "without an evaluation")
 
 
 class ExportSection(Section):

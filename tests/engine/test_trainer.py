@@ -201,6 +201,13 @@ def test_keeps_the_best(run):
     assert trainer.best == Best(AP=0.5, AP50=0.5, epoch=2, later=1)
 
 
+def test_every_best_checkpoint_is_described_once_it_is_there(run):
+    trainer, described = run(aps=[0.2, 0.5, 0.4], fit=False), []
+    trainer.describe_best = lambda path: described.append((path.name, len(trainer.saved_best)))
+    trainer.fit()
+    assert described == [("best_map.ckpt", 1), ("best_map.ckpt", 2)]
+
+
 def test_the_end_of_a_run_is_evaluated_wherever_it_ends(run):
     trainer = run(aps=[0.1, 0.2], train_steps=6)
     assert trainer.saved_best == [("best_map.ckpt", 1, "weight"), ("best_map.ckpt", 1, "weight")]

@@ -79,8 +79,8 @@ def test_confusion_matrix_by_hand():
 
 def test_working_threshold_by_hand():
     """F1 after 1, 2, 3 ... detections: 2/6, 4/7, 4/8, ...; the second has score 0.9."""
-    assert analysis.working_threshold(IMAGES) == 0.9
-    assert analysis.working_threshold(group_by_image(GROUND_TRUTH, [])) == 0
+    assert analysis.f1_curve(IMAGES).best == (0.9, 4 / 7)
+    assert analysis.f1_curve(group_by_image(GROUND_TRUTH, [])).best is None
 
 
 def test_a_threshold_takes_all_detections_of_equal_score():
@@ -88,7 +88,7 @@ def test_a_threshold_takes_all_detections_of_equal_score():
     ground_truth = data_set([(1, CAT, (0, 0, 40, 40)), (1, CAT, (100, 0, 40, 40))])
     rows = [row(1, CAT, (0, 0, 40, 40), 0.9), row(1, CAT, (100, 0, 40, 40), 0.5)]
     rows += [row(1, CAT, (100, 100 + 30 * index, 20, 20), 0.5) for index in range(3)]
-    assert analysis.working_threshold(group_by_image(ground_truth, rows)) == 0.9
+    assert analysis.f1_curve(group_by_image(ground_truth, rows)).best.threshold == 0.9
 
 
 def test_images_are_ranked_by_f1():
@@ -134,6 +134,6 @@ def test_every_object_and_detection_is_accounted_for(objects, detections, thresh
 
 
 def test_no_images_at_all():
-    assert analysis.working_threshold([]) == 0
+    assert analysis.f1_curve([]).best is None
     assert [error.gain for error in analysis.error_types([], 0)] == [0] * 6
     assert analysis.confusion_matrix([], 1, 0).tolist() == [[0, 0], [0, 0]]

@@ -15,6 +15,7 @@ from src.evaluation.matching import group_by_image
 from src.evaluation.predictions import read_predictions
 from src.evaluation.predictor import Predictor
 from src.evaluation.report import write_report
+from src.evaluation.thresholds import ScoreThreshold
 from src.ops.detections import Detections
 from src.ops.masks import bitmap, paste_masks
 
@@ -95,7 +96,7 @@ def test_the_report_shows_masks(drawn, tmp_path):
         rows = predict(drawn, folder / "predictions.json", with_masks=with_masks)
         ground_truth = to_coco(drawn)
         write_report(folder / "report.html", title="shapes", annotations=drawn, rows=rows, facts={},
-                     images=group_by_image(ground_truth, rows), score_threshold=0.1,
+                     images=group_by_image(ground_truth, rows), threshold=ScoreThreshold(0.1, "setting"),
                      results=measure(ground_truth, rows, with_masks=with_masks))
         pages[with_masks] = (folder / "report.html").read_text(encoding="utf-8")
 

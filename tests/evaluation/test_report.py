@@ -14,6 +14,7 @@ from src.evaluation.coco import evaluate_coco
 from src.evaluation.diagnosis import diagnose
 from src.evaluation.matching import group_by_image
 from src.evaluation.report import write_report
+from src.evaluation.thresholds import ScoreThreshold
 from src.evaluation.voc import evaluate_voc
 from src.ops.detections import Detections
 
@@ -49,6 +50,7 @@ def report(folder, annotations, rows, **options):
     images = group_by_image(ground_truth, rows)
     write_report(folder / "report.html", title="A & B", annotations=annotations, rows=rows, images=images,
                  results=[evaluate_coco(ground_truth, rows)], voc=evaluate_voc(images, annotations.classes),
+                 threshold=ScoreThreshold(0.7, "best F1"),
                  facts={"Model": "ssd300", "Configuration": "model:\n  name: <ssd300>\n"},
                  diagnosis=diagnose(ground_truth, rows, images), **options)
     return (folder / "report.html").read_text(encoding="utf-8")
@@ -60,8 +62,8 @@ def test_the_report_is_one_file_that_loads_nothing(tmp_path):
     sources = re.findall(r'(?:src|href)="([^"]*)"', html)
     assert sources and all(source.startswith("data:image/") for source in sources)
     assert not re.search(r"https?:|url\(|@import|<script|<link", html)
-    # 3 plots and the training curves; a pair for each of the 2 pictures that hold something
-    assert [sum(source.startswith(f"data:image/{kind}") for source in sources) for kind in ("png", "jpeg")] == [4, 2]
+    # 4 plots and the training curves; a pair for each of the 2 pictures that hold something
+    assert [sum(source.startswith(f"data:image/{kind}") for source in sources) for kind in ("png", "jpeg")] == [5, 2]
     assert "12.5" in html and "A &amp; B" in html and "name: &lt;ssd300&gt;" in html
     assert not list(tmp_path.glob("*.tmp"))
 
@@ -94,6 +96,7 @@ def test_a_folder_that_cannot_be_written(tmp_path):
     with pytest.raises(ProjectError, match="report.html: cannot be written"):
         write_report(tmp_path / "file" / "report.html", title="t", annotations=annotations, rows=ROWS,
                      images=group_by_image(to_coco(annotations), ROWS), facts={},
+                     threshold=ScoreThreshold(0.7, "best F1"),
                      results=[evaluate_coco(to_coco(annotations), ROWS)])
 
 
