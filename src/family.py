@@ -32,18 +32,30 @@ class Detector(abc.ABC):
     mean: np.ndarray         # (3,) float32, 0..255, in the order of the network's colours
     std: np.ndarray          # (3,) float32, likewise
 
-    input_names: tuple = ("images",)   # of the tensors that `inference` takes; names of an exported file's inputs
     with_masks: bool = False           # needs and predicts instance masks
-    max_objects: int | None = None     # objects of one image that the loss uses; None = all
     ranked_by: int | None = None       # outputs are rows, best first: column of the score when they stand side by side
     filter_words: dict = {}            # word of the zoo's checkpoint_filter_list -> beginning of our parameter names
     not_from_imagenet: tuple = ()      # beginnings of names: classifiers in ImageNet files, and our layers they lack
-    layers_as: str | None = None       # detector of other libraries with the same layers: a row of src/conversion
     fit_advice: str = FIT_ADVICE       # end of the message when a checkpoint does not fit the network
 
     def __init__(self, config, classes: Sequence[str]):
         self.config = config
         self.classes = tuple(classes)
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """Of the tensors that `inference` takes; names of an exported file's inputs."""
+        return ("images",)
+
+    @property
+    def max_objects(self) -> int | None:
+        """Objects of one image that the loss uses; None = all."""
+        return None
+
+    @property
+    def layers_as(self) -> str | None:
+        """Detector of other libraries with the same layers: a row of src/conversion."""
+        return None
 
     # Images
 

@@ -1,7 +1,7 @@
 """MobileNetV1 (Howard et al. 2017, https://arxiv.org/abs/1704.04861)."""
 from __future__ import annotations
 
-from typing import Sequence
+from typing import Any, Sequence
 
 from mindspore import nn
 
@@ -9,7 +9,7 @@ from src.backbones.depths import MOBILENET_V1_BLOCKS
 from src.backbones.layers import ConvNorm
 
 STEM_CHANNELS = 32
-NORM = {"eps": 1e-5, "momentum": 0.9}
+NORM: dict[str, Any] = {"eps": 1e-5, "momentum": 0.9}
 
 
 class SeparableBlock(nn.Cell):

@@ -1,6 +1,8 @@
 """Res2Net (Gao et al. 2019, https://arxiv.org/abs/1904.01169): ResNet with several scales inside each block."""
 from __future__ import annotations
 
+from typing import Any
+
 from mindspore import nn, ops
 
 from src.backbones.depths import RESNET_EXPANSION
@@ -20,7 +22,7 @@ class Res2NetBlock(nn.Cell):
     zoo, or where padding is `symmetric` by average pooling, as in PyTorch's libraries. Arguments as of Bottleneck.
     """
 
-    def __init__(self, in_channels: int, hidden: int, stride: int, symmetric: bool = False, **norm: float):
+    def __init__(self, in_channels: int, hidden: int, stride: int, symmetric: bool = False, **norm: Any):
         super().__init__()
         layer = {"symmetric": symmetric, **norm}
         out_channels, width = hidden * RESNET_EXPANSION, hidden * BASE_WIDTH // RESNET_WIDTH
@@ -50,7 +52,7 @@ class Res2NetBlock(nn.Cell):
         return self.activation(self.expand(ops.concat(outputs, 1)) + shortcut)
 
 
-def res2net(depth: int, *, symmetric: bool = False, symmetric_pool: bool = False, **norm: float) -> ResNet:
+def res2net(depth: int, *, symmetric: bool = False, symmetric_pool: bool = False, **norm: Any) -> ResNet:
     """Res2Net-50, -101 or -152 with the stem of three 3x3 convolutions ("v1b"); arguments as ResNet takes them."""
     layer = {"symmetric": symmetric, **norm}
     stem = nn.SequentialCell([ConvNorm(3, STEM_CHANNELS // 2, 3, 2, activation=nn.ReLU(), **layer),

@@ -108,7 +108,7 @@ class CenterNetTrain(TrainSection):
 class CenterNetOptimizer(OptimizerSection):
     """Adam with warm-up and a learning rate that falls in steps or polynomially."""
 
-    opt_type: OptimizerSection.model_fields["opt_type"].annotation = Field(
+    opt_type: Literal["momentum", "adam", "adam_l2"] = Field(
         "adam_l2", description=described(OptimizerSection, "opt_type"))
     lr: float = Field(0.00048, gt=0, description="learning rate after the warm-up")
     lr_type: Literal["MultiDecay", "PolyDecay"] = Field(

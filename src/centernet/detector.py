@@ -75,7 +75,8 @@ class CenterNetDetector(Detector):
         return self._view(image, 1.0, keep_res=False)
 
     def geometry(self, height: int, width: int) -> Geometry:
-        return _geometry(*self._window(height, width, 1.0, keep_res=False), 1.0)
+        window, size = self._window(height, width, 1.0, keep_res=False)
+        return _geometry(window, size, 1.0)
 
     def postprocess(self, outputs: Sequence[np.ndarray], geometry: Geometry) -> Detections:
         return self.postprocess_views([outputs], [geometry])
@@ -90,10 +91,11 @@ class CenterNetDetector(Detector):
         return decode([peaks for (peaks,) in outputs], geometries, settings.K, settings.soft_nms)
 
     def _view(self, image: np.ndarray, scale: float, keep_res: bool) -> tuple:
-        window, size = self._window(*image.shape[:2], scale, keep_res)
+        height, width = image.shape[:2]
+        window, size = self._window(height, width, scale, keep_res)
         geometry = _geometry(window, size, scale)
         if scale != 1:
-            image = cv2.resize(image, scaled(*image.shape[:2], scale)[::-1])
+            image = cv2.resize(image, scaled(height, width, scale)[::-1])
         shown = cv2.cvtColor(window.cut(image, size), cv2.COLOR_RGB2BGR)
         return normalize(shown, self.mean, self.std), geometry
 

@@ -64,7 +64,8 @@ class TrainTransform:
             image, boxes, window = flip(image, boxes, window)
         image = cv2.cvtColor(window.cut(image, self.image_size), cv2.COLOR_RGB2BGR)
         if self.lighting is not None:
-            image = adjust_color(image, *self.lighting, rng)
+            eigenvalues, eigenvectors = self.lighting
+            image = adjust_color(image, eigenvalues, eigenvectors, rng)
         factor_x, _, left, _, factor_y, top = window.matrix((self.encoder.height, self.encoder.width)).ravel()
         boxes = boxes * [factor_x, factor_y, factor_x, factor_y] + [left, top, left, top]
         return {"image": image, **self.encoder(boxes, labels)._asdict()}

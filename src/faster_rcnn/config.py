@@ -163,7 +163,7 @@ class FasterRCNNTrain(TrainSection):
 class FasterRCNNOptimizer(OptimizerSection):
     """SGD with momentum, warm-up and a falling learning rate."""
 
-    opt_type: Literal["sgd", "momentum", "adam"] = Field(
+    opt_type: Literal["sgd", "momentum", "adam"] = Field(  # type: ignore[assignment]  # other choices on purpose
         "sgd", description="optimizer: sgd and momentum are the same, adam has decoupled weight decay")
     momentum: float = Field(0.91, ge=0, lt=1, description=described(OptimizerSection, "momentum"))
     weight_decay: float = Field(1e-5, ge=0, description=described(OptimizerSection, "weight_decay"))

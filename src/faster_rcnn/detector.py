@@ -17,11 +17,12 @@ from src.ops.detections import Detections
 class FasterRCNNDetector(Detector):
     """The contract of src/family.py for Faster R-CNN."""
 
-    batch_columns = ("image", "anchor_index", "anchor_labels", "anchor_boxes", "boxes", "labels", "priority")
+    batch_columns: tuple[str, ...] = ("image", "anchor_index", "anchor_labels", "anchor_boxes", "boxes", "labels",
+                                      "priority")
     mindrecord_prefix = "FasterRcnn.mindrecord"
     checkpoint_prefix = "faster_rcnn"
     ranked_by = 4  # the column of scores, which order the rows of the outputs
-    output_names = ("boxes", "labels", "valid")
+    output_names: tuple[str, ...] = ("boxes", "labels", "valid")
     mean, std = MEAN, STD
     not_from_imagenet = NOT_FROM_IMAGENET
     filter_words = FILTER_WORDS
@@ -134,13 +135,14 @@ class FasterRCNNDetector(Detector):
         return placement.network_input(image), placement
 
     def further_inputs(self, geometry: Placement) -> tuple:
-        return (np.float32(geometry.resized_size),) if self.config.model.style.clipped_to_image else ()
+        return (np.array(geometry.resized_size, np.float32),) if self.config.model.style.clipped_to_image else ()
 
     def geometry(self, height: int, width: int) -> Placement:
         return fit((height, width), self.config.model.image_size, **self.resizing)
 
     def postprocess(self, outputs: Sequence[np.ndarray], geometry: Placement) -> Detections:
-        return decode(*outputs, geometry)
+        boxes, labels, valid = outputs
+        return decode(boxes, labels, valid, geometry)
 
     def sidecar(self) -> dict:
         data, style = self.config.data, self.config.model.style

@@ -28,7 +28,8 @@ class FasterRCNNLoss(nn.Cell):
     priority (B, G + N) float32 in 0..1 for N proposals -> the scalars that `parts` names.
     """
 
-    parts = ("total_loss", "rpn_loss", "rcnn_loss", "rpn_cls_loss", "rpn_reg_loss", "rcnn_cls_loss", "rcnn_reg_loss")
+    parts: tuple[str, ...] = ("total_loss", "rpn_loss", "rcnn_loss", "rpn_cls_loss", "rpn_reg_loss", "rcnn_cls_loss",
+                              "rcnn_reg_loss")
 
     def __init__(self, network: FasterRCNN, proposals: Proposals, sampler: ProposalSampler, anchors: np.ndarray,
                  rpn_stds: Sequence[float], box_stds: Sequence[float], weights: Sequence[float] = (1, 1, 1, 1)):

@@ -21,5 +21,5 @@ def decode(boxes: np.ndarray, labels: np.ndarray, valid: np.ndarray, masks: np.n
     is above the threshold belong to the object."""
     found, rows = decode_rows(boxes, labels, valid, placement)
     stretch, last = STRETCH[placement.style.masks_over]
-    return replace(found, masks=paste_masks(masks[rows], found.boxes - np.float32([0, 0, last, last]),
+    return replace(found, masks=paste_masks(masks[rows], found.boxes - np.array([0, 0, last, last], np.float32),
                                             placement.image_size, threshold, stretch))

@@ -46,7 +46,8 @@ class MaskRCNNDetector(FasterRCNNDetector):
         return zoo_cells(self.backbone)
 
     def postprocess(self, outputs: Sequence[np.ndarray], geometry: Placement) -> Detections:
-        return decode(*outputs, geometry, self.config.eval.mask_thr_binary)
+        boxes, labels, valid, masks = outputs
+        return decode(boxes, labels, valid, masks, geometry, self.config.eval.mask_thr_binary)
 
     def sidecar(self) -> dict:
         shared = super().sidecar()

@@ -88,8 +88,8 @@ class SSDDetector(Detector):
         return height, width
 
     def postprocess(self, outputs: Sequence[np.ndarray], geometry: tuple) -> Detections:
-        settings = self.config.eval
-        return decode(*outputs, geometry, min_score=settings.min_score, nms_threshold=settings.nms_threshold,
+        settings, (boxes, scores) = self.config.eval, outputs
+        return decode(boxes, scores, geometry, min_score=settings.min_score, nms_threshold=settings.nms_threshold,
                       max_boxes=settings.max_boxes, max_per_image=settings.max_per_image,
                       candidates_per_class=settings.nms_candidates, end_offset=0 if self.as_torchvision else 1)
 
