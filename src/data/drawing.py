@@ -6,6 +6,7 @@ import math
 import cv2
 import numpy as np
 
+from src.data.fonts import Text, drawable_names
 from src.ops.masks import bitmap
 
 # Neighbouring indices are far apart in hue and lightness, so that the first classes of any data set differ clearly.
@@ -19,7 +20,8 @@ MASK_OPACITY = 0.4
 BACKGROUND = 245
 GAP = 6
 CAPTION_HEIGHT = 22
-FONT = cv2.FONT_HERSHEY_SIMPLEX
+CAPTION_SIZE = 13
+TAG_MARGIN = 2
 SUBPIXEL_BITS = 4
 
 
@@ -40,20 +42,27 @@ def draw_boxes(image, boxes, labels, classes, scores=None, masks=None, crowd=Non
     height, width = canvas.shape[:2]
     thickness = max(1, round(max(height, width) / 300))
     boxes = np.nan_to_num(np.asarray(boxes, dtype=np.float64).reshape(-1, 4)).clip(0, (width, height, width, height))
-    # Large boxes first: the small ones and their names stay visible on top.
-    order = np.argsort(-np.prod(boxes[:, 2:] - boxes[:, :2], axis=1), kind="stable")
+    names = drawable_names(classes)
+    # The best last, on top of the others; without scores the smallest.
+    order = np.argsort(np.asarray(scores) if scores is not None else -np.prod(boxes[:, 2:] - boxes[:, :2], axis=1),
+                       kind="stable")
     if masks is not None:
         for i in order:
             _paint_mask(canvas, masks[i], class_colour(int(labels[i])))
     for i in order:
-        colour = class_colour(int(labels[i]))
-        _draw_outline(canvas, boxes[i], colour, thickness)
-        text = str(classes[int(labels[i])])
+        _draw_outline(canvas, boxes[i], class_colour(int(labels[i])), thickness)
+    size, taken, tags = max(11, round(max(height, width) / 55)), [], []
+    for i in order[::-1]:
+        text = names[int(labels[i])]
         if scores is not None:
             text += f" {scores[i]:.2f}"
         if crowd is not None and crowd[i]:
             text += " (crowd)"
-        _draw_tag(canvas, boxes[i], text, colour, thickness)
+        tag = Text(text, size)
+        taken.append(_tag_place(boxes[i], tag, thickness, taken, (height, width)))
+        tags.append((tag, class_colour(int(labels[i]))))
+    for place, (tag, colour) in zip(taken[::-1], tags[::-1]):
+        _draw_tag(canvas, place, tag, colour)
     return canvas
 
 
@@ -75,7 +84,7 @@ def contact_sheet(images, columns, cell=(240, 320), captions=None):
         sheet[y:y + fitted.shape[0], x:x + fitted.shape[1]] = fitted
         if captions is not None:
             strip = sheet[top + cell[0]:top + cell[0] + CAPTION_HEIGHT, left:left + cell[1]]
-            cv2.putText(strip, captions[i], (2, CAPTION_HEIGHT - 7), FONT, 0.45, (40, 40, 40), 1, cv2.LINE_AA)
+            Text(captions[i], CAPTION_SIZE).draw(strip, 2, 2, (40, 40, 40))
     return sheet
 
 
@@ -97,20 +106,27 @@ def _draw_outline(canvas, box, colour, thickness):
     cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, thickness, cv2.LINE_AA, SUBPIXEL_BITS)
 
 
-def _draw_tag(canvas, box, text, colour, thickness):
-    """The name on a filled background above the box, or inside it where the image ends."""
-    height, width = canvas.shape[:2]
-    scale = max(0.4, max(height, width) / 1600)
-    stroke = max(1, round(scale * 1.5))
-    (text_width, text_height), baseline = cv2.getTextSize(text, FONT, scale, stroke)
-    tag_width, tag_height = text_width + 4, text_height + baseline + 2
+def _tag_place(box, tag, thickness, taken, size):
+    """The (left, top, right, bottom) of a name: above its box, inside, or below, where the image has room and no name
+    in `taken` is hidden; else the first of these that the image has room for."""
+    (height, width), tag_width, tag_height = size, tag.width + 2 * TAG_MARGIN, tag.height
     left = int(np.clip(box[0] - thickness / 2, 0, max(0, width - tag_width)))
-    top = int(box[1] - tag_height if box[1] >= tag_height else box[1])
-    top = max(0, min(top, height - tag_height))
-    cv2.rectangle(canvas, (left, top), (left + tag_width - 1, top + tag_height - 1), colour, cv2.FILLED)
+    above = int(box[1]) - tag_height
+    tops = [top for top in (above, int(box[1]), int(box[3])) if 0 <= top <= height - tag_height]
+    places = [(left, top, left + tag_width, top + tag_height) for top in tops or [max(0, min(above, height))]]
+    return next((place for place in places if not any(_overlap(place, other) for other in taken)), places[0])
+
+
+def _overlap(one, other):
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def _draw_tag(canvas, place, tag, colour):
+    """The name on a filled background."""
+    left, top, right, bottom = place
+    cv2.rectangle(canvas, (left, top), (right - 1, bottom - 1), colour, cv2.FILLED)
     luminance = np.dot(colour, (0.299, 0.587, 0.114))
-    ink = (0, 0, 0) if luminance > 128 else (255, 255, 255)
-    cv2.putText(canvas, text, (left + 2, top + text_height + 1), FONT, scale, ink, stroke, cv2.LINE_AA)
+    tag.draw(canvas, left + TAG_MARGIN, top, (0, 0, 0) if luminance > 128 else (255, 255, 255))
 
 
 def _paint_mask(canvas, mask, colour):

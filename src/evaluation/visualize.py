@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from src.data.drawing import draw_boxes, fit
+from src.data.fonts import drawable_names, family_of, font_for
 from src.data.records import Record
 from src.evaluation.analysis import F1Curve
 from src.evaluation.coco import RECALL_LEVELS, CocoResult
@@ -29,12 +30,13 @@ MOST_BOXES = 50
 def pr_curves(result: CocoResult) -> bytes:
     """Precision over recall at IoU 0.5 of a `CocoResult`, per class, with the means at three IoU levels: PNG bytes."""
     figure, axes = _figure(8, 5)
+    names = _names([one.name for one in result.per_class])
     present = [label for label, one in enumerate(result.per_class) if one.objects]
 
     def draw(label: int, text: str, **style: Any) -> None:
         one = result.per_class[label]
         axes.plot(RECALL_LEVELS, result.precision[0, :, label],
-                  label=f"{text}{_shortened(one.name)}  {one.AP50:.3f}", **style)
+                  label=f"{text}{names[label]}  {one.AP50:.3f}", **style)
 
     if len(present) <= FEW_CLASSES:
         for label in present:
@@ -71,7 +73,7 @@ def f1_plot(curve: F1Curve, threshold: float) -> bytes:
 def confusion_plot(matrix: np.ndarray, classes: Sequence[str]) -> bytes:
     """A confusion matrix, (classes + 1, classes + 1) with background last, coloured by the fraction of its row: PNG
     bytes."""
-    names = [*(_shortened(name) for name in classes), "background"]
+    names = [*_names(classes), "background"]
     side = float(np.clip(2.5 + 0.45 * len(names), 4.5, 13))
     figure, axes = _figure(side, side)
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
@@ -90,12 +92,14 @@ def confusion_plot(matrix: np.ndarray, classes: Sequence[str]) -> bytes:
 
 def class_bars(result: CocoResult) -> bytes:
     """AP and AP50 of every class with objects of a `CocoResult`, best first: PNG bytes."""
-    shown = sorted((one for one in result.per_class if one.objects), key=lambda one: one.AP)
+    names = _names([one.name for one in result.per_class])
+    shown = sorted((label for label, one in enumerate(result.per_class) if one.objects),
+                   key=lambda label: result.per_class[label].AP)
     figure, axes = _figure(8, 1.1 + 0.2 * len(shown))
     positions = np.arange(len(shown))
-    axes.barh(positions, [one.AP50 for one in shown], color="#bcd4e6", height=0.7, label="AP50")
-    axes.barh(positions, [one.AP for one in shown], color=ACCENT, height=0.7, label="AP")
-    axes.set_yticks(positions, [_shortened(one.name) for one in shown], fontsize=8)
+    axes.barh(positions, [result.per_class[label].AP50 for label in shown], color="#bcd4e6", height=0.7, label="AP50")
+    axes.barh(positions, [result.per_class[label].AP for label in shown], color=ACCENT, height=0.7, label="AP")
+    axes.set_yticks(positions, [names[label] for label in shown], fontsize=8)
     axes.set(xlim=(0, 1), ylim=(-0.6, max(len(shown), 1) - 0.4))
     axes.grid(False, axis="y")
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, fontsize=8)
@@ -148,9 +152,21 @@ def _figure(width: float, height: float) -> tuple[Any, Any]:
 
 
 def _png(figure: Any) -> bytes:
+    """PNG bytes; every text in a font that has its characters."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        font = font_for(text.get_text())
+        if font is not None:
+            text.set_fontfamily(["DejaVu Sans", family_of(font)])
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", bbox_inches="tight")
     return buffer.getvalue()
+
+
+def _names(classes: Sequence[str]) -> list[str]:
+    """Class names as plots show them."""
+    return [_shortened(name) for name in drawable_names(classes)]
 
 
 def _shortened(name: str) -> str:

@@ -66,3 +66,21 @@ def test_a_contact_sheet_has_a_cell_for_every_image():
     assert sheet.shape == (3 * (50 + GAP + CAPTION_HEIGHT) + GAP, 2 * (80 + GAP) + GAP, 3)
     # 100 x 200 in 50 x 80 is 40 x 80, centred: 5 rows of background above.
     assert (sheet[GAP + 5:GAP + 45, GAP:GAP + 80] == 100).all()
+
+
+def test_the_box_with_the_best_score_is_on_top_whatever_its_size():
+    """A large circle of 0.9 and a smaller triangle of 0.3 with nearly the same upper edge."""
+    boxes = [[20, 30, 180, 95], [20, 30, 170, 90]]
+    drawn = draw_boxes(GREY, boxes, [0, 1], CLASSES, scores=[0.9, 0.3])
+    only = draw_boxes(GREY, boxes[:1], [0], CLASSES, scores=[0.9])
+    tag = only != draw_boxes(GREY, boxes[:1], [0], [""], scores=[0.9])   # the pixels of the name
+    assert tag.any() and (drawn[tag] == only[tag]).all()
+    np.testing.assert_allclose(drawn[30, 150].astype(int), only[30, 150].astype(int), atol=40)
+
+
+def test_a_name_gives_way_to_one_with_a_better_score_and_stays_readable():
+    """Two boxes of one place: the better name stands above, the other one inside."""
+    drawn = draw_boxes(GREY, [[20, 40, 180, 95]] * 2, [0, 1], CLASSES, scores=[0.3, 0.9])
+    better, other = class_colour(1), class_colour(0)
+    assert (drawn[25:39] == better).all(axis=2).any() and not (drawn[25:39] == other).all(axis=2).any()
+    assert (drawn[42:54, 22:60] == other).all(axis=2).any()
