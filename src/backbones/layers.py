@@ -1,4 +1,4 @@
-"""Convolution, norm and activation: the brick that all bodies and heads are built from."""
+"""Convolution, norm and activation: the brick that all backbones and heads are built from."""
 from __future__ import annotations
 
 from typing import Callable, Optional

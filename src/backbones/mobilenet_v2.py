@@ -1,4 +1,4 @@
-"""MobileNetV2 (Sandler et al. 2018, https://arxiv.org/abs/1801.04381), the body of SSD300."""
+"""MobileNetV2 (Sandler et al. 2018, https://arxiv.org/abs/1801.04381), the backbone of SSD300."""
 from __future__ import annotations
 
 from mindspore import nn

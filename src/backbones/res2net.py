@@ -19,7 +19,8 @@ class Res2NetBlock(nn.Cell):
 
     A block that changes the shape has no chain: its groups go through their convolutions side by side, the last one
     through average pooling. Its shortcut halves the sides by max pooling in front of the 1x1 convolution, as in the
-    zoo, or where padding is `symmetric` by average pooling, as in PyTorch's libraries. Arguments as of Bottleneck.
+    zoo, or where padding is `symmetric` by average pooling, as in PyTorch's libraries. norm: eps and
+    momentum of the batch norms.
     """
 
     def __init__(self, in_channels: int, hidden: int, stride: int, symmetric: bool = False, **norm: Any):

@@ -42,7 +42,8 @@ class ResNet(nn.Cell):
     """Image to the maps C2 to C5 (the outputs of the four stages).
 
     depth: 50, 101 or 152. stem: Cell from (B, 3, H, W) to (B, STEM_CHANNELS, H/2, W/2); the paper's 7x7 convolution
-    unless given. block: called as Bottleneck is. symmetric_pool: as in PyTorch, see Pool. layer: as of Bottleneck.
+    unless given. block: called as Bottleneck is. symmetric_pool: as in PyTorch, see Pool. layer: eps,
+    momentum and symmetric of every ConvNorm.
     construct: (B, 3, H, W) -> four maps (B, C, H/stride, W/stride), sides rounded up.
     """
 

@@ -1,4 +1,4 @@
-"""Names that the old zoo gave to the layers of bodies which several families share -> ours.
+"""Names that the old zoo gave to the layers of backbones which several families share -> ours.
 
 The tables hold the names of cells; the last word of a parameter's name (weight, gamma, ...) is the same everywhere.
 """

@@ -158,7 +158,7 @@ class CenterNetEval(EvalSection):
 
 
 def multiples_of_32(sides: List[int]) -> List[int]:
-    """The sides of a network input; raises ValueError where the maps of the body would not fit into each other."""
+    """The sides of a network input; raises ValueError where the maps of the backbone would not fit into each other."""
     if any(side < 32 or side % 32 for side in sides):
         raise ValueError(f"{sides} has to hold multiples of 32")
     return sides

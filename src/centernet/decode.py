@@ -1,4 +1,4 @@
-"""Best peaks of one or more views of a picture -> detections in its pixels (numpy)."""
+"""Best peaks of one or more views of an image -> detections in its pixels (numpy)."""
 from __future__ import annotations
 
 from typing import NamedTuple, Sequence
@@ -10,7 +10,7 @@ from src.ops.nms import soft_nms
 
 
 class Geometry(NamedTuple):
-    """Where a view's cells lie in the picture: pixels = cells * factor + shift."""
+    """Where a view's cells lie in the image: pixels = cells * factor + shift."""
 
     factor: float
     shift: np.ndarray  # (2,) x, y
@@ -20,7 +20,7 @@ def decode(peaks: Sequence[np.ndarray], geometries: Sequence[Geometry], count: i
     """peaks: per view (N, 6), x1, y1, x2, y2 in cells, score, class. soft: soft-NMS within each class.
 
     The best `count` of all views together, as far as their scores are above 0. Boxes are not cut at the border of the
-    picture.
+    image.
     """
     boxes = np.concatenate([view[:, :4] * geometry.factor + np.tile(geometry.shift, 2)
                             for view, geometry in zip(peaks, geometries)])

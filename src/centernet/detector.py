@@ -100,7 +100,7 @@ class CenterNetDetector(Detector):
         return normalize(shown, self.mean, self.std), geometry
 
     def _window(self, height: int, width: int, scale: float, keep_res: bool) -> tuple:
-        """The part of the scaled picture that is seen, and the network input's (height, width)."""
+        """The part of the scaled image that is seen, and the network input's (height, width)."""
         scaled_height, scaled_width = scaled(height, width, scale)
         if keep_res:
             return padded_window(scaled_height, scaled_width)
@@ -114,7 +114,7 @@ class CenterNetDetector(Detector):
 
 
 def _geometry(window: Window, size: tuple, scale: float) -> Geometry:
-    """Of a view of (height, width) on a picture that was scaled."""
-    cell = STRIDE * window.side / size[1]  # in pixels of the scaled picture
+    """Of a view of (height, width) on an image that was scaled."""
+    cell = STRIDE * window.side / size[1]  # in pixels of the scaled image
     corner = window.center - [window.side / 2, window.side / 2 * size[0] / size[1]]
     return Geometry(cell / scale, corner / scale)

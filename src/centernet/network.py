@@ -72,7 +72,7 @@ class Head(nn.Cell):
 
 
 class CenterNet(nn.Cell):
-    """Body, three up-sampling stages to stride 4, and heads for heat map, sizes and offsets (section 3).
+    """Backbone, three up-sampling stages to stride 4, and heads for heat map, sizes and offsets (section 3).
 
     construct: (B, 3, H, W) normalised BGR -> logits (B, classes, H/4, W/4), sizes (B, 2, H/4, W/4) w, h in cells,
     offsets (B, 2, H/4, W/4) dx, dy of the centre from the cell's corner.
@@ -151,7 +151,7 @@ def _mirror(maps: Tensor) -> Tensor:
 
 
 def build_centernet(model, num_classes: int) -> CenterNet:
-    """The network that the `model` section describes, with its initial weights."""
+    """The network that the `model` section describes, randomly initialised."""
     backbone = model.backbone.build(symmetric=True, symmetric_pool=model.as_pytorch, eps=1e-5, momentum=0.9)
     return CenterNet(backbone, model.backbone.channels[-1], num_classes, model.head_conv,
                      model.up_sampling == "deformable")

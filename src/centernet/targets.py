@@ -11,7 +11,7 @@ SMALLEST = np.finfo(np.float32).eps
 
 
 class Targets(NamedTuple):
-    """Of one picture; the rows belong to objects and are 0 beyond them."""
+    """Of one image; the rows belong to objects and are 0 beyond them."""
 
     heatmap: np.ndarray  # (C, H, W) float32: 1 at the centres, falling off around them
     cells: np.ndarray    # (max_objects,) int32: cell of the centre, counted row by row
@@ -31,7 +31,7 @@ class TargetEncoder:
     def __call__(self, boxes: np.ndarray, labels: np.ndarray) -> Targets:
         """boxes: (G, 4) x1, y1, x2, y2 in cells, clipped to the map here; labels: (G,) 0-based.
 
-        A box of which nothing is left is nobody's target (the zoo keeps those that have lost only one side).
+        A box of which nothing is left is ignored (the zoo keeps those that have lost only one side).
         Of more than max_objects the largest have sizes and offsets, all are on the heat map.
         """
         targets = Targets(np.zeros((self.num_classes, self.height, self.width), np.float32),

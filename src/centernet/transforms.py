@@ -1,6 +1,6 @@
 """Sample -> network input of CenterNet (section 4 and appendix of the paper, the authors' code), in numpy.
 
-The network sees blue, green, red. Pictures stay uint8 until the device normalises them.
+The network sees blue, green, red. Images stay uint8 until the device normalises them.
 """
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ GRAY = np.array([0.114, 0.587, 0.299])  # of blue, green, red
 
 
 class Window(NamedTuple):
-    """The part of a picture that the network sees: a square around a centre, stretched to the input's width."""
+    """The part of an image that the network sees: a square around a centre, stretched to the input's width."""
 
     center: np.ndarray  # (2,) x, y in pixels
     side: float         # width in pixels
 
     def matrix(self, size: Sequence[int]) -> np.ndarray:
-        """(2, 3): pixels x, y of the picture -> those of an image of (height, width) that shows the window."""
+        """(2, 3): pixels x, y of the image -> pixels of a (height, width) view of the window."""
         height, width = size
         factor = width / self.side
         return np.array([[factor, 0, width / 2 - factor * self.center[0]],
                          [0, factor, height / 2 - factor * self.center[1]]])
 
     def cut(self, image: np.ndarray, size: Sequence[int]) -> np.ndarray:
-        """What it shows, black outside of the picture, as (height, width, 3)."""
+        """What it shows, black outside of the image, as (height, width, 3)."""
         return cv2.warpAffine(image, self.matrix(size), (size[1], size[0]), flags=cv2.INTER_LINEAR)
 
 
 class TrainTransform:
-    """Crop, flip and colour of one picture, and its targets; crowds are nobody's target.
+    """Crop, flip and colour of one image, and its targets; crowds are ignored.
 
     image_size: network input, height, width. encoder: for maps of a quarter of it. lighting: eigenvalues (3,) and
     eigenvectors (3, 3) of the colours, None = no change of colours.
@@ -80,14 +80,14 @@ def random_window(height: int, width: int, rng) -> Window:
 
 
 def shifted_window(height: int, width: int, shift: float, scale: float, rng) -> Window:
-    """The whole picture, shifted and scaled by normal deviates of which the far ones are cut off."""
+    """The whole image, shifted and scaled by normal deviates of which the far ones are cut off."""
     side = max(height, width)
     center = np.array([width / 2, height / 2]) + side * np.clip(rng.normal(0, shift, 2), -2 * shift, 2 * shift)
     return Window(center, float(side * np.clip(rng.normal(1, scale), 1 - scale, 1 + scale)))
 
 
 def flip(image: np.ndarray, boxes: np.ndarray, window: Window) -> tuple:
-    """Picture, boxes and window mirrored; pixel centres are whole numbers, so x becomes width - 1 - x."""
+    """Image, boxes and window mirrored; pixel centres are whole numbers, so x becomes width - 1 - x."""
     last = image.shape[1] - 1
     boxes = np.stack([last - boxes[:, 2], boxes[:, 1], last - boxes[:, 0], boxes[:, 3]], axis=1)
     return cv2.flip(image, 1), boxes, Window(np.array([last - window.center[0], window.center[1]]), window.side)
@@ -117,7 +117,7 @@ def normalize(image: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarra
 
 
 def scaled(height: int, width: int, scale: float) -> tuple:
-    """Sides of a picture that is seen at another scale, rounded down."""
+    """Sides of an image that is seen at another scale, rounded down."""
     return max(1, int(height * scale)), max(1, int(width * scale))
 
 

@@ -61,13 +61,13 @@ class FasterRCNNDetector(Detector):
 
     @property
     def resizing(self) -> dict:
-        """What `fit` takes besides picture and canvas."""
+        """What `fit` takes in addition to image and canvas."""
         data = self.config.data
         return {"keep_ratio": data.keep_ratio, "sides": data.resize_sides, "style": self.config.model.style}
 
     @property
     def frozen_body(self) -> bool:
-        """Whether the body keeps its statistics and first stage while training."""
+        """Whether the backbone keeps its statistics and first stage while training."""
         model = self.config.model
         starts_from_file = bool(self.config.train.pre_trained or model.feature_extractor_base_param)
         return starts_from_file if model.frozen_body is None else model.frozen_body

@@ -98,7 +98,7 @@ class SSDDetector(Detector):
                           "width": self.input_shape[2], "keep_ratio": False,
                           "resized_as": "float32" if self.as_torchvision else "uint8",
                           "mean": self.mean.tolist(), "std": self.std.tolist()},
-                "boxes": "y1, x1, y2, x2 relative to the picture", "scores": "column 0 is background"}
+                "boxes": "y1, x1, y2, x2 relative to the image", "scores": "column 0 is background"}
 
 
 def _dropout_shape(model) -> tuple:

@@ -14,8 +14,8 @@ class SSDLoss(nn.Cell):
     a from-scratch run on little data dearly, since early on this column is nearly the whole loss; `background_loss`
     False leaves it out.
 
-    construct: images (B, 3, H, W) normalised, deltas (B, N, 4), classes (B, N) int32 with 0 background, and what the
-    backbone takes besides pictures -> total, classification and localisation loss, each a scalar.
+    construct: images (B, 3, H, W) normalised, deltas (B, N, 4), classes (B, N) int32 with 0 background, and what else
+    the backbone takes -> total, classification and localisation loss, each a scalar.
     """
 
     parts = ("loss", "cls_loss", "loc_loss")

@@ -1,4 +1,4 @@
-"""SSD (Liu et al. 2016, https://arxiv.org/abs/1512.02325): image -> boxes and class scores of every prior box."""
+"""SSD (Liu et al. 2016, https://arxiv.org/abs/1512.02325): image -> boxes and class scores of every prior."""
 from __future__ import annotations
 
 import math
@@ -16,10 +16,10 @@ from src.ssd.predictors import PlainPredictor, PredictorPerMap, SeparablePredict
 
 
 class SSD(nn.Cell):
-    """Body, optional feature pyramid, extra maps, and a head for the boxes and one for the classes.
+    """Backbone, optional feature pyramid, extra maps, and a head for the boxes and one for the classes.
 
     construct: (B, 3, H, W) normalised -> deltas (B, N, 4) dy, dx, dh, dw and logits (B, N, 1 + classes),
-    column 0 background, for N prior boxes. Training hands on what else the backbone takes (VGG16: dropout).
+    column 0 background, for N priors. Training hands on what else the backbone takes (VGG16: dropout).
     """
 
     def __init__(self, backbone: nn.Cell, extras: Sequence[nn.Cell], box_predictors: nn.Cell,

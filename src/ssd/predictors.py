@@ -1,4 +1,4 @@
-"""The heads of SSD: feature maps -> what is predicted for every prior box."""
+"""The heads of SSD: feature maps -> what is predicted for every prior."""
 from __future__ import annotations
 
 from typing import Sequence
@@ -31,7 +31,7 @@ class SeparablePredictor(nn.Cell):
 
 
 class PlainPredictor(nn.Cell):
-    """The paper's head of one map: a 3x3 convolution. construct: as of SeparablePredictor."""
+    """The paper's head of one map: a 3x3 convolution. construct: (B, C, H, W) -> (B, H*W*boxes, outputs)."""
 
     def __init__(self, channels: int, boxes: int, outputs: int):
         super().__init__()
@@ -45,7 +45,7 @@ class PlainPredictor(nn.Cell):
 class PredictorPerMap(nn.SequentialCell):
     """A head of its own for every map, of the class `predictor`.
 
-    construct: maps (B, C, h, w) -> (B, N, outputs), N prior boxes of all maps.
+    construct: maps (B, C, h, w) -> (B, N, outputs), N priors of all maps.
     """
 
     def __init__(self, channels: Sequence[int], boxes_per_cell: Sequence[int], outputs: int,
@@ -67,7 +67,7 @@ class SharedPredictor(nn.Cell):
     """RetinaNet's head (Lin et al. 2017, section 4): the same 3x3 convolutions on every map, norms of each map's own.
 
     As in the zoo the shared convolutions have a bias although a norm follows.
-    construct: maps (B, C, h, w) -> (B, N, outputs), N prior boxes of all maps.
+    construct: maps (B, C, h, w) -> (B, N, outputs), N priors of all maps.
     """
 
     def __init__(self, levels: int, channels: int, depth: int, boxes: int, outputs: int):

@@ -1,4 +1,4 @@
-"""Which prior boxes a configuration asks for."""
+"""Which priors a configuration asks for."""
 from __future__ import annotations
 
 import math
@@ -34,7 +34,7 @@ def default_steps(model, sizes) -> list:
 
 
 def prior_boxes(model) -> PriorBoxes:
-    """The prior boxes of the `model` section; raises ConfigError where num_default contradicts them."""
+    """The priors of the `model` section; raises ConfigError where num_default contradicts them."""
     sizes = feature_sizes(model)
     given = model.steps and [(step, step) for step in model.steps]
     steps = given or default_steps(model, sizes)
@@ -47,5 +47,5 @@ def prior_boxes(model) -> PriorBoxes:
     per_level = [boxes * rows * columns for boxes, (rows, columns) in zip(model.num_default, sizes)]
     if sum(per_level) != len(priors.centers):
         raise ConfigError(f"num_default {model.num_default} does not agree with {source}: "
-                          f"{sum(per_level)} predictions for {len(priors.centers)} prior boxes")
+                          f"{sum(per_level)} predictions for {len(priors.centers)} priors")
     return priors

@@ -12,7 +12,7 @@ FORCED = 2.0  # above every overlap: the best prior of a ground truth belongs to
 
 
 class TargetEncoder:
-    """Assigns ground truth to prior boxes.
+    """Assigns ground truth to priors.
 
     match_threshold: overlap above which a prior is positive. prior_scaling: the "variances" of centre and size.
     """

@@ -1,6 +1,6 @@
 """Sample -> network input of SSD (section 2.2, "Data augmentation"), in numpy.
 
-Pictures stay uint8 until the device normalises them: moving float32 would cost more than all of the augmentation.
+Images stay uint8 until the device normalises them: moving float32 would cost more than all of the augmentation.
 Boxes in this module are y1, x1, y2, x2 in pixels, float32, as SSD encodes them.
 """
 from __future__ import annotations
@@ -20,9 +20,9 @@ GRAY = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 class TrainTransform:
-    """Crop, resize, flip and colour of one picture, and its targets.
+    """Crop, resize, flip and colour of one image, and its targets.
 
-    Returns "image" (H, W, 3) uint8, "deltas" (N, 4) float32 and "classes" (N,) int32; crowds are nobody's target. With
+    Returns "image" (H, W, 3) uint8, "deltas" (N, 4) float32 and "classes" (N,) int32; crowds are ignored. With
     a dropout_shape also "dropout", uint8 factors of that shape: half of them 0, the others 2.
     """
 
@@ -60,7 +60,7 @@ class TrainTransform:
 
 def eval_input(image: np.ndarray, image_size: Sequence[int], mean: np.ndarray = MEAN,
                std: np.ndarray = STD) -> np.ndarray:
-    """RGB picture (h, w, 3) uint8 -> network input (3, H, W) float32."""
+    """RGB image (h, w, 3) uint8 -> network input (3, H, W) float32."""
     return normalize(resize(image, image_size), mean, std)
 
 
@@ -70,14 +70,14 @@ def resize(image: np.ndarray, image_size: Sequence[int]) -> np.ndarray:
 
 
 def normalize(image: np.ndarray, mean: np.ndarray = MEAN, std: np.ndarray = STD) -> np.ndarray:
-    """(H, W, 3) uint8 RGB -> (3, H, W) float32 by mean and spread, those of ImageNet unless stated."""
+    """(H, W, 3) uint8 RGB -> (3, H, W) float32 by mean and standard deviation, by default ImageNet's."""
     return np.ascontiguousarray(((image.astype(np.float32) - mean) / std).transpose(2, 0, 1))
 
 
 def random_crop(image: np.ndarray, boxes: np.ndarray, rng, tries: int = 50) -> tuple:
-    """A random part of the picture that overlaps the objects by a randomly drawn amount.
+    """A random part of the image that overlaps the objects by a randomly drawn amount.
 
-    Returns the picture, the boxes whose centre lies in it, clipped, and their indices. Keeps the old zoo's rule: a
+    Returns the image, the boxes whose centre lies in it, clipped, and their indices. Keeps the old zoo's rule: a
     part is refused only if its smallest overlap is below the amount and its largest is above the amount + 0.2.
     """
     everything = np.arange(len(boxes))
@@ -110,7 +110,7 @@ def random_crop(image: np.ndarray, boxes: np.ndarray, rng, tries: int = 50) -> t
 
 
 def zoom_out(image: np.ndarray, boxes: np.ndarray, largest: float, rng) -> tuple:
-    """The picture at a random place on a canvas up to `largest` times its sides, filled with the mean colour."""
+    """The image at a random place on a canvas up to `largest` times its sides, filled with the mean colour."""
     height, width = image.shape[:2]
     ratio = 1 + (largest - 1) * rng.random()
     rows, columns = int(height * ratio), int(width * ratio)
@@ -124,7 +124,7 @@ def zoom_out(image: np.ndarray, boxes: np.ndarray, largest: float, rng) -> tuple
 def adjust_color(image: np.ndarray, strengths: Sequence[float], rng) -> np.ndarray:
     """Brightness, contrast and saturation, each times a factor drawn from 1 - strength to 1 + strength."""
     brightness, contrast, saturation = (1 + strength * (2 * rng.random() - 1) for strength in strengths)
-    # Brightness and contrast are one line per value (a table), the mean being that of the brightened picture.
+    # Brightness and contrast are one line per value (a table), the mean being that of the brightened image.
     values = np.arange(256, dtype=np.float32)
     bright = np.clip(values * brightness, 0, 255)
     mean = float(bright[np.dot(image.reshape(-1, 3)[::7], GRAY).astype(np.uint8)].mean())

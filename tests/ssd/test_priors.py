@@ -57,7 +57,7 @@ def test_steps_place_the_priors():
 
 
 def test_a_number_of_priors_per_cell_that_does_not_come_out_is_refused_with_both():
-    with pytest.raises(ConfigError, match="num_default .* aspect_ratios .*: 2278 predictions for 1917 prior boxes"):
+    with pytest.raises(ConfigError, match="num_default .* aspect_ratios .*: 2278 predictions for 1917 priors"):
         prior_boxes(model(num_default=[4, 6, 6, 6, 6, 6]))
 
 
