@@ -4,6 +4,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from datetime import datetime
@@ -96,8 +97,8 @@ def versions() -> dict:
             packages[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             packages[name] = None
-    return {"command": sys.argv, "python": platform.python_version(), "machine": platform.platform(),
-            "cores": os.cpu_count(), **packages, "git_revision": git_revision()}
+    return {"command": shlex.join(["python", *sys.argv]), "python": platform.python_version(),
+            "machine": platform.platform(), "cores": os.cpu_count(), **packages, "git_revision": git_revision()}
 
 
 def git_revision() -> str | None:

@@ -16,12 +16,14 @@ from src.evaluation.matching import ImageBoxes, match, overlaps
 IOU_THRESHOLD = 0.5
 BACKGROUND_IOU = 0.1
 
-# Bolya et al. 2020, "TIDE: A General Toolbox for Identifying Object Detection Errors", section 2.2.
+# Bolya et al. 2020, "TIDE: A General Toolbox for Identifying Object Detection Errors", section 2.2, in the order in
+# which their toolbox (tidecv 1.0.1) tests them: localisation, classification, duplicate, background, both.
 ERROR_TYPES = {
-    "classification": "the box fits an object (IoU at least 0.5), the class is wrong",
-    "localisation": "the class is right, the box is off (IoU 0.1 to 0.5)",
-    "both": "the box is off and the class is wrong",
-    "duplicate": "the object was found already by a detection with a higher score",
+    "classification": "the box fits an object of another class (IoU at least 0.5)",
+    "localisation": "the class is right, the box is off (IoU 0.1 to 0.5); also a second, loose box on an object "
+                    "that was found",
+    "both": "the only objects that the box touches (IoU 0.1 to 0.5) are of other classes",
+    "duplicate": "a second box that fits (IoU at least 0.5) on an object that was found by one with a higher score",
     "background": "nothing annotated is there (IoU below 0.1)",
     "missed": "an object that no detection accounts for, not even one with the wrong class or a box that is off",
 }
@@ -192,8 +194,7 @@ def _classify(images: Sequence[ImageBoxes]) -> _Findings:
         same = image.labels[:, None] == image.truth_labels[None]
         error, target = _errors_of_image(np.where(image.crowd, 0, overlap), same, free)
         error[partner >= 0] = NO_ERROR
-        accounted = target[(error == CLASSIFICATION) | (error == LOCALISATION)]
-        free[accounted] = False
+        free[target[(error != NO_ERROR) & (target >= 0)]] = False
         # Objects are numbered over all images, crowds left out.
         number = np.cumsum(~image.crowd) - 1 + offset
         target = np.where(error == NO_ERROR, partner, target)
@@ -223,27 +224,25 @@ def _errors_of_image(overlap: np.ndarray, same: np.ndarray, free: np.ndarray) ->
         restricted = np.column_stack([np.zeros(len(overlap)), np.where(allowed, overlap, 0)])
         return restricted.max(axis=1), restricted.argmax(axis=1) - 1
 
-    own_free, own_object = best(same & free)
-    other_free, other_object = best(~same & free)
-    own_found, _ = best(same & ~free)
-    anything, _ = best(np.ones_like(same))
-    conditions = [own_free >= BACKGROUND_IOU, other_free >= IOU_THRESHOLD, own_found >= IOU_THRESHOLD,
-                  anything < BACKGROUND_IOU]
+    own, own_object = best(same)
+    other, other_object = best(~same)
+    conditions = [(own >= BACKGROUND_IOU) & (own < IOU_THRESHOLD), other >= IOU_THRESHOLD, own >= IOU_THRESHOLD,
+                  other < BACKGROUND_IOU]
     error = np.select(conditions, [LOCALISATION, CLASSIFICATION, DUPLICATE, BACKGROUND], BOTH)
     target = np.select(conditions[:2], [own_object, other_object], -1)
-    return error, target
+    return error, np.where(np.append(free, False)[target], target, -1)
 
 
 def _corrected(findings: _Findings, error: int) -> _Findings:
     """The findings as they would be without one type of error.
 
-    A wrong class or box is put right, unless a better detection is put right for the same object; then it goes, as do
-    the errors that have no object to go to.
+    A wrong class or box is put right, unless its object was found, or a better detection with one of these two errors
+    belongs to the same object; then it goes, as do the other errors.
     """
     wrong = findings.error == error
     kept = ~wrong
     if error in (CLASSIFICATION, LOCALISATION):
-        candidates = np.flatnonzero(wrong)
+        candidates = np.flatnonzero(np.isin(findings.error, (CLASSIFICATION, LOCALISATION)) & (findings.target >= 0))
         _, first = np.unique(findings.target[candidates], return_index=True)
         kept[candidates[first]] = True
     labels = findings.labels.copy()
@@ -255,12 +254,15 @@ def _corrected(findings: _Findings, error: int) -> _Findings:
 def _ap50(findings: _Findings, truth_labels: Optional[np.ndarray] = None) -> float:
     """COCO's AP at IoU 0.5: the mean over classes of the interpolated precision at 101 levels of recall.
 
-    truth_labels: the objects to count, in place of all."""
-    truth_labels = findings.truth_labels if truth_labels is None else truth_labels
-    classes, objects = np.unique(truth_labels, return_counts=True)
+    truth_labels: the objects to count, in place of all; a class of which none is left counts as 0 as long as it has
+    detections, as in tidecv."""
+    counted = findings.truth_labels if truth_labels is None else truth_labels
     aps = []
-    for label, count in zip(classes, objects):
-        right = np.cumsum(findings.error[findings.labels == label] == NO_ERROR)
+    for label in np.unique(findings.truth_labels):
+        right, count = np.cumsum(findings.error[findings.labels == label] == NO_ERROR), int(np.sum(counted == label))
+        if not count:
+            aps += [0.0] * bool(len(right))
+            continue
         recall, precision = right / count, right / np.arange(1, len(right) + 1)
         envelope = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0)
         aps.append(envelope[np.searchsorted(recall, RECALL_LEVELS, side="left")].mean())

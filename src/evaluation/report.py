@@ -17,7 +17,7 @@ from src.evaluation.thresholds import ScoreThreshold
 from src.evaluation.voc import VocResult
 from src.files import write_file
 
-IMAGES = 6  # shown of the worst ones, and of the best
+IMAGES = 6  # shown of the worst ones, of the typical ones, and of the best
 JPEG_QUALITY = 82
 
 METRIC_MEANINGS = {
@@ -59,8 +59,9 @@ def write_report(path: Path, *, title: str, annotations: AnnotationSet, rows: Se
     curve = analysis.f1_curve(images)
     names = [one.name for one in box.per_class]
     matrix = analysis.confusion_matrix(images, len(names), least)
-    worst, best = _worst_and_best(analysis.rank_images(images, least))
-    views = _image_views(annotations, rows, [*worst, *best], least)
+    groups = _worst_typical_best(analysis.rank_images(images, least))
+    views = iter(_image_views(annotations, rows, [score for group in groups for score in group], least))
+    worst, typical, best = ([next(views) for _ in group] for group in groups)
     html = _render(
         title=title, diagnosis=diagnosis, results=results, box=box, voc=voc, names=names, meanings=METRIC_MEANINGS,
         headline={"AP": _metric(box.summary["AP"]), "AP50": _metric(box.summary["AP50"]),
@@ -73,17 +74,20 @@ def write_report(path: Path, *, title: str, annotations: AnnotationSet, rows: Se
         pr_curves=visualize.pr_curves(box), class_bars=visualize.class_bars(box),
         confusion=visualize.confusion_plot(matrix, names), confusions=analysis.frequent_confusions(matrix),
         errors=analysis.error_types(images, least), curves_png=curves_png,
-        worst=views[:len(worst)], best=views[len(worst):],
+        worst=worst, typical=typical, best=best,
         short_facts={name: value for name, value in facts.items() if "\n" not in str(value)},
         long_facts={name: value for name, value in facts.items() if "\n" in str(value)})
     _write(path, html)
 
 
-def _worst_and_best(ranked: list[ImageScore]) -> tuple[list[ImageScore], list[ImageScore]]:
-    """The first images with errors and the last ones with something found, no image twice; the extremes first."""
+def _worst_typical_best(ranked: list[ImageScore]) -> tuple[list[ImageScore], list[ImageScore], list[ImageScore]]:
+    """The first images with errors, those around the median, and the last ones with something found; no image twice,
+    the extremes first."""
     worst = [score for score in ranked[:IMAGES] if score.missed or score.wrong]
     best = [score for score in ranked[len(worst):][-IMAGES:] if score.found]
-    return worst, best[::-1]
+    others = ranked[len(worst):len(ranked) - len(best)]
+    first = min(max(len(ranked) // 2 - IMAGES // 2 - len(worst), 0), max(len(others) - IMAGES, 0))
+    return worst, others[first:first + IMAGES], best[::-1]
 
 
 def _image_views(annotations: AnnotationSet, rows: Sequence[ResultRow], scores: Sequence[ImageScore],

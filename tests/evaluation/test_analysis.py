@@ -59,6 +59,30 @@ def test_error_types_by_hand():
         "classification": 1, "localisation": 1, "both": 0, "duplicate": 1, "background": 1, "missed": 1}
 
 
+def test_error_types_are_those_of_tide():
+    """Counts and gains of tidecv 1.0.1. The box of 0.9 lies loosely on a cat that was found: localisation."""
+    ground_truth = data_set([(1, CAT, (0, 0, 40, 40)), (1, DOG, (100, 100, 40, 40)), (1, CAT, (0, 100, 40, 40)),
+                             (2, DOG, (0, 0, 40, 40)), (2, CAT, (200, 0, 40, 40))], images=(1, 2))
+    rows = [row(1, CAT, (0, 0, 40, 40), 0.95), row(1, CAT, (20, 0, 40, 40), 0.9), row(1, CAT, (2, 0, 40, 40), 0.85),
+            row(1, CAT, (100, 100, 40, 40), 0.8), row(1, DOG, (120, 100, 40, 40), 0.75),
+            row(1, CAT, (20, 100, 40, 40), 0.7), row(2, CAT, (20, 0, 40, 40), 0.65), row(2, DOG, (0, 0, 40, 40), 0.6),
+            row(2, CAT, (300, 300, 20, 20), 0.55), row(2, DOG, (220, 0, 40, 40), 0.5)]
+    errors = {error.name: error for error in analysis.error_types(group_by_image(ground_truth, rows), 0)}
+    assert {name: error.count for name, error in errors.items()} == {
+        "classification": 1, "localisation": 3, "both": 2, "duplicate": 1, "background": 1, "missed": 1}
+    tide = {"classification": 0.29125413, "localisation": 0.20792079, "both": 0, "duplicate": 0, "background": 0,
+            "missed": 0.08415842}
+    assert {name: error.gain for name, error in errors.items()} == pytest.approx(tide, abs=1e-6)
+
+
+def test_with_one_class_no_error_is_of_the_class():
+    """Loose boxes on the one cat, which was found."""
+    ground_truth = data_set([(1, CAT, (0, 0, 40, 40))])
+    rows = [row(1, CAT, (0, 0, 40, 40), 0.9), *(row(1, CAT, (15 + shift, 0, 40, 40), 0.5) for shift in range(9))]
+    counts = {error.name: error.count for error in analysis.error_types(group_by_image(ground_truth, rows), 0)}
+    assert counts == {"classification": 0, "localisation": 9, "both": 0, "duplicate": 0, "background": 0, "missed": 0}
+
+
 def test_removing_wrong_detections_gains_what_stood_before_right_ones():
     """Background first, object second: precision 1/2 at every level; without the first it is 1."""
     ground_truth = data_set([(1, CAT, (0, 0, 40, 40))])

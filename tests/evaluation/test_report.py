@@ -125,3 +125,13 @@ def test_a_pair_shows_annotated_and_detected_boxes_in_the_pictures_scale(tmp_pat
     coloured = np.abs(pair.astype(int) - 128).sum(axis=2)[220] > 60  # one line of pixels below the name tags
     assert coloured[60] and coloured[360] and coloured[488 + 60] and coloured[488 + 360]
     assert not coloured[70:350].any() and not coloured[500:540].any()
+
+
+def test_typical_images_stand_between_the_worst_and_the_best():
+    """20 images with F1 of 1/20, 2/20, ...: 6 of the middle, none of them twice."""
+    from src.evaluation.analysis import ImageScore
+    from src.evaluation.report import _worst_typical_best
+    ranked = [ImageScore(number, number, 20 - number, 1, 1.0) for number in range(1, 21)]
+    worst, typical, best = ([score.image_id for score in group] for group in _worst_typical_best(ranked))
+    assert (worst, typical, best) == ([1, 2, 3, 4, 5, 6], [8, 9, 10, 11, 12, 13], [20, 19, 18, 17, 16, 15])
+    assert [len(group) for group in _worst_typical_best(ranked[:3])] == [3, 0, 0]
