@@ -17,7 +17,7 @@ help:
 	@echo "make nightly   run the long training and accuracy tests"
 	@echo "make lint      run ruff, and mypy on src/"
 	@echo "make config    rewrite config/*/*.yaml and docs/configuration.md from the schema and tools/presets"
-	@echo "make cpp-deps  install g++, cmake and OpenCV for ascend310_infer (Debian and Ubuntu, needs root or sudo)"
+	@echo "make cpp-deps  install g++, cmake, OpenCV, nlohmann-json, CLI11 for ascend310_infer (Debian, Ubuntu; root or sudo)"
 	@echo "make clean     remove $(VENV) and caches; demo/ and runs/ stay"
 	@echo "PYTHON names the Python (3.9 to 3.12) that $(VENV) is made with: make PYTHON=python3.11 demo"
 
@@ -46,7 +46,7 @@ config: $(INSTALLED)
 cpp-deps:
 	$(SUDO) apt-get update -qq
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends \
-	  g++ cmake make libopencv-imgcodecs-dev libopencv-imgproc-dev
+	  g++ cmake make libopencv-imgcodecs-dev libopencv-imgproc-dev nlohmann-json3-dev libcli11-dev
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis

@@ -4,12 +4,20 @@
 #   mslite     LITE_HOME names the unpacked MindSpore Lite package
 #   openvino   OpenVINO_DIR names the folder of OpenVINOConfig.cmake, or PYTHON has the package openvino
 #   mindspore  PYTHON has the package mindspore, and Python's library and headers are installed
+# It needs g++, CMake, OpenCV, nlohmann-json and CLI11; on Debian and Ubuntu `make cpp-deps` installs them.
 # PYTHON is python3 unless set, BUILD_DIR the folder out beside this file. CMAKE_FLAGS go to CMake as they are.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 build_dir=${BUILD_DIR:-$here/out}
 python=$(command -v "${PYTHON:-python3}" || true)
+
+for program in c++ cmake; do
+  command -v "$program" > /dev/null || {
+    echo "$program is not installed; on Debian and Ubuntu \`make cpp-deps\` in the project's folder installs it" >&2
+    exit 2
+  }
+done
 
 # The folder of a Python package, which is not imported; fails when there is none.
 package_folder() {

@@ -14,7 +14,7 @@ class Dvpp {
  public:
   virtual ~Dvpp() = default;
 
-  // Height * width * 3 / 2 bytes. May be called from several threads. Throws ImageError.
+  // Height * width * 3 / 2 bytes. May be called from several threads. Throws FileError.
   virtual std::vector<char> Decode(const std::vector<uint8_t> &jpeg) = 0;
 };
 

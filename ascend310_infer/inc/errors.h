@@ -13,8 +13,9 @@ struct InferError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// A picture that cannot be read; the others are not concerned.
-struct ImageError : std::runtime_error {
+// One file that cannot be read, or one image whose outputs are unusable; the others are not concerned. The message
+// lacks the name of the file.
+struct FileError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 

@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "image_file.h"
 #include "infer_session.h"
 #include "model_description.h"
 
@@ -17,6 +18,7 @@ struct Options {
   std::string save_inputs;   // folder for the network inputs, empty: not kept
   bool dvpp = false;
   bool ignore_orientation = false;
+  int max_image_pixels = kMaxPixels;  // larger images are not decoded
   int readers = 0;           // threads that read pictures; 0: one per core
   ModelDescription description;
 };

@@ -7,11 +7,14 @@
 #include <string>
 #include <vector>
 
-// Type is numpy's word for it: float32, float16, int32, int64, uint8, bool.
-struct Tensor {
+// Type is numpy's word for it: float32, float16, int32, int64, uint8, bool. A side of -1 is not fixed.
+struct TensorInfo {
   std::string name;
   std::string type;
   std::vector<int64_t> shape;
+};
+
+struct Tensor : TensorInfo {
   std::vector<char> data;
 };
 
@@ -21,7 +24,11 @@ size_t ElementSize(const std::string &type);
 // Bytes of a whole tensor.
 size_t ByteSize(const std::string &type, const std::vector<int64_t> &shape);
 
+// "[1, 3, 300, 300]"; a side that is not fixed is "?".
 std::string ShapeText(const std::vector<int64_t> &shape);
+
+// Whether a row of a tensor, one image's, is free of NaN and infinity.
+bool IsFinite(const Tensor &tensor, size_t row);
 
 struct SessionOptions {
   std::string model_path;
@@ -38,12 +45,15 @@ class InferSession {
  public:
   virtual ~InferSession() = default;
 
-  // Of the only input; empty when the engine does not know it before it runs.
-  virtual std::vector<int64_t> InputShape() const = 0;
+  // In the model's order; empty when the engine does not know them before it runs.
+  virtual std::vector<TensorInfo> Inputs() const = 0;
 
-  // The outputs in the model's order. Not to be called from two threads.
-  virtual std::vector<Tensor> Run(const Tensor &input) = 0;
+  // The outputs of all inputs, both in the model's order. Not to be called from two threads.
+  virtual std::vector<Tensor> Run(const std::vector<Tensor> &inputs) = 0;
 };
+
+// Whether a path ends so, in capitals or not.
+bool HasEnding(const std::string &path, const std::string &ending);
 
 // The engines this program was built with, in the order in which they are preferred.
 std::vector<std::string> BuiltEngines();

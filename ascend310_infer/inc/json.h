@@ -2,41 +2,20 @@
 #define ASCEND310_INFER_JSON_H_
 
 #include <array>
-#include <map>
+#include <nlohmann/json.hpp>
 #include <string>
-#include <variant>
-#include <vector>
 
-// A JSON value (RFC 8259). Written here since the program has to build with nothing but a compiler and OpenCV, whose
-// own reader knows no null. Characters above U+FFFF in \u notation are kept as two surrogates.
-class Json {
- public:
-  using Array = std::vector<Json>;
-  using Object = std::map<std::string, Json>;
+// The JSON value in a text, whose objects name no key twice, and which is nested at most 100 deep. NaN, infinity and
+// numbers beyond float64 are no JSON. Throws FileError.
+nlohmann::json ParseJson(const std::string &text);
 
-  // Throws InferError that says at which byte it failed.
-  static Json Parse(const std::string &text);
-
-  // The value of a key; null when this is no object or has no such key.
-  const Json *Find(const std::string &key) const;
-
-  // What it holds, null when that is of another kind.
-  const bool *AsBool() const { return std::get_if<bool>(&value_); }
-  bool IsNull() const { return std::holds_alternative<std::nullptr_t>(value_); }
-  const double *AsNumber() const { return std::get_if<double>(&value_); }
-  const std::string *AsString() const { return std::get_if<std::string>(&value_); }
-  const Array *AsArray() const { return std::get_if<Array>(&value_); }
-  const Object *AsObject() const { return std::get_if<Object>(&value_); }
-
- private:
-  friend class JsonParser;
-  std::variant<std::nullptr_t, bool, double, std::string, Array, Object> value_ = nullptr;
-};
+// That in a file of at most 256 MB. Throws InferError that names it.
+nlohmann::json ReadJson(const std::string &path);
 
 // Members of an object, with their kind checked. Throws InferError naming the file, the key and what it has to be.
 class JsonReader {
  public:
-  JsonReader(const std::string &path, const Json &json) : path_(path), json_(json) {}
+  JsonReader(const std::string &path, const nlohmann::json &json) : path_(path), json_(json) {}
 
   int Count(const std::string &key) const;  // from 1
   bool Bool(const std::string &key) const;
@@ -48,14 +27,10 @@ class JsonReader {
 
  private:
   [[noreturn]] void Fail(const std::string &key, const std::string &wanted) const;
-  bool Has(const std::string &key) const;
-  const Json &Value(const std::string &key) const;  // null when there is no such key
+  const nlohmann::json &Value(const std::string &key) const;  // null when there is no such key
 
   const std::string &path_;
-  const Json &json_;
+  const nlohmann::json &json_;
 };
-
-// The text in quotation marks, with escapes where JSON wants them.
-std::string JsonQuoted(const std::string &text);
 
 #endif  // ASCEND310_INFER_JSON_H_

@@ -6,11 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "json.h"
-
 // How a picture becomes the input of a model, and what comes out: what export.py writes into the json beside it.
 struct ModelDescription {
-  int64_t batch_size = 1;
+  int batch_size = 1;
   int height = 0;
   int width = 0;
   bool keep_ratio = false;
@@ -32,7 +30,7 @@ ModelDescription ReadDescription(const std::string &path);
 // Throws UsageError naming what is impossible, or what is missing when no description was read.
 void CheckDescription(const ModelDescription &description);
 
-// The content of a json file. Throws InferError that names it.
-Json ReadJson(const std::string &path);
+// The word of `choices` that a text is, whatever its capitals. Throws UsageError.
+std::string OneOf(const std::string &text, const std::vector<std::string> &choices);
 
 #endif  // ASCEND310_INFER_MODEL_DESCRIPTION_H_

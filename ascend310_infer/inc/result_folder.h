@@ -14,13 +14,13 @@ struct PictureSize {
   int orientation = 1;  // EXIF orientation that was applied
 };
 
-// result_Files and time_Result. Every file is written under another name and renamed. Errors are InferError.
+// result_Files and time_Result. Errors are InferError.
 class ResultFolder {
  public:
   // Makes the folders; removes the list of an earlier run, so that an unfinished run leaves none.
   ResultFolder(const std::filesystem::path &root, const std::string &model, const std::string &engine);
 
-  // Writes row `row` of every output as result_Files/<name>_<i>.bin.
+  // Writes row `row` of every output as result_Files/<name>_<i>.bin; a name may hold folders.
   void Add(const std::string &name, const PictureSize &size, const std::vector<Tensor> &outputs, size_t row);
 
   // Writes outputs.json, which postprocess.py reads, and time_Result/test_perform_static.txt.
@@ -30,10 +30,8 @@ class ResultFolder {
   std::filesystem::path root_;
   std::string model_;
   std::string engine_;
-  std::vector<Tensor> outputs_;  // without data and batch axis
+  std::vector<TensorInfo> outputs_;  // without the batch axis
   std::map<std::string, PictureSize> pictures_;
 };
-
-void WriteFile(const std::filesystem::path &path, const char *data, size_t size);
 
 #endif  // ASCEND310_INFER_RESULT_FOLDER_H_

@@ -28,11 +28,11 @@ class LiteDvpp : public Dvpp {
     const std::lock_guard<std::mutex> lock(mutex_);
     const mindspore::Status status = execute_(file, &picture);
     if (status != mindspore::kSuccess) {
-      throw ImageError("DVPP cannot decode it: " + status.ToString());
+      throw FileError("DVPP cannot decode it: " + status.ToString());
     }
     const std::shared_ptr<const void> data = picture.Data();
     if (picture.DataSize() != bytes_) {
-      throw ImageError("DVPP gave " + std::to_string(picture.DataSize()) + " bytes, " + std::to_string(bytes_) +
+      throw FileError("DVPP gave " + std::to_string(picture.DataSize()) + " bytes, " + std::to_string(bytes_) +
                        " are a picture of the network's size");
     }
     const char *first = static_cast<const char *>(data.get());

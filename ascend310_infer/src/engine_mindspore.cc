@@ -3,6 +3,8 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include <algorithm>
+
 #include "engines.h"
 #include "errors.h"
 
@@ -20,8 +22,8 @@ def load(path):
     return nn.GraphCell(ms.load(path))
 
 
-def run(graph, data, shape):
-    outputs = graph(ms.Tensor(np.frombuffer(data, np.float32).reshape(shape)))
+def run(graph, inputs):
+    outputs = graph(*(ms.Tensor(np.frombuffer(data, kind).reshape(shape)) for kind, shape, data in inputs))
     outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
     arrays = [np.ascontiguousarray(output.asnumpy()) for output in outputs]
     return [(str(array.dtype), array.shape, array.tobytes()) for array in arrays]
@@ -43,7 +45,9 @@ Object Checked(PyObject *object, const std::string &what) {
   const Object text(value == nullptr ? nullptr : PyObject_Str(value));
   const char *message = text == nullptr ? nullptr : PyUnicode_AsUTF8(text.get());
   const std::string all = message == nullptr ? "unknown Python error" : message;
-  throw InferError(what + ": " + all.substr(0, all.find("\n\n")));  // MindSpore puts its C++ stack below
+  std::string reason = all.substr(0, all.find("\n\n"));  // MindSpore puts its C++ stack below
+  std::replace(reason.begin(), reason.end(), '\n', ' ');
+  throw InferError(what + ": " + reason);
 }
 
 void StartPython(const std::string &executable) {
@@ -82,16 +86,16 @@ class MindSporeSession : public InferSession {
     Py_FinalizeEx();
   }
 
-  std::vector<int64_t> InputShape() const override { return {}; }
+  std::vector<TensorInfo> Inputs() const override { return {}; }
 
-  std::vector<Tensor> Run(const Tensor &input) override {
-    const Object shape = Checked(PyTuple_New(static_cast<Py_ssize_t>(input.shape.size())), "out of memory");
-    for (size_t axis = 0; axis < input.shape.size(); ++axis) {
-      PyTuple_SET_ITEM(shape.get(), static_cast<Py_ssize_t>(axis), PyLong_FromLongLong(input.shape[axis]));
+  std::vector<Tensor> Run(const std::vector<Tensor> &inputs) override {
+    const Object list = Checked(PyList_New(0), "out of memory");
+    for (const Tensor &input : inputs) {
+      const Object item = ToPython(input);
+      PyList_Append(list.get(), item.get());
     }
-    const Object found = Checked(
-        PyObject_CallMethod(module_.get(), "run", "Oy#O", graph_.get(), input.data.data(),
-                            static_cast<Py_ssize_t>(input.data.size()), shape.get()), "the model cannot be run");
+    const Object found = Checked(PyObject_CallMethod(module_.get(), "run", "OO", graph_.get(), list.get()),
+                                 "the model cannot be run");
     std::vector<Tensor> outputs;
     for (Py_ssize_t index = 0; index < PyList_GET_SIZE(found.get()); ++index) {
       outputs.push_back(ToTensor(PyList_GET_ITEM(found.get(), index)));
@@ -100,6 +104,15 @@ class MindSporeSession : public InferSession {
   }
 
  private:
+  static Object ToPython(const Tensor &input) {
+    Object shape = Checked(PyTuple_New(static_cast<Py_ssize_t>(input.shape.size())), "out of memory");
+    for (size_t axis = 0; axis < input.shape.size(); ++axis) {
+      PyTuple_SET_ITEM(shape.get(), static_cast<Py_ssize_t>(axis), PyLong_FromLongLong(input.shape[axis]));
+    }
+    return Checked(Py_BuildValue("sNy#", input.type.c_str(), shape.release(), input.data.data(),
+                                 static_cast<Py_ssize_t>(input.data.size())), "out of memory");
+  }
+
   static Tensor ToTensor(PyObject *item) {
     Tensor tensor;
     tensor.type = PyUnicode_AsUTF8(PyTuple_GET_ITEM(item, 0));

@@ -1,5 +1,4 @@
 // MindSpore Lite's C++ API: Ascend 310 and 310P, and CPU. Files: .mindir, with the device package .ms.
-#include <filesystem>
 #include <map>
 
 #include "engines.h"
@@ -49,26 +48,32 @@ std::shared_ptr<mindspore::Context> MakeContext(const SessionOptions &options) {
 class MsLiteSession : public InferSession {
  public:
   explicit MsLiteSession(const SessionOptions &options) {
-    const bool device_package = std::filesystem::path(options.model_path).extension() == ".ms";
+    const bool device_package = HasEnding(options.model_path, ".ms");
     const mindspore::Status status =
         model_.Build(options.model_path, device_package ? mindspore::kMindIR_Lite : mindspore::kMindIR,
                      MakeContext(options));
     if (status != mindspore::kSuccess) {
       throw InferError(options.model_path + " cannot be loaded by MindSpore Lite: " + status.ToString());
     }
-    const std::vector<MSTensor> inputs = model_.GetInputs();
-    if (inputs.size() != 1) {
-      throw InferError(options.model_path + " has to have one input, it has " + std::to_string(inputs.size()));
-    }
-    input_ = inputs[0];
+    inputs_ = model_.GetInputs();
   }
 
-  std::vector<int64_t> InputShape() const override { return input_.Shape(); }
+  std::vector<TensorInfo> Inputs() const override {
+    std::vector<TensorInfo> inputs;
+    for (const MSTensor &input : inputs_) {
+      inputs.push_back({input.Name(), TypeName(input.DataType()), input.Shape()});
+    }
+    return inputs;
+  }
 
-  std::vector<Tensor> Run(const Tensor &input) override {
-    const MSTensor tensor(input_.Name(), input_.DataType(), input_.Shape(), input.data.data(), input.data.size());
+  std::vector<Tensor> Run(const std::vector<Tensor> &inputs) override {
+    std::vector<MSTensor> given;
+    for (size_t index = 0; index < inputs_.size(); ++index) {
+      given.emplace_back(inputs_[index].Name(), inputs_[index].DataType(), inputs_[index].Shape(),
+                         inputs.at(index).data.data(), inputs[index].data.size());
+    }
     std::vector<MSTensor> found;
-    const mindspore::Status status = model_.Predict({tensor}, &found);
+    const mindspore::Status status = model_.Predict(given, &found);
     if (status != mindspore::kSuccess) {
       throw InferError("the model cannot be run: " + status.ToString());
     }
@@ -76,7 +81,7 @@ class MsLiteSession : public InferSession {
     for (MSTensor &output : found) {
       const std::shared_ptr<const void> data = output.Data();
       const char *bytes = static_cast<const char *>(data.get());
-      outputs.push_back({output.Name(), TypeName(output.DataType()), output.Shape(),
+      outputs.push_back({{output.Name(), TypeName(output.DataType()), output.Shape()},
                          {bytes, bytes + output.DataSize()}});
     }
     return outputs;
@@ -84,7 +89,7 @@ class MsLiteSession : public InferSession {
 
  private:
   mindspore::Model model_;
-  MSTensor input_;
+  std::vector<MSTensor> inputs_;
 };
 
 }  // namespace

@@ -32,10 +32,14 @@ std::string Reason(const std::exception &error) {
   std::string reason;
   for (std::string line; std::getline(lines, line);) {
     if (!line.empty() && line.rfind("Exception from ", 0) != 0) {
-      reason += (reason.empty() ? "" : "\n") + line;
+      reason += (reason.empty() ? "" : "; ") + line;
     }
   }
   return reason;
+}
+
+std::string Name(const ov::Output<const ov::Node> &port) {
+  return port.get_names().empty() ? "" : port.get_any_name();
 }
 
 class OpenVinoSession : public InferSession {
@@ -52,33 +56,36 @@ class OpenVinoSession : public InferSession {
     } catch (const ov::Exception &error) {
       throw InferError(options.model_path + " cannot be loaded: " + Reason(error));
     }
-    if (model_.inputs().size() != 1 || model_.input().get_partial_shape().is_dynamic()) {
-      throw InferError(options.model_path + " has to have one input of a fixed shape");
-    }
   }
 
-  std::vector<int64_t> InputShape() const override {
-    const ov::Shape shape = model_.input().get_shape();
-    return {shape.begin(), shape.end()};
-  }
-
-  std::vector<Tensor> Run(const Tensor &input) override {
-    try {
-      const ov::Output<const ov::Node> port = model_.input();
-      if (TypeName(port.get_element_type()) != input.type) {
-        throw InferError("the model takes " + TypeName(port.get_element_type()) + ", not " + input.type);
+  std::vector<TensorInfo> Inputs() const override {
+    std::vector<TensorInfo> inputs;
+    for (const auto &input : model_.inputs()) {
+      TensorInfo info{Name(input), TypeName(input.get_element_type()), {}};
+      for (const ov::Dimension &side : input.get_partial_shape()) {
+        info.shape.push_back(side.is_static() ? side.get_length() : -1);
       }
-      // The engine only reads from it.
-      request_.set_input_tensor(ov::Tensor(port.get_element_type(), port.get_shape(),
-                                           const_cast<char *>(input.data.data())));
+      inputs.push_back(info);
+    }
+    return inputs;
+  }
+
+  std::vector<Tensor> Run(const std::vector<Tensor> &inputs) override {
+    try {
+      for (size_t index = 0; index < inputs.size(); ++index) {
+        const ov::Output<const ov::Node> port = model_.input(index);
+        // The engine only reads from it.
+        request_.set_input_tensor(index, ov::Tensor(port.get_element_type(), port.get_shape(),
+                                                    const_cast<char *>(inputs[index].data.data())));
+      }
       request_.infer();
       std::vector<Tensor> outputs;
       for (const auto &output : model_.outputs()) {
         const ov::Tensor tensor = request_.get_tensor(output);
         const ov::Shape shape = tensor.get_shape();
         const char *data = static_cast<const char *>(tensor.data());
-        outputs.push_back({output.get_names().empty() ? "" : output.get_any_name(), TypeName(tensor.get_element_type()),
-                           {shape.begin(), shape.end()}, {data, data + tensor.get_byte_size()}});
+        outputs.push_back({{Name(output), TypeName(tensor.get_element_type()), {shape.begin(), shape.end()}},
+                           {data, data + tensor.get_byte_size()}});
       }
       return outputs;
     } catch (const ov::Exception &error) {

@@ -1,6 +1,8 @@
 #include "flags.h"
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
+#include <charconv>
 #include <filesystem>
 #include <functional>
 #include <sstream>
@@ -10,23 +12,10 @@
 
 namespace {
 
-struct Flag {
-  std::string name;
-  std::string alias;  // spelling of another of the old applications
-  std::string kind;
-  std::string help;
-  std::function<void(Options *, const std::string &)> set;
-};
-
 int WholeNumber(const std::string &text) {
-  size_t used = 0;
   int number = -1;
-  try {
-    number = std::stoi(text, &used);
-  } catch (const std::logic_error &) {
-    used = std::string::npos;
-  }
-  if (used != text.size() || number < 0) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || end != text.data() + text.size() || number < 0) {
     throw UsageError("'" + text + "' is not a whole number from 0");
   }
   return number;
@@ -66,132 +55,159 @@ std::array<int, 2> Sides(const std::string &text) {
   return {WholeNumber(text.substr(0, comma)), WholeNumber(text.substr(comma + 1))};
 }
 
-// The word of `choices` that text is, whatever its capitals.
-std::string OneOf(const std::string &text, const std::vector<std::string> &choices) {
-  const auto same = [](unsigned char one, unsigned char other) { return std::tolower(one) == std::tolower(other); };
-  for (const std::string &choice : choices) {
-    if (std::equal(text.begin(), text.end(), choice.begin(), choice.end(), same)) {
-      return choice;
-    }
-  }
-  std::string listed;
-  for (const std::string &choice : choices) {
-    listed += (listed.empty() ? "" : ", ") + choice;
-  }
-  throw UsageError("'" + text + "': choose one of " + listed);
-}
+using Values = std::function<void(const std::string &)>;
 
-const std::vector<Flag> &Flags() {
-  using Text = const std::string &;
-  static const std::vector<Flag> flags = {
-      {"mindir_path", "model_path", "FILE", "the exported model: .mindir, .ms, .onnx or .xml",
-       [](Options *o, Text t) { o->session.model_path = t; }},
-      {"sidecar_path", "", "FILE", "json that export.py wrote: input size, channels, mean, std, ... (beside the model)",
-       [](Options *o, Text t) { o->sidecar_path = t; }},
-      {"dataset_path", "data_path", "FOLDER", "pictures, JPEG, PNG or BMP",
-       [](Options *o, Text t) { o->dataset_path = t; }},
-      {"input0_path", "", "FOLDER", "inputs from preprocess.py, instead of pictures",
-       [](Options *o, Text t) { o->input0_path = t; }},
-      {"result_path", "", "FOLDER", "where result_Files and time_Result are written (.)",
-       [](Options *o, Text t) { o->result_path = t; }},
-      {"engine", "", "NAME", "mslite, openvino or mindspore (by the ending of the model)",
-       [](Options *o, Text t) { o->engine = t; }},
-      {"device_type", "", "NAME", "Ascend, Ascend310, Ascend310P or CPU (Ascend with mslite, else CPU)",
-       [](Options *o, Text t) {
-         o->session.device_type = OneOf(t, {"Ascend", "Ascend310", "Ascend310P", "CPU"}) == "CPU" ? "CPU" : "Ascend";
-       }},
-      {"device_id", "", "NUMBER", "Ascend device (0)", [](Options *o, Text t) { o->session.device_id = WholeNumber(t); }},
-      {"precision_mode", "", "NAME",
-       "openvino: f32 (default), bf16, f16; mslite on Ascend: preferred_fp32 (default), enforce_fp32, enforce_fp16, "
-       "enforce_origin, preferred_optimal",
-       [](Options *o, Text t) { o->session.precision_mode = t; }},
-      {"cpu_dvpp", "", "NAME", "CPU: pictures are prepared by OpenCV (default); DVPP: by the Ascend's decoder, with AIPP",
-       [](Options *o, Text t) { o->dvpp = OneOf(t, {"CPU", "DVPP"}) == "DVPP"; }},
-      {"aipp_path", "", "FILE", "AIPP configuration, for DVPP (one is written for the model, as aipp.cfg in result_path)", [](Options *o, Text t) { o->session.aipp_path = t; }},
-      {"threads", "", "NUMBER", "openvino, mslite: threads of the network on a CPU (all cores)",
-       [](Options *o, Text t) { o->session.threads = WholeNumber(t); }},
-      {"readers", "", "NUMBER", "threads that read and prepare pictures (all cores)",
-       [](Options *o, Text t) { o->readers = WholeNumber(t); }},
-      {"python", "", "FILE", "engine mindspore: the Python that has MindSpore (the one named to build.sh)",
-       [](Options *o, Text t) { o->session.python = t; }},
-      {"save_inputs", "", "FOLDER", "also write the network inputs, as <picture>.bin",
-       [](Options *o, Text t) { o->save_inputs = t; }},
-      {"ignore_orientation", "", "true|false", "do not turn pictures by their EXIF orientation (false)",
-       [](Options *o, Text t) { o->ignore_orientation = TrueOrFalse(t); }},
-      {"image_height", "IMAGEHEIGHT", "NUMBER", "height of the network input",
-       [](Options *o, Text t) { o->description.height = WholeNumber(t); }},
-      {"image_width", "IMAGEWIDTH", "NUMBER", "width of the network input",
-       [](Options *o, Text t) { o->description.width = WholeNumber(t); }},
-      {"keep_ratio", "KEEP_RATIO", "true|false", "scale pictures without distortion",
-       [](Options *o, Text t) { o->description.keep_ratio = TrueOrFalse(t); }},
-      {"placement", "", "NAME", "with keep_ratio: corner or center",
-       [](Options *o, Text t) { o->description.placement = t; }},
-      {"resize_sides", "", "SHORT,LONG", "with keep_ratio: length of the shorter side, limit of the longer (as fits)",
-       [](Options *o, Text t) { o->description.resize_sides = Sides(t); }},
-      {"resized_as", "", "NAME", "uint8 or float32", [](Options *o, Text t) { o->description.resized_as = t; }},
-      {"padding", "", "NAME", "beside pictures that do not fill the input: black, or mean, which becomes 0",
-       [](Options *o, Text t) { o->description.padding = t; }},
-      {"channels", "", "NAME", "RGB or BGR", [](Options *o, Text t) { o->description.bgr = OneOf(t, {"RGB", "BGR"}) == "BGR"; }},
-      {"mean", "", "R,G,B", "subtracted from values of 0 to 255, in the order of the channels",
-       [](Options *o, Text t) { o->description.mean = Colors(t); }},
-      {"std", "", "R,G,B", "divisors after that", [](Options *o, Text t) { o->description.std = Colors(t); }},
-      {"batch_size", "", "NUMBER", "pictures per call, as exported (1)",
-       [](Options *o, Text t) { o->description.batch_size = WholeNumber(t); }},
-      // Takes no effect: boxes leave postprocess.py in pixels of the picture, whatever the model gives.
-      {"RESTOREBBOX", "", "true|false", "accepted for old command lines, without effect",
-       [](Options *, Text t) { TrueOrFalse(t); }},
-  };
-  return flags;
-}
+// The command line. What CLI11 finds is stored in `options` when it parses.
+class CommandLine {
+ public:
+  explicit CommandLine(Options *options);
 
-const Flag &FindFlag(const std::string &name) {
-  for (const Flag &flag : Flags()) {
-    if (name == flag.name || (name == flag.alias && !name.empty())) {
-      return flag;
-    }
-  }
-  throw UsageError("unknown flag '--" + name + "'; --help lists them");
-}
+  // Throws UsageError.
+  void Parse(int argc, const char *const *argv);
 
-struct Setting {
-  std::string name;
-  std::string value;
+  std::string Listed() const;
+
+ private:
+  CLI::Option *Add(const std::string &names, const std::string &kind, const std::string &help, const Values &set);
+  void Text(const std::string &names, const std::string &kind, const std::string &help, std::string *target);
+  void Number(const std::string &names, const std::string &help, int *target);
+  void Switch(const std::string &names, const std::string &help, bool *target);
+  std::vector<std::string> Arguments(int argc, const char *const *argv) const;
+
+  CLI::App app_;
+  bool unused_ = false;
 };
 
-std::vector<Setting> Split(int argc, const char *const *argv) {
-  std::vector<Setting> settings;
-  for (int index = 1; index < argc; ++index) {
-    const std::string argument = argv[index];
-    const size_t dashes = argument.find_first_not_of('-');
-    if (dashes == 0 || dashes == std::string::npos || dashes > 2) {
-      throw UsageError("unexpected argument '" + argument + "'; flags are written --name value");
+CLI::Option *CommandLine::Add(const std::string &names, const std::string &kind, const std::string &help,
+                              const Values &set) {
+  const std::string name = names.substr(0, names.find(','));
+  const auto checked = [name, set](const std::string &value) {
+    if (value.compare(0, 2, "--") == 0) {
+      throw UsageError(name + " needs a value, not '" + value + "'");
     }
-    const size_t equals = argument.find('=');
-    const std::string name = argument.substr(dashes, equals == std::string::npos ? equals : equals - dashes);
-    if (equals != std::string::npos) {
-      settings.push_back({name, argument.substr(equals + 1)});
-    } else if (name == "help" || name == "h") {
-      settings.push_back({"help", "true"});
-    } else if (index + 1 < argc && std::string(argv[index + 1]).compare(0, 2, "--") != 0) {
-      settings.push_back({name, argv[++index]});
-    } else if (FindFlag(name).kind == "true|false") {
-      settings.push_back({name, "true"});
-    } else {
-      throw UsageError("--" + name + " needs a value");
+    try {
+      set(value);
+    } catch (const UsageError &error) {
+      throw UsageError(name + ": " + error.what());
     }
-  }
-  return settings;
+  };
+  return app_.add_option_function<std::string>(names, checked, help)
+      ->type_name(kind)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
 }
 
-void Apply(const std::vector<Setting> &settings, Options *options) {
-  for (const Setting &setting : settings) {
-    const Flag &flag = FindFlag(setting.name);
-    try {
-      flag.set(options, setting.value);
-    } catch (const UsageError &error) {
-      throw UsageError("--" + setting.name + ": " + error.what());
+void CommandLine::Text(const std::string &names, const std::string &kind, const std::string &help,
+                       std::string *target) {
+  Add(names, kind, help, [target](const std::string &value) { *target = value; });
+}
+
+void CommandLine::Number(const std::string &names, const std::string &help, int *target) {
+  Add(names, "NUMBER", help, [target](const std::string &value) { *target = WholeNumber(value); });
+}
+
+void CommandLine::Switch(const std::string &names, const std::string &help, bool *target) {
+  Add(names, "true|false", help, [target](const std::string &value) {
+    *target = value.empty() || TrueOrFalse(value);  // the name alone means true
+  })->expected(0, 1);
+}
+
+CommandLine::CommandLine(Options *o) {
+  app_.set_help_flag("-h,--help", "print this help");
+  app_.allow_extras();
+  ModelDescription *model = &o->description;
+  SessionOptions *session = &o->session;
+  Text("--mindir_path,--model_path", "FILE", "the exported model: .mindir, .ms, .onnx or .xml", &session->model_path);
+  Text("--sidecar_path", "FILE",
+       "json that export.py wrote: input size, channels, mean, std, ... (beside the model)", &o->sidecar_path);
+  Text("--dataset_path,--data_path", "FOLDER", "images, JPEG, PNG or BMP", &o->dataset_path);
+  Text("--input0_path", "FOLDER", "inputs from preprocess.py, instead of images", &o->input0_path);
+  Text("--result_path", "FOLDER", "where result_Files and time_Result are written (.)", &o->result_path);
+  Text("--engine", "NAME", "mslite, openvino or mindspore (by the ending of the model)", &o->engine);
+  Add("--device_type", "NAME", "Ascend, Ascend310, Ascend310P or CPU (Ascend with mslite, else CPU)",
+      [session](const std::string &value) {
+        const std::string type = OneOf(value, {"Ascend", "Ascend310", "Ascend310P", "CPU"});
+        session->device_type = type == "CPU" ? "CPU" : "Ascend";
+      });
+  Number("--device_id", "Ascend device (0)", &session->device_id);
+  Text("--precision_mode", "NAME",
+       "openvino: f32 (default), bf16, f16; mslite on Ascend: preferred_fp32 (default), enforce_fp32, enforce_fp16, "
+       "enforce_origin, preferred_optimal", &session->precision_mode);
+  Add("--cpu_dvpp", "NAME", "CPU: images are prepared by OpenCV (default); DVPP: by the Ascend's decoder, with AIPP",
+      [o](const std::string &value) { o->dvpp = OneOf(value, {"CPU", "DVPP"}) == "DVPP"; });
+  Text("--aipp_path", "FILE",
+       "AIPP configuration, for DVPP (one is written for the model, as aipp.cfg in result_path)", &session->aipp_path);
+  Number("--threads", "openvino, mslite: threads of the network on a CPU (all cores)", &session->threads);
+  Number("--readers", "threads that read and prepare images (all cores)", &o->readers);
+  Text("--python", "FILE", "engine mindspore: the Python that has MindSpore (the one named to build.sh)",
+       &session->python);
+  Text("--save_inputs", "FOLDER", "also write the network inputs, as <image>.bin", &o->save_inputs);
+  Switch("--ignore_orientation", "do not turn images by their EXIF orientation (false)", &o->ignore_orientation);
+  Number("--max_image_pixels", "larger images are not decoded (" + std::to_string(kMaxPixels) + ")",
+         &o->max_image_pixels);
+  Number("--image_height,--IMAGEHEIGHT", "height of the network input", &model->height);
+  Number("--image_width,--IMAGEWIDTH", "width of the network input", &model->width);
+  Switch("--keep_ratio,--KEEP_RATIO", "scale images without distortion", &model->keep_ratio);
+  Text("--placement", "NAME", "with keep_ratio: corner or center", &model->placement);
+  Add("--resize_sides", "SHORT,LONG", "with keep_ratio: length of the shorter side, limit of the longer (as fits)",
+      [model](const std::string &value) { model->resize_sides = Sides(value); });
+  Text("--resized_as", "NAME", "uint8 or float32", &model->resized_as);
+  Text("--padding", "NAME", "beside images that do not fill the input: black, or mean, which becomes 0",
+       &model->padding);
+  Add("--channels", "NAME", "RGB or BGR",
+      [model](const std::string &value) { model->bgr = OneOf(value, {"RGB", "BGR"}) == "BGR"; });
+  Add("--mean", "R,G,B", "subtracted from values of 0 to 255, in the order of the channels",
+      [model](const std::string &value) { model->mean = Colors(value); });
+  Add("--std", "R,G,B", "divisors after that", [model](const std::string &value) { model->std = Colors(value); });
+  Number("--batch_size", "images per call, as exported (1)", &model->batch_size);
+  // Boxes leave postprocess.py in pixels of the image, whatever the model gives.
+  Switch("--RESTOREBBOX", "accepted for old command lines, without effect", &unused_);
+}
+
+// As CLI11 takes them: the old applications' -name becomes --name; an empty value stands by itself, since CLI11 would
+// take the next argument instead.
+std::vector<std::string> CommandLine::Arguments(int argc, const char *const *argv) const {
+  std::vector<std::string> arguments;
+  for (int index = 1; index < argc; ++index) {
+    std::string argument = argv[index];
+    const std::string name = argument.substr(0, argument.find('='));
+    if (name.compare(0, 2, "--") != 0 && app_.get_option_no_throw("-" + name) != nullptr) {
+      argument.insert(0, "-");
+    }
+    const bool empty_value = argument.compare(0, 2, "--") == 0 && argument.find('=') == argument.size() - 1;
+    arguments.push_back(empty_value ? argument.substr(0, argument.size() - 1) : argument);
+    if (empty_value) {
+      arguments.emplace_back();
     }
   }
+  return arguments;
+}
+
+void CommandLine::Parse(int argc, const char *const *argv) {
+  std::vector<std::string> arguments = Arguments(argc, argv);
+  const std::string last = arguments.empty() ? "" : arguments.back();
+  std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants them
+  try {
+    app_.parse(arguments);
+  } catch (const CLI::ArgumentMismatch &) {
+    throw UsageError(last + " needs a value");
+  }
+  const std::vector<std::string> unknown = app_.remaining();
+  if (!unknown.empty() && unknown[0].compare(0, 1, "-") == 0) {
+    throw UsageError("unknown flag '" + unknown[0].substr(0, unknown[0].find('=')) + "'; --help lists them");
+  }
+  if (!unknown.empty()) {
+    throw UsageError("unexpected argument '" + unknown[0] + "'; flags are written --name value");
+  }
+}
+
+std::string CommandLine::Listed() const {
+  std::string text;
+  for (const CLI::Option *option : app_.get_options()) {
+    std::string names = option->get_name(false, true);
+    names.replace(std::min(names.find(','), names.size()), names.find(',') < names.size() ? 1 : 0, ", ");
+    text += "  " + names + " " + option->get_type_name() + "\n      " + option->get_description() + "\n";
+  }
+  return text;
 }
 
 void CheckPlaces(const Options &options) {
@@ -200,7 +216,7 @@ void CheckPlaces(const Options &options) {
                                                         : options.session.model_path + " does not exist");
   }
   if (options.dataset_path.empty() == options.input0_path.empty()) {
-    throw UsageError("give the pictures with --dataset_path FOLDER, or inputs with --input0_path FOLDER");
+    throw UsageError("give the images with --dataset_path FOLDER, or inputs with --input0_path FOLDER");
   }
   const std::string &folder = options.dataset_path.empty() ? options.input0_path : options.dataset_path;
   if (!std::filesystem::is_directory(folder)) {
@@ -215,21 +231,20 @@ void CheckPlaces(const Options &options) {
 
 Options ParseFlags(int argc, const char *const *argv) {
   Options options;
-  const std::vector<Setting> settings = Split(argc, argv);
-  for (const Setting &setting : settings) {
-    options.help = options.help || setting.name == "help";
-  }
-  if (options.help) {
+  CommandLine command_line(&options);
+  try {
+    command_line.Parse(argc, argv);
+  } catch (const CLI::CallForHelp &) {
+    options.help = true;
     return options;
   }
-  Apply(settings, &options);
   if (options.sidecar_path.empty()) {
     const auto beside = std::filesystem::path(options.session.model_path).replace_extension(".json");
     options.sidecar_path = std::filesystem::is_regular_file(beside) ? beside.string() : "";
   }
   if (!options.sidecar_path.empty()) {
     options.description = ReadDescription(options.sidecar_path);
-    Apply(settings, &options);  // flags win over the file
+    command_line.Parse(argc, argv);  // flags win over the file
   }
   CheckPlaces(options);
   CheckDescription(options.description);
@@ -237,14 +252,11 @@ Options ParseFlags(int argc, const char *const *argv) {
 }
 
 std::string HelpText() {
+  Options options;
   std::string text =
       "usage: main --mindir_path FILE --dataset_path FOLDER [--flag value ...]\n"
-      "Runs an exported detector on a folder of pictures; postprocess.py makes detections of its results.\n\n";
-  for (const Flag &flag : Flags()) {
-    text += "  --" + flag.name + (flag.alias.empty() ? "" : ", --" + flag.alias) + " " + flag.kind + "\n      " +
-            flag.help + "\n";
-  }
-  text += "\nEngines built in:";
+      "Runs an exported detector on a folder of images; postprocess.py makes detections of its results.\n\n" +
+      CommandLine(&options).Listed() + "\nEngines built in:";
   for (const std::string &engine : BuiltEngines()) {
     text += " " + engine;
   }

@@ -2,7 +2,6 @@
 #include "image_file.h"
 
 #include <algorithm>
-#include <fstream>
 #include <functional>
 #include <opencv2/imgcodecs.hpp>
 
@@ -17,8 +16,9 @@ struct Size {
 
 const uint8_t kPngMagic[] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1A, '\n'};
 constexpr uint8_t kEndOfImage = 0xD9, kStartOfScan = 0xDA, kApp1 = 0xE1;
+constexpr int kMaxScans = 50;  // as in src/data/images.py; encoders write about ten
 
-// Unsigned numbers at any place of a file; whoever reads beyond its end gets ImageError.
+// Unsigned numbers at any place of a file; whoever reads beyond its end gets FileError.
 class Bytes {
  public:
   Bytes(const uint8_t *data, size_t size) : data_(data), size_(size) {}
@@ -28,7 +28,7 @@ class Bytes {
 
   uint64_t Number(size_t position, int bytes, bool big_endian) const {
     if (position > size_ || size_ - position < static_cast<size_t>(bytes)) {
-      throw ImageError("has no readable header; the file is broken");
+      throw FileError("has no readable header; the file is broken");
     }
     uint64_t number = 0;
     for (int index = 0; index < bytes; ++index) {
@@ -106,6 +106,15 @@ Size JpegSize(const Bytes &file) {
   return size;
 }
 
+int JpegScans(const Bytes &file) {
+  int scans = 0;
+  VisitJpegSegments(file, [&](uint8_t marker, size_t, size_t) {
+    scans += marker == kStartOfScan;
+    return scans > kMaxScans;
+  });
+  return scans;
+}
+
 Size BmpSize(const Bytes &file) {
   if (file.Little(14, 4) == 12) {
     return {static_cast<int64_t>(file.Little(20, 2)), static_cast<int64_t>(file.Little(18, 2))};
@@ -123,10 +132,10 @@ Size StoredSize(const Bytes &file) {
   } else if (IsBmp(file)) {
     size = BmpSize(file);
   } else {
-    throw ImageError("is neither JPEG nor PNG nor BMP");
+    throw FileError("is neither JPEG nor PNG nor BMP");
   }
   if (size.height < 1 || size.width < 1) {
-    throw ImageError("has no readable header; the file is broken");
+    throw FileError("has no readable header; the file is broken");
   }
   return size;
 }
@@ -187,7 +196,7 @@ int ExifOrientation(const Bytes &file) {
       if (exif) {
         try {
           orientation = TiffOrientation(content.Part(6, content.size()));
-        } catch (const ImageError &) {  // a broken EXIF block does not break the picture
+        } catch (const FileError &) {  // a broken EXIF block does not break the image
         }
       }
       return exif;
@@ -196,7 +205,7 @@ int ExifOrientation(const Bytes &file) {
   return orientation;
 }
 
-// The picture upright: 5 to 8 swap rows and columns, the rest is mirroring.
+// The image upright: 5 to 8 swap rows and columns, the rest is mirroring.
 cv::Mat Turned(const cv::Mat &image, int orientation) {
   cv::Mat turned;
   if (orientation >= 5) {
@@ -214,29 +223,34 @@ cv::Mat Turned(const cv::Mat &image, int orientation) {
 
 }  // namespace
 
-cv::Size CheckImage(const std::vector<uint8_t> &data, int64_t max_pixels) {
+cv::Size CheckImage(const std::vector<uint8_t> &data, int max_pixels) {
   const Bytes file(data);
   const Size size = StoredSize(file);
   if (size.height * size.width > max_pixels) {
-    throw ImageError(std::to_string(size.width) + " x " + std::to_string(size.height) + " is more than " +
-                     std::to_string(max_pixels) + " pixels; shrink it");
+    throw FileError(std::to_string(size.width) + " x " + std::to_string(size.height) + " is more than " +
+                    std::to_string(max_pixels) +
+                    " pixels; shrink it, or raise --max_image_pixels if it is to be trusted");
   }
   if (!IsComplete(file)) {
-    throw ImageError("the file breaks off before the end of the picture; fetch it again");
+    throw FileError("the file breaks off before the end of the image; fetch it again");
+  }
+  if (IsJpeg(file) && JpegScans(file) > kMaxScans) {
+    throw FileError("has more than " + std::to_string(kMaxScans) +
+                    " scans, each of which is decoded for the whole image; save it again");
   }
   return {static_cast<int>(size.width), static_cast<int>(size.height)};
 }
 
-Image DecodeImage(const std::vector<uint8_t> &data, bool ignore_orientation) {
-  const cv::Size size = CheckImage(data);
+Image DecodeImage(const std::vector<uint8_t> &data, bool ignore_orientation, int max_pixels) {
+  const cv::Size size = CheckImage(data, max_pixels);
   Image image;
   try {
     image.bgr = cv::imdecode(data, cv::IMREAD_COLOR | cv::IMREAD_IGNORE_ORIENTATION);
   } catch (const cv::Exception &error) {
-    throw ImageError("cannot be decoded: " + error.err);
+    throw FileError("cannot be decoded: " + error.err);
   }
   if (image.bgr.size() != size) {
-    throw ImageError("cannot be decoded, the file is broken or of a rare kind; save it again as JPEG");
+    throw FileError("cannot be decoded, the file is broken or of a rare kind; save it again as JPEG");
   }
   if (!ignore_orientation) {
     image.orientation = ExifOrientation(Bytes(data));
@@ -245,14 +259,4 @@ Image DecodeImage(const std::vector<uint8_t> &data, bool ignore_orientation) {
   return image;
 }
 
-std::vector<uint8_t> ReadBytes(const std::string &path) {
-  std::ifstream file(path, std::ios::binary | std::ios::ate);
-  const std::streamoff size = file.tellg();  // -1 for what cannot be read
-  std::vector<uint8_t> data(static_cast<size_t>(std::max<std::streamoff>(size, 0)));
-  file.seekg(0);
-  file.read(reinterpret_cast<char *>(data.data()), size);
-  if (!file) {
-    throw ImageError("cannot be read");
-  }
-  return data;
-}
+uint64_t MaxBytes(int max_pixels) { return 8 * static_cast<uint64_t>(max_pixels) + (uint64_t{64} << 20); }

@@ -1,6 +1,9 @@
 #include "infer_session.h"
 
 #include <algorithm>
+#include <cctype>
+#include <cmath>
+#include <cstring>
 #include <map>
 #include <numeric>
 
@@ -44,11 +47,26 @@ std::string Joined(const std::vector<std::string> &words) {
   return text.empty() ? "none" : text;
 }
 
-bool EndsWith(const std::string &text, const std::string &ending) {
-  return text.size() >= ending.size() && text.compare(text.size() - ending.size(), ending.size(), ending) == 0;
+bool IsHalfFinite(uint16_t bits) { return (bits & 0x7C00) != 0x7C00; }
+
+template <typename Value, typename Test>
+bool AllOf(const char *data, size_t bytes, const Test &test) {
+  for (size_t position = 0; position + sizeof(Value) <= bytes; position += sizeof(Value)) {
+    Value value;
+    std::memcpy(&value, data + position, sizeof(Value));
+    if (!test(value)) {
+      return false;
+    }
+  }
+  return true;
 }
 
 }  // namespace
+
+bool HasEnding(const std::string &text, const std::string &ending) {
+  const auto same = [](unsigned char one, unsigned char other) { return std::tolower(one) == std::tolower(other); };
+  return text.size() >= ending.size() && std::equal(ending.rbegin(), ending.rend(), text.rbegin(), same);
+}
 
 size_t ElementSize(const std::string &type) {
   static const std::map<std::string, size_t> sizes = {{"float32", 4}, {"float16", 2}, {"int32", 4},
@@ -68,9 +86,18 @@ size_t ByteSize(const std::string &type, const std::vector<int64_t> &shape) {
 std::string ShapeText(const std::vector<int64_t> &shape) {
   std::vector<std::string> sides;
   for (int64_t side : shape) {
-    sides.push_back(std::to_string(side));
+    sides.push_back(side < 0 ? "?" : std::to_string(side));
   }
   return "[" + (sides.empty() ? "" : Joined(sides)) + "]";
+}
+
+bool IsFinite(const Tensor &tensor, size_t row) {
+  const size_t bytes = tensor.data.size() / static_cast<size_t>(tensor.shape.at(0));
+  const char *data = tensor.data.data() + row * bytes;
+  if (tensor.type == "float32") {
+    return AllOf<float>(data, bytes, [](float value) { return std::isfinite(value); });
+  }
+  return tensor.type != "float16" || AllOf<uint16_t>(data, bytes, IsHalfFinite);
 }
 
 std::vector<std::string> BuiltEngines() {
@@ -86,7 +113,7 @@ std::vector<std::string> BuiltEngines() {
 std::string EngineFor(const std::string &model_path) {
   std::vector<std::string> able;
   for (const Engine &engine : Engines()) {
-    const auto takes = [&](const std::string &ending) { return EndsWith(model_path, ending); };
+    const auto takes = [&](const std::string &ending) { return HasEnding(model_path, ending); };
     if (std::any_of(engine.endings.begin(), engine.endings.end(), takes)) {
       if (engine.open != nullptr) {
         return engine.name;

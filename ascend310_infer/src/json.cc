@@ -2,264 +2,129 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
-#include <cstdlib>
+#include <limits>
+#include <set>
+#include <vector>
 
 #include "errors.h"
+#include "files.h"
 
 namespace {
-constexpr int kMaxDepth = 100;  // deeper than any description, and far from the end of the stack
+
+using nlohmann::json;
+
+constexpr int kMaxDepth = 100;  // deeper than any file of ours
+constexpr uint64_t kMaxBytes = uint64_t{256} << 20;
 constexpr double kLargestCount = 1e6;
 
-bool IsCount(const Json &json) {
-  const double *number = json.AsNumber();
-  return number != nullptr && *number >= 1 && *number <= kLargestCount && *number == std::floor(*number);
+bool IsCount(const json &value) {
+  const double number = value.is_number() ? value.get<double>() : 0;
+  return number >= 1 && number <= kLargestCount && number == std::floor(number);
 }
 
-}  // namespace
+bool IsColor(const json &value) {
+  return value.is_number() && std::fabs(value.get<double>()) <= std::numeric_limits<float>::max();
+}
 
-class JsonParser {
+// Called for every part of a document; the library itself lets the last of two equal keys win.
+class Strictness {
  public:
-  explicit JsonParser(const std::string &text) : text_(text) {}
-
-  Json Document() {
-    Json value = Value(0);
-    SkipSpace();
-    if (position_ != text_.size()) {
-      Fail("more text after the end");
+  bool operator()(int depth, json::parse_event_t event, json &value) {
+    if (depth > kMaxDepth) {
+      throw FileError("not valid JSON: nested too deeply, more than " + std::to_string(kMaxDepth) + " levels");
     }
-    return value;
-  }
-
- private:
-  [[noreturn]] void Fail(const std::string &what) const {
-    throw InferError("not valid JSON at byte " + std::to_string(position_) + ": " + what);
-  }
-
-  void SkipSpace() {
-    position_ = std::min(text_.find_first_not_of(" \t\r\n", position_), text_.size());
-  }
-
-  bool Take(const std::string &word) {
-    if (text_.compare(position_, word.size(), word) != 0) {
-      return false;
+    if (event == json::parse_event_t::object_start) {
+      keys_.emplace_back();
+    } else if (event == json::parse_event_t::object_end) {
+      keys_.pop_back();
+    } else if (event == json::parse_event_t::key && !keys_.back().insert(value.get<std::string>()).second) {
+      throw FileError("not valid JSON: the key '" + Shown(value.get<std::string>()) + "' stands twice in one object");
     }
-    position_ += word.size();
     return true;
   }
 
-  void Expect(const std::string &word) {
-    SkipSpace();
-    if (!Take(word)) {
-      Fail("expected " + word);
-    }
-  }
-
-  Json Value(int depth) {
-    if (depth > kMaxDepth) {
-      Fail("nested too deeply");
-    }
-    SkipSpace();
-    Json json;
-    if (Take("{")) {
-      json.value_ = Members(depth);
-    } else if (Take("[")) {
-      json.value_ = Elements(depth);
-    } else if (Take("\"")) {
-      json.value_ = Text();
-    } else if (Take("true")) {
-      json.value_ = true;
-    } else if (Take("false")) {
-      json.value_ = false;
-    } else if (!Take("null")) {
-      json.value_ = Number();
-    }
-    return json;
-  }
-
-  Json::Object Members(int depth) {
-    Json::Object members;
-    SkipSpace();
-    if (Take("}")) {
-      return members;
-    }
-    do {
-      Expect("\"");
-      const std::string key = Text();
-      Expect(":");
-      members[key] = Value(depth + 1);
-      SkipSpace();
-    } while (Take(","));
-    Expect("}");
-    return members;
-  }
-
-  Json::Array Elements(int depth) {
-    Json::Array elements;
-    SkipSpace();
-    if (Take("]")) {
-      return elements;
-    }
-    do {
-      elements.push_back(Value(depth + 1));
-      SkipSpace();
-    } while (Take(","));
-    Expect("]");
-    return elements;
-  }
-
-  std::string Text() {
-    std::string text;
-    while (position_ < text_.size()) {
-      const char character = text_[position_++];
-      if (character == '"') {
-        return text;
-      }
-      text += character == '\\' ? Escape() : std::string(1, character);
-    }
-    Fail("a text does not end");
-  }
-
-  std::string Escape() {
-    static const std::map<char, std::string> simple = {{'"', "\""}, {'\\', "\\"}, {'/', "/"},  {'b', "\b"},
-                                                       {'f', "\f"}, {'n', "\n"},  {'r', "\r"}, {'t', "\t"}};
-    if (position_ < text_.size()) {
-      const char letter = text_[position_++];
-      const auto found = simple.find(letter);
-      if (found != simple.end()) {
-        return found->second;
-      }
-      if (letter == 'u') {
-        return Utf8(HexDigits());
-      }
-    }
-    Fail("unknown escape");
-  }
-
-  unsigned HexDigits() {
-    const std::string digits = text_.substr(position_, 4);
-    if (digits.size() != 4 || digits.find_first_not_of("0123456789abcdefABCDEF") != std::string::npos) {
-      Fail("expected four hexadecimal digits");
-    }
-    position_ += 4;
-    return static_cast<unsigned>(std::stoul(digits, nullptr, 16));
-  }
-
-  static std::string Utf8(unsigned code) {
-    if (code < 0x80) {
-      return {static_cast<char>(code)};
-    }
-    const char last = static_cast<char>(0x80 | (code & 0x3F));
-    if (code < 0x800) {
-      return {static_cast<char>(0xC0 | (code >> 6)), last};
-    }
-    return {static_cast<char>(0xE0 | (code >> 12)), static_cast<char>(0x80 | ((code >> 6) & 0x3F)), last};
-  }
-
-  double Number() {
-    const size_t end = std::min(text_.find_first_not_of("+-.0123456789eE", position_), text_.size());
-    const std::string digits = text_.substr(position_, end - position_);
-    char *stop = nullptr;
-    const double number = std::strtod(digits.c_str(), &stop);
-    if (digits.empty() || *stop != '\0') {
-      Fail("expected a value");
-    }
-    position_ = end;
-    return number;
-  }
-
-  const std::string &text_;
-  size_t position_ = 0;
+ private:
+  std::vector<std::set<std::string>> keys_;  // of the objects that are open
 };
 
-Json Json::Parse(const std::string &text) { return JsonParser(text).Document(); }
+}  // namespace
 
-const Json *Json::Find(const std::string &key) const {
-  const Object *members = AsObject();
-  if (members == nullptr) {
-    return nullptr;
+json ParseJson(const std::string &text) {
+  Strictness strictness;
+  try {
+    return json::parse(text, [&](int depth, json::parse_event_t event, json &value) {
+      return strictness(depth, event, value);
+    });
+  } catch (const json::exception &error) {
+    const std::string all = error.what();  // "[json.exception.parse_error.101] parse error at line 1, ..."
+    throw FileError("not valid JSON: " + all.substr(std::min(all.size(), all.find("] ") + 2)));
   }
-  const auto found = members->find(key);
-  return found == members->end() ? nullptr : &found->second;
 }
 
-bool JsonReader::Has(const std::string &key) const { return !Value(key).IsNull(); }
+json ReadJson(const std::string &path) {
+  std::vector<uint8_t> data;
+  try {
+    data = ReadBytes(path, kMaxBytes);
+  } catch (const FileError &error) {
+    throw InferError(path + " " + error.what());
+  }
+  try {
+    return ParseJson({data.begin(), data.end()});
+  } catch (const FileError &error) {
+    throw InferError(path + " is " + error.what());
+  }
+}
 
-const Json &JsonReader::Value(const std::string &key) const {
-  static const Json null;
-  const Json *value = json_.Find(key);
-  return value == nullptr ? null : *value;
+const json &JsonReader::Value(const std::string &key) const {
+  static const json nothing;
+  const auto found = json_.is_object() ? json_.find(key) : json_.end();
+  return json_.is_object() && found != json_.end() ? *found : nothing;
 }
 
 int JsonReader::Count(const std::string &key) const {
   if (!IsCount(Value(key))) {
     Fail(key, "a whole number from 1");
   }
-  return static_cast<int>(*Value(key).AsNumber());
+  return Value(key).get<int>();
 }
 
 bool JsonReader::Bool(const std::string &key) const {
-  const bool *flag = Value(key).AsBool();
-  if (flag == nullptr) {
+  if (!Value(key).is_boolean()) {
     Fail(key, "true or false");
   }
-  return *flag;
+  return Value(key).get<bool>();
 }
 
 std::string JsonReader::Text(const std::string &key) const {
-  const std::string *text = Value(key).AsString();
-  if (text == nullptr) {
+  if (!Value(key).is_string()) {
     Fail(key, "a text");
   }
-  return *text;
+  return Value(key).get<std::string>();
 }
 
 std::array<float, 3> JsonReader::Colors(const std::string &key) const {
-  const Json::Array *numbers = Value(key).AsArray();
-  std::array<float, 3> colors{};
-  for (size_t index = 0; index < colors.size(); ++index) {
-    const bool three = numbers != nullptr && numbers->size() == colors.size();
-    const double *number = three ? (*numbers)[index].AsNumber() : nullptr;
-    if (number == nullptr) {
-      Fail(key, "three numbers");
-    }
-    colors[index] = static_cast<float>(*number);
+  const json &numbers = Value(key);
+  if (!numbers.is_array() || numbers.size() != 3 || !std::all_of(numbers.begin(), numbers.end(), IsColor)) {
+    Fail(key, "three numbers");
   }
-  return colors;
+  return numbers.get<std::array<float, 3>>();
 }
 
 std::string JsonReader::TextOr(const std::string &key, const std::string &missing) const {
-  return Has(key) ? Text(key) : missing;
+  return Value(key).is_null() ? missing : Text(key);
 }
 
 std::array<int, 2> JsonReader::CountsOr(const std::string &key, const std::array<int, 2> &missing) const {
-  if (!Has(key)) {
+  const json &numbers = Value(key);
+  if (numbers.is_null()) {
     return missing;
   }
-  const Json::Array *numbers = Value(key).AsArray();
-  if (numbers == nullptr || numbers->size() != 2 || !std::all_of(numbers->begin(), numbers->end(), IsCount)) {
+  if (!numbers.is_array() || numbers.size() != 2 || !std::all_of(numbers.begin(), numbers.end(), IsCount)) {
     Fail(key, "two whole numbers from 1");
   }
-  return {static_cast<int>(*(*numbers)[0].AsNumber()), static_cast<int>(*(*numbers)[1].AsNumber())};
+  return numbers.get<std::array<int, 2>>();
 }
 
 void JsonReader::Fail(const std::string &key, const std::string &wanted) const {
   throw InferError(path_ + ": " + key + " has to be " + wanted + "; write the file again");
-}
-
-std::string JsonQuoted(const std::string &text) {
-  std::string quoted = "\"";
-  for (const char character : text) {
-    if (character == '"' || character == '\\') {
-      quoted += '\\';
-      quoted += character;
-    } else if (static_cast<unsigned char>(character) < 0x20) {
-      char escape[8];
-      std::snprintf(escape, sizeof(escape), "\\u%04x", static_cast<unsigned>(character));
-      quoted += escape;
-    } else {
-      quoted += character;
-    }
-  }
-  return quoted + "\"";
 }

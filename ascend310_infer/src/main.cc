@@ -4,20 +4,16 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
-#include <deque>
 #include <filesystem>
-#include <future>
 #include <iostream>
-#include <map>
 #include <thread>
 
 #include "dvpp.h"
 #include "errors.h"
+#include "files.h"
 #include "flags.h"
-#include "image_file.h"
 #include "infer_session.h"
-#include "json.h"
-#include "preprocess.h"
+#include "reader.h"
 #include "result_folder.h"
 
 namespace fs = std::filesystem;
@@ -30,157 +26,11 @@ double MillisecondsSince(Clock::time_point start) {
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
 }
 
-// One picture on its way to the network.
-struct Prepared {
-  std::string name;
-  PictureSize size;
-  std::vector<char> input;  // of one row of the batch
-  std::string error;        // why it could not be read; empty: it could
-  double ms = 0;
-};
-
 struct Times {
   double prepare = 0;
   double waited = 0;  // for pictures that were not ready
   double inference = 0;
   double write = 0;
-};
-
-// The files in the order of their names, without those of other kinds.
-std::vector<fs::path> ListFiles(const std::string &folder, const std::vector<std::string> &endings) {
-  std::map<std::string, fs::path> by_name;
-  for (const auto &entry : fs::directory_iterator(folder)) {
-    std::string ending = entry.path().extension().string();
-    std::transform(ending.begin(), ending.end(), ending.begin(), [](unsigned char letter) { return std::tolower(letter); });
-    if (!entry.is_regular_file() || std::find(endings.begin(), endings.end(), ending) == endings.end()) {
-      continue;
-    }
-    const auto [place, is_new] = by_name.emplace(entry.path().stem().string(), entry.path());
-    if (!is_new) {
-      throw UsageError(place->second.string() + " and " + entry.path().string() +
-                       " would have results of the same name; put them into folders of their own");
-    }
-  }
-  if (by_name.empty()) {
-    throw UsageError(folder + " holds no file that ends in " + endings.front());
-  }
-  std::vector<fs::path> files;
-  for (const auto &item : by_name) {
-    files.push_back(item.second);
-  }
-  return files;
-}
-
-// Sizes of the pictures that preprocess.py made inputs of.
-std::map<std::string, PictureSize> ReadSizes(const std::string &path) {
-  const Json json = ReadJson(path);
-  if (json.AsObject() == nullptr || json.AsObject()->empty()) {
-    throw InferError(path + " names no picture; run preprocess.py again");
-  }
-  std::map<std::string, PictureSize> sizes;
-  for (const auto &[name, size] : *json.AsObject()) {
-    const JsonReader reader(path, size);
-    sizes[name] = {reader.Count("height"), reader.Count("width"), 1};
-  }
-  return sizes;
-}
-
-// Reads pictures, or inputs that are ready, in any number of threads.
-class Reader {
- public:
-  explicit Reader(const Options &options) : options_(options) {
-    if (options.dvpp) {
-      dvpp_ = OpenDvpp(options.description, options.session.device_id);
-    }
-    if (!options.input0_path.empty()) {
-      // Beside the folder of the inputs, whether that is written with a slash at its end or not.
-      sizes_ = ReadSizes((fs::path(options.input0_path) / ".." / "sizes.json").lexically_normal().string());
-    }
-  }
-
-  std::vector<fs::path> Files() const {
-    if (!sizes_.empty()) {
-      return ListFiles(options_.input0_path, {".bin"});
-    }
-    return ListFiles(options_.dataset_path, dvpp_ != nullptr ? std::vector<std::string>{".jpg", ".jpeg"}
-                                                             : std::vector<std::string>{".jpg", ".jpeg", ".png", ".bmp"});
-  }
-
-  Prepared Read(const fs::path &path) const {
-    const auto start = Clock::now();
-    Prepared prepared;
-    prepared.name = path.stem().string();
-    try {
-      if (sizes_.empty()) {
-        ReadPicture(path, &prepared);
-      } else {
-        ReadInput(path, &prepared);
-      }
-    } catch (const ImageError &error) {
-      prepared.error = path.string() + ": " + error.what();
-    }
-    prepared.ms = MillisecondsSince(start);
-    return prepared;
-  }
-
- private:
-  void ReadPicture(const fs::path &path, Prepared *prepared) const {
-    const std::vector<uint8_t> file = ReadBytes(path.string());
-    if (dvpp_ != nullptr) {
-      const cv::Size size = CheckImage(file);
-      prepared->size = {size.height, size.width, 1};
-      prepared->input = dvpp_->Decode(file);
-      return;
-    }
-    const Image image = DecodeImage(file, options_.ignore_orientation);
-    prepared->size = {image.bgr.rows, image.bgr.cols, image.orientation};
-    const std::vector<float> values = Preprocess(image.bgr, options_.description);
-    const char *bytes = reinterpret_cast<const char *>(values.data());
-    prepared->input.assign(bytes, bytes + values.size() * sizeof(float));
-  }
-
-  void ReadInput(const fs::path &path, Prepared *prepared) const {
-    const auto size = sizes_.find(prepared->name);
-    if (size == sizes_.end()) {
-      throw ImageError("is not named in sizes.json; run preprocess.py again");
-    }
-    prepared->size = size->second;
-    const std::vector<uint8_t> bytes = ReadBytes(path.string());
-    const size_t wanted = ByteSize("float32", {3, options_.description.height, options_.description.width});
-    if (bytes.size() != wanted) {
-      throw ImageError("has " + std::to_string(bytes.size()) + " bytes, the network takes " + std::to_string(wanted));
-    }
-    prepared->input.assign(bytes.begin(), bytes.end());
-  }
-
-  const Options &options_;
-  std::map<std::string, PictureSize> sizes_;
-  std::unique_ptr<Dvpp> dvpp_;
-};
-
-// The files read ahead by some threads, given out in their order.
-class ReadAhead {
- public:
-  ReadAhead(const Reader &reader, std::vector<fs::path> files, int threads)
-      : reader_(reader), files_(std::move(files)), ahead_(static_cast<size_t>(threads)) {}
-
-  bool Done() const { return next_ == files_.size() && waiting_.empty(); }
-
-  Prepared Next() {
-    while (next_ < files_.size() && waiting_.size() < ahead_ + 1) {
-      waiting_.push_back(std::async(std::launch::async, &Reader::Read, &reader_, files_[next_++]));
-    }
-    Prepared prepared = waiting_.front().get();
-    waiting_.pop_front();
-    return prepared;
-  }
-
- private:
-  const Reader &reader_;
-  std::vector<fs::path> files_;
-  size_t ahead_;
-  size_t next_ = 0;
-  std::deque<std::future<Prepared>> waiting_;
 };
 
 // "12 / 100 pictures", over the same line again on a terminal, now and then elsewhere.
@@ -203,11 +53,36 @@ class Progress {
   Clock::time_point last_ = Clock::now();
 };
 
-void CheckInputShape(const InferSession &session, const ModelDescription &description) {
-  const std::vector<int64_t> shape = session.InputShape();
-  if (!shape.empty() && shape != description.InputShape()) {
-    throw UsageError("the model takes " + ShapeText(shape) + ", its description or the flags say " +
-                     ShapeText(description.InputShape()) + "; export it again or correct the flags");
+// What the network is given, without the data: the images come first.
+std::vector<TensorInfo> WantedInputs(const Options &options) {
+  return {{"images", options.dvpp ? "uint8" : "float32", options.description.InputShape()}};
+}
+
+void CheckInputs(const Options &options, const std::vector<TensorInfo> &found) {
+  const std::vector<TensorInfo> wanted = WantedInputs(options);
+  const std::string &model = options.session.model_path;
+  if (found.size() != wanted.size()) {
+    std::string names;
+    for (const TensorInfo &input : found) {
+      names += (names.empty() ? "" : ", ") + input.name;
+    }
+    throw InferError(model + " has " + std::to_string(found.size()) + " inputs (" + names + "), this program feeds " +
+                     std::to_string(wanted.size()) + "; export it with export.py");
+  }
+  for (size_t index = 0; index < wanted.size(); ++index) {
+    const std::vector<int64_t> &shape = found[index].shape;
+    if (std::any_of(shape.begin(), shape.end(), [](int64_t side) { return side < 0; })) {
+      throw InferError(model + " takes " + ShapeText(shape) + ", whose size is not fixed; export it with export.py, " +
+                       "whose --export_batch_size fixes the batch");
+    }
+    if (shape != wanted[index].shape) {
+      throw UsageError("the model takes " + ShapeText(shape) + ", its description or the flags say " +
+                       ShapeText(wanted[index].shape) + "; export it again or correct the flags");
+    }
+    if (found[index].type != wanted[index].type) {
+      throw InferError(model + " takes numbers of the type " + found[index].type + ", this program feeds " +
+                       wanted[index].type + "; export it with inputs of that type");
+    }
   }
 }
 
@@ -229,28 +104,51 @@ void NameAndCheck(const ModelDescription &description, std::vector<Tensor> *outp
   }
 }
 
-// Runs one batch, filled up with its last picture, and writes the results.
-void RunBatch(InferSession *session, const Options &options, const std::vector<Prepared> &batch, ResultFolder *results,
-              Times *times) {
-  Tensor input{"images", options.dvpp ? "uint8" : "float32", options.description.InputShape(), {}};
+// The inputs of one batch, filled up with its last image.
+std::vector<Tensor> NetworkInputs(const Options &options, const std::vector<Prepared> &batch) {
+  Tensor images{WantedInputs(options).front(), {}};
   const size_t row_bytes = batch.front().input.size();
-  input.data.resize(row_bytes * static_cast<size_t>(options.description.batch_size));
-  for (size_t row = 0; row * row_bytes < input.data.size(); ++row) {
-    const Prepared &picture = batch[std::min(row, batch.size() - 1)];
-    std::memcpy(input.data.data() + row * row_bytes, picture.input.data(), row_bytes);
+  images.data.resize(row_bytes * static_cast<size_t>(options.description.batch_size));
+  for (size_t row = 0; row * row_bytes < images.data.size(); ++row) {
+    const Prepared &image = batch[std::min(row, batch.size() - 1)];
+    std::memcpy(images.data.data() + row * row_bytes, image.input.data(), row_bytes);
   }
+  return {images};
+}
+
+// The first output whose row holds NaN or infinity, of which decoding would silently make fewer detections.
+const Tensor *NotFinite(const std::vector<Tensor> &outputs, size_t row) {
+  const auto found = std::find_if(outputs.begin(), outputs.end(),
+                                  [row](const Tensor &output) { return !IsFinite(output, row); });
+  return found == outputs.end() ? nullptr : &*found;
+}
+
+// Runs one batch and writes the results; returns the number of images without any, since their outputs are unusable.
+size_t RunBatch(InferSession *session, const Options &options, const std::vector<Prepared> &batch,
+                ResultFolder *results, Times *times) {
+  const std::vector<Tensor> inputs = NetworkInputs(options, batch);
   const auto start = Clock::now();
-  std::vector<Tensor> outputs = session->Run(input);
+  std::vector<Tensor> outputs = session->Run(inputs);
   times->inference += MillisecondsSince(start);
   NameAndCheck(options.description, &outputs);
   const auto written = Clock::now();
+  size_t failed = 0;
   for (size_t row = 0; row < batch.size(); ++row) {
+    if (const Tensor *output = NotFinite(outputs, row)) {
+      std::cerr << "error: " << Shown(batch[row].path) << ": output " << Shown(output->name)
+                << " holds NaN or infinity; the model is damaged, or its precision too low for it" << std::endl;
+      ++failed;
+      continue;
+    }
     results->Add(batch[row].name, batch[row].size, outputs, row);
     if (!options.save_inputs.empty()) {
-      WriteFile(fs::path(options.save_inputs) / (batch[row].name + ".bin"), batch[row].input.data(), row_bytes);
+      const fs::path path = fs::path(options.save_inputs) / (batch[row].name + ".bin");
+      MakeFolder(path.parent_path());
+      WriteFile(path, batch[row].input.data(), batch[row].input.size());
     }
   }
   times->write += MillisecondsSince(written);
+  return failed;
 }
 
 void PrintTimes(const Times &times, size_t pictures, double total_ms) {
@@ -266,7 +164,7 @@ SessionOptions WithAipp(const Options &options) {
   if (!options.dvpp) {
     session.aipp_path.clear();
   } else if (session.aipp_path.empty()) {
-    fs::create_directories(options.result_path);
+    MakeFolder(options.result_path);
     session.aipp_path = (fs::path(options.result_path) / "aipp.cfg").string();
     const std::string text = AippConfig(options.description);
     WriteFile(session.aipp_path, text.data(), text.size());
@@ -282,18 +180,16 @@ int Run(const Options &options) {
     throw UsageError("--cpu_dvpp DVPP needs the engine mslite");
   }
   const auto session = OpenSession(engine, WithAipp(options));
-  if (!options.dvpp) {  // AIPP changes the input
-    CheckInputShape(*session, options.description);
+  const std::vector<TensorInfo> inputs = session->Inputs();
+  if (!options.dvpp && !inputs.empty()) {  // AIPP changes the input
+    CheckInputs(options, inputs);
   }
   ResultFolder results(options.result_path, fs::path(options.session.model_path).filename().string(), engine);
-  if (!options.save_inputs.empty()) {
-    fs::create_directories(options.save_inputs);
-  }
   const int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   ReadAhead pictures(reader, files, options.readers > 0 ? options.readers : cores);
   Progress progress(files.size());
   Times times;
-  size_t calls = 0, failed = 0, done = 0;
+  size_t calls = 0, unread = 0, failed = 0, done = 0;
   std::vector<Prepared> batch;
   const auto start = Clock::now();
   while (!pictures.Done()) {
@@ -304,23 +200,26 @@ int Run(const Options &options) {
     if (picture.error.empty()) {
       batch.push_back(std::move(picture));
     } else {
-      std::cerr << "skipped: " << picture.error << std::endl;
-      ++failed;
+      std::cerr << "skipped: " << Shown(picture.path + ": " + picture.error) << std::endl;
+      ++unread;
     }
     if (batch.size() == static_cast<size_t>(options.description.batch_size) || (pictures.Done() && !batch.empty())) {
-      RunBatch(session.get(), options, batch, &results, &times);
+      failed += RunBatch(session.get(), options, batch, &results, &times);
       ++calls;
       done += batch.size();
       batch.clear();
-      progress.Show(done + failed);
+      progress.Show(done + unread);
     }
   }
   results.Finish(calls == 0 ? 0 : times.inference / static_cast<double>(calls), calls);
   PrintTimes(times, done, MillisecondsSince(start));
-  if (failed > 0) {
-    std::cerr << failed << " of " << files.size() << " pictures could not be read" << std::endl;
+  if (unread > 0) {
+    std::cerr << unread << " of " << files.size() << " pictures could not be read" << std::endl;
   }
-  return failed > 0 ? 1 : 0;
+  if (failed > 0) {
+    std::cerr << failed << " of " << files.size() << " pictures have unusable outputs and no results" << std::endl;
+  }
+  return unread + failed > 0 ? 1 : 0;
 }
 
 }  // namespace
@@ -334,10 +233,10 @@ int main(int argc, char **argv) {
     }
     return Run(options);
   } catch (const UsageError &error) {
-    std::cerr << "error: " << error.what() << std::endl;
+    std::cerr << "error: " << Shown(error.what()) << std::endl;
     return 2;
   } catch (const std::exception &error) {
-    std::cerr << "error: " << error.what() << std::endl;
+    std::cerr << "error: " << Shown(error.what()) << std::endl;
     return 1;
   }
 }

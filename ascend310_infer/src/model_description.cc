@@ -1,11 +1,22 @@
 #include "model_description.h"
 
-#include <fstream>
-#include <iterator>
+#include <algorithm>
+#include <cctype>
 
 #include "errors.h"
+#include "json.h"
 
 namespace {
+
+constexpr int kLargest = 1000000;  // of a side and a batch; below it no count of bytes overflows
+
+bool IsBgr(const std::string &path, const std::string &channels) {
+  try {
+    return OneOf(channels, {"RGB", "BGR"}) == "BGR";
+  } catch (const UsageError &error) {
+    throw InferError(path + ": channels is " + error.what());
+  }
+}
 
 void CheckChoice(const std::string &name, const std::string &value, const std::string &one, const std::string &other) {
   if (value != one && value != other) {
@@ -15,25 +26,24 @@ void CheckChoice(const std::string &name, const std::string &value, const std::s
 
 }  // namespace
 
-Json ReadJson(const std::string &path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) {
-    throw InferError(path + " does not exist or cannot be read");
+std::string OneOf(const std::string &text, const std::vector<std::string> &choices) {
+  const auto same = [](unsigned char one, unsigned char other) { return std::tolower(one) == std::tolower(other); };
+  std::string listed;
+  for (const std::string &choice : choices) {
+    if (std::equal(text.begin(), text.end(), choice.begin(), choice.end(), same)) {
+      return choice;
+    }
+    listed += (listed.empty() ? "" : ", ") + choice;
   }
-  try {
-    return Json::Parse({std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()});
-  } catch (const InferError &error) {
-    throw InferError(path + " is " + error.what());
-  }
+  throw UsageError("'" + text + "': choose one of " + listed);
 }
 
 ModelDescription ReadDescription(const std::string &path) {
-  const Json json = ReadJson(path);
-  const Json *picture = json.Find("input");
-  if (picture == nullptr) {
+  const nlohmann::json json = ReadJson(path);
+  if (!json.is_object() || !json.contains("input")) {
     throw InferError(path + " does not describe the input of a model; export the model again");
   }
-  const JsonReader input(path, *picture);
+  const JsonReader input(path, json["input"]);
   ModelDescription description;
   description.batch_size = JsonReader(path, json).Count("batch_size");
   description.height = input.Count("height");
@@ -45,12 +55,12 @@ ModelDescription ReadDescription(const std::string &path) {
     description.padding = input.TextOr("padding", description.padding);
   }
   description.resized_as = input.TextOr("resized_as", description.resized_as);
-  description.bgr = input.Text("channels") == "BGR";
+  description.bgr = IsBgr(path, input.Text("channels"));
   description.mean = input.Colors("mean");
   description.std = input.Colors("std");
-  const Json *outputs = json.Find("outputs");
-  if (outputs != nullptr && outputs->AsArray() != nullptr) {
-    for (const Json &output : *outputs->AsArray()) {
+  const auto outputs = json.find("outputs");
+  if (outputs != json.end() && outputs->is_array()) {
+    for (const nlohmann::json &output : *outputs) {
       description.outputs.push_back(JsonReader(path, output).Text("name"));
     }
   }
@@ -64,6 +74,9 @@ void CheckDescription(const ModelDescription &description) {
   }
   if (description.batch_size < 1) {
     throw UsageError("batch_size has to be at least 1; give --batch_size");
+  }
+  if (std::max({description.height, description.width, description.batch_size}) > kLargest) {
+    throw UsageError("image_height, image_width and batch_size have to be at most " + std::to_string(kLargest));
   }
   for (float value : description.std) {
     if (!(value > 0)) {

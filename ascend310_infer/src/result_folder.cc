@@ -1,61 +1,56 @@
 #include "result_folder.h"
 
-#include <unistd.h>
-
-#include <fstream>
 #include <iomanip>
+#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "errors.h"
-#include "json.h"
+#include "files.h"
 
 namespace fs = std::filesystem;
 
 ResultFolder::ResultFolder(const fs::path &root, const std::string &model, const std::string &engine)
     : root_(root), model_(model), engine_(engine) {
-  std::error_code error;
   for (const char *name : {"result_Files", "time_Result"}) {
-    fs::create_directories(root_ / name, error);
-    if (error) {
-      throw InferError((root_ / name).string() + " cannot be made: " + error.message());
-    }
+    MakeFolder(root_ / name);
   }
+  std::error_code error;
   fs::remove(root_ / "result_Files" / "outputs.json", error);
 }
 
 void ResultFolder::Add(const std::string &name, const PictureSize &size, const std::vector<Tensor> &outputs,
                        size_t row) {
+  const fs::path folder = (root_ / "result_Files" / name).parent_path();
+  if (fs::path(name).has_parent_path()) {
+    MakeFolder(folder);
+    if (!LiesIn(folder, root_ / "result_Files")) {
+      throw InferError(folder.string() + " is a link that leads out of " + root_.string() + "; remove it");
+    }
+  }
   for (size_t index = 0; index < outputs.size(); ++index) {
     const Tensor &output = outputs[index];
     const size_t bytes = output.data.size() / static_cast<size_t>(output.shape.at(0));
-    const fs::path path = root_ / "result_Files" / (name + "_" + std::to_string(index) + ".bin");
-    WriteFile(path, output.data.data() + row * bytes, bytes);
+    const std::string file = fs::path(name).filename().string() + "_" + std::to_string(index) + ".bin";
+    WriteFile(folder / file, output.data.data() + row * bytes, bytes);
   }
   if (outputs_.empty()) {
     for (const Tensor &output : outputs) {
-      outputs_.push_back({output.name, output.type, {output.shape.begin() + 1, output.shape.end()}, {}});
+      outputs_.push_back({output.name, output.type, {output.shape.begin() + 1, output.shape.end()}});
     }
   }
   pictures_[name] = size;
 }
 
 void ResultFolder::Finish(double inference_ms, size_t calls) const {
-  std::ostringstream json;
-  json << "{\n\"model\": " << JsonQuoted(model_) << ",\n\"engine\": " << JsonQuoted(engine_) << ",\n\"outputs\": [";
-  for (size_t index = 0; index < outputs_.size(); ++index) {
-    const Tensor &output = outputs_[index];
-    json << (index == 0 ? "\n" : ",\n") << "{\"name\": " << JsonQuoted(output.name) << ", \"type\": "
-         << JsonQuoted(output.type) << ", \"shape\": " << ShapeText(output.shape) << "}";
+  nlohmann::json about = {{"model", model_}, {"engine", engine_}, {"outputs", nlohmann::json::array()},
+                          {"pictures", nlohmann::json::object()}};
+  for (const TensorInfo &output : outputs_) {
+    about["outputs"].push_back({{"name", output.name}, {"type", output.type}, {"shape", output.shape}});
   }
-  json << "\n],\n\"pictures\": {";
-  const char *separator = "\n";
   for (const auto &[name, size] : pictures_) {
-    json << separator << JsonQuoted(name) << ": {\"height\": " << size.height << ", \"width\": " << size.width
-         << ", \"orientation\": " << size.orientation << "}";
-    separator = ",\n";
+    about["pictures"][name] = {{"height", size.height}, {"width", size.width}, {"orientation", size.orientation}};
   }
-  json << "\n}\n}\n";
-  const std::string list = json.str();
+  const std::string list = about.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
   WriteFile(root_ / "result_Files" / "outputs.json", list.data(), list.size());
 
   std::ostringstream time;
@@ -63,23 +58,4 @@ void ResultFolder::Finish(double inference_ms, size_t calls) const {
        << "\n";
   const std::string line = time.str();
   WriteFile(root_ / "time_Result" / "test_perform_static.txt", line.data(), line.size());
-}
-
-void WriteFile(const fs::path &path, const char *data, size_t size) {
-  fs::path unfinished = path;
-  unfinished.replace_filename("." + path.filename().string() + "." + std::to_string(getpid()));
-  std::error_code error;
-  {
-    std::ofstream file(unfinished, std::ios::binary);
-    file.write(data, static_cast<std::streamsize>(size));
-    file.close();
-    if (!file) {
-      fs::remove(unfinished, error);
-      throw InferError(path.string() + " cannot be written; is the disk full?");
-    }
-  }
-  fs::rename(unfinished, path, error);
-  if (error) {
-    throw InferError(path.string() + " cannot be written: " + error.message());
-  }
 }

@@ -15,6 +15,8 @@ import numpy as np
 from src.errors import ImageError
 
 MAX_PIXELS = 100_000_000
+# Every scan of a JPEG is decoded for the whole picture; encoders write about ten.
+MAX_SCANS = 50
 
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _SOI, _EOI, _SOS, _APP1 = 0xD8, 0xD9, 0xDA, 0xE1
@@ -40,7 +42,8 @@ def decode_image(data, name, declared_size=None, max_pixels=None) -> np.ndarray:
     declared_size: (height, width) to which the boxes refer, None or zeros when unknown. EXIF orientation is applied
         when the size is unknown, or when it is that of the turned picture and not that of the stored one.
     max_pixels: limit, `MAX_PIXELS` when None.
-    Raises ImageError for another format, a truncated or broken file, or more pixels than the limit.
+    Raises ImageError for another format, a truncated or broken file, more pixels than the limit, or a JPEG of more than
+    `MAX_SCANS` scans.
     """
     height, width = image_size(data, name)
     limit = MAX_PIXELS if max_pixels is None else max_pixels
@@ -49,6 +52,9 @@ def decode_image(data, name, declared_size=None, max_pixels=None) -> np.ndarray:
                          "max_image_pixels if it is to be trusted")
     if not is_complete(data):
         raise ImageError(f"{name}: the file breaks off before the end of the picture; fetch it again")
+    if _jpeg_scans(data) > MAX_SCANS:
+        raise ImageError(f"{name}: has more than {MAX_SCANS} scans, each of which is decoded for the whole picture; "
+                         "save it again")
     try:
         bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
@@ -133,6 +139,11 @@ def _jpeg_size(data):
         if marker in _FRAMES:
             return struct.unpack_from(">HH", data, start + 1)
     return 0, 0
+
+
+def _jpeg_scans(data):
+    """The number of scans; 0 of another format."""
+    return sum(marker == _SOS for marker, _, _ in _jpeg_segments(data)) if data.startswith(b"\xff\xd8") else 0
 
 
 def _bmp_size(data):

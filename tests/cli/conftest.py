@@ -164,10 +164,9 @@ class Application:
 
 
 def _build_application(folder: Path, engines: tuple, cmake_flags: str = "") -> Application:
-    """Built in `folder`; skips the test where a compiler, CMake or OpenCV's headers are missing."""
-    for program in ("g++", "cmake"):
-        if shutil.which(program) is None:
-            pytest.skip(f"the C++ application is not tested: no {program}; `make cpp-deps` installs it")
+    """Built in `folder`; skips the test where a compiler, CMake or a library's headers are missing."""
+    if shutil.which("g++") is None:
+        pytest.skip("the C++ application is not tested: no g++; `make cpp-deps` installs it")
     lite = folder / "lite" / "runtime"
     shutil.copytree(STAND_IN / "include", lite / "include")
     (lite / "lib").mkdir()
@@ -178,8 +177,8 @@ def _build_application(folder: Path, engines: tuple, cmake_flags: str = "") -> A
                    "PYTHON": sys.executable, "CMAKE_FLAGS": f"-DWITH_DVPP=ON {cmake_flags}"}
     done = subprocess.run(["bash", ROOT / "ascend310_infer" / "build.sh", *engines], env=environment,
                           capture_output=True, text=True)
-    if "Could not find OPENCV" in done.stderr:
-        pytest.skip("the C++ application is not tested: no OpenCV headers; `make cpp-deps` installs them")
+    if "make cpp-deps" in done.stderr:
+        pytest.skip(f"the C++ application is not tested: {' '.join(done.stderr.split())}")
     assert done.returncode == 0, done.stdout + done.stderr
     return Application(folder / "out" / "main", engines)
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from src.data.images import encode_jpeg, read_image
+from src.errors import ImageError
 from src.ssd.transforms import MEAN, STD, eval_input
 
 HEIGHT, WIDTH = 40, 64
@@ -44,7 +46,7 @@ def room(tmp_path):
     cv2.imwrite(str(pictures / "gray.png"), drawn(90, 60, 4)[:, :, 0])
     cv2.imwrite(str(pictures / "whole.bmp"), drawn(HEIGHT, WIDTH, 5))
     (pictures / "notes.txt").write_text("no picture")
-    (pictures / "folder.jpg").mkdir()
+    (pictures / "folder").mkdir()
     return tmp_path
 
 
@@ -68,8 +70,6 @@ def test_inputs_are_those_of_the_python_transform_bit_for_bit(application, room)
     found = network_inputs(room / "inputs")
     assert sorted(found) == ["gray", "small", "turned", "two.dots", "whole"]
     for path in sorted((room / "pictures").glob("*.[!t]*")):
-        if path.is_dir():
-            continue
         np.testing.assert_array_equal(found[path.stem], eval_input(read_image(path), (HEIGHT, WIDTH)), path.name)
 
 
@@ -182,6 +182,9 @@ def check_hostile_inputs(application, room) -> None:
     (room / "made" / "sizes.json").write_text('{"small": {"height": 1e300, "width": 3}}')
     done = application(room, **again)
     assert done.returncode == 1 and "sizes.json: height has to be a whole number from 1" in done.stderr
+    (room / "made" / "sizes.json").write_text('{"small": {"height": 1, "width": 3}, "small": {"height": 2, "width": 3}}')
+    done = application(room, **again)
+    assert done.returncode == 1 and "the key 'small' stands twice in one object" in done.stderr
 
 
 def test_broken_inputs_are_named(application, room):
@@ -241,12 +244,140 @@ def test_hostile_files_touch_no_memory_they_should_not(build_application, room, 
     passed(sanitized(room, **flags(room)))
 
 
+def test_what_is_no_readable_file_is_reported(application, room):
+    """A folder named like an image, a link to nothing, a pipe, and names that no list of results can hold."""
+    pictures = room / "pictures"
+    (pictures / "folder.jpg").mkdir()
+    (pictures / "gone.png").symlink_to("nowhere.png")
+    os.mkfifo(pictures / "pipe.jpg")
+    latin = os.fsencode(pictures) + b"/lat\xe4in.jpg"
+    Path(os.fsdecode(latin)).write_bytes(JPEG)
+    (pictures / ("long" * 62 + ".jpg")).write_bytes(JPEG)
+    (pictures / "esc\x1b[31m\x9d.jpg").write_bytes(b"")
+
+    done = application(room, **flags(room))
+
+    assert done.returncode == 1 and "6 of 11 pictures could not be read" in done.stderr, done.stderr
+    for message in ("folder.jpg: is a folder", "gone.png: is a link to nothing", "pipe.jpg: is not a regular file",
+                    "lat\\xe4in.jpg: its name is not UTF-8", "longlong.jpg: its name is too long",
+                    r"esc\x1b[31m\xc2\x9d.jpg: is neither JPEG nor PNG nor BMP"):
+        assert message in done.stderr, message
+    assert "\x1b" not in done.stderr
+    about = json.loads((room / "result_Files" / "outputs.json").read_text())
+    assert sorted(about["pictures"]) == ["gray", "small", "turned", "two.dots", "whole"]
+
+
+def test_the_limit_of_pixels_is_a_flag(application, room):
+    done = application(room, **flags(room, max_image_pixels=39482))
+    assert done.returncode == 1 and "two.dots.jpeg: 321 x 123 is more than 39482 pixels" in done.stderr
+    assert "1 of 5 pictures could not be read" in done.stderr
+    passed(application(room, **flags(room, max_image_pixels=39483)))
+
+
+def test_outputs_that_are_not_finite_are_an_error(application, room):
+    """The sums of an image are not finite when its values are; float16 overflows in the same way on a chip."""
+    for value in (np.nan, np.inf):
+        again = flags_for_inputs(application, room)
+        broken = np.fromfile(room / "made" / "input0" / "small.bin", np.float32)
+        broken[7] = value
+        broken.tofile(room / "made" / "input0" / "small.bin")
+        done = application(room, **again, result_path=room / "second")
+        assert done.returncode == 1
+        assert "small.bin: output sums holds NaN or infinity" in done.stderr, done.stderr
+        assert "1 of 5 pictures have unusable outputs and no results" in done.stderr
+        about = json.loads((room / "second" / "result_Files" / "outputs.json").read_text())
+        assert sorted(about["pictures"]) == ["gray", "turned", "two.dots", "whole"]
+
+
+def test_inputs_keep_their_folders_and_any_letters(application, room):
+    """Two images of one name in different folders, and a name beyond the 65,536 first letters, as preprocess.py has
+    them."""
+    again = flags_for_inputs(application, room)
+    made = room / "made"
+    for name in ("a/0000", "b/0000", "\U0001f600cat"):
+        (made / "input0" / name).parent.mkdir(exist_ok=True)
+        (made / "input0" / f"{name}.bin").write_bytes((made / "input0" / "small.bin").read_bytes())
+    sizes = {**json.loads((made / "sizes.json").read_text()),
+             **{name: {"height": 31, "width": 17} for name in ("a/0000", "b/0000", "\U0001f600cat")}}
+    (made / "sizes.json").write_text(json.dumps(sizes))  # the last name is written as a surrogate pair
+    passed(application(room, **again, result_path=room / "second", save_inputs=room / "kept"))
+    results = room / "second" / "result_Files"
+    assert json.loads((results / "outputs.json").read_text())["pictures"].keys() == sizes.keys()
+    for name in sizes:
+        assert (results / f"{name}_0.bin").is_file() and (room / "kept" / f"{name}.bin").is_file()
+
+
+@pytest.mark.parametrize("name", ["../small", "/etc/passwd", "a/../../small", "", ".", "a//", "a\0b"])
+def test_names_that_lead_out_of_the_inputs_are_refused(application, room, name):
+    again = flags_for_inputs(application, room)
+    (room / "made" / "sizes.json").write_text(json.dumps({name: {"height": 31, "width": 17}}))
+    done = application(room, **again, result_path=room / "second")
+    assert done.returncode == 1 and "is no name below a folder; run preprocess.py again" in done.stderr, done.stderr
+    assert not (room / "second").exists()
+
+
+def test_links_that_lead_out_are_refused(application, room):
+    again = flags_for_inputs(application, room)
+    outside, made = room / "outside", room / "made"
+    outside.mkdir()
+    (made / "input0" / "small.bin").rename(outside / "small.bin")
+    (made / "input0" / "small.bin").symlink_to(outside / "small.bin")
+    done = application(room, **again, result_path=room / "second")
+    assert done.returncode == 1 and "small.bin: is a link that leads out of" in done.stderr
+    (made / "input0" / "a").mkdir()
+    (outside / "small.bin").rename(made / "input0" / "a" / "small.bin")
+    (made / "input0" / "small.bin").unlink()
+    (made / "sizes.json").write_text(json.dumps({"a/small": {"height": 31, "width": 17}}))
+    (room / "third" / "result_Files").mkdir(parents=True)
+    (room / "third" / "result_Files" / "a").symlink_to(outside)
+    done = application(room, **again, result_path=room / "third")
+    assert done.returncode == 1 and "is a link that leads out of" in done.stderr and not list(outside.iterdir())
+
+
+def test_an_input_that_is_missing_is_named(application, room):
+    again = flags_for_inputs(application, room)
+    (room / "made" / "input0" / "small.bin").unlink()
+    done = application(room, **again)
+    assert done.returncode == 1 and "small.bin: does not exist" in done.stderr
+
+
+def test_results_replace_links_and_leave_no_unfinished_file(application, room):
+    results = room / "result_Files"
+    results.mkdir()
+    (room / "precious").write_text("kept")
+    (results / "small_0.bin").symlink_to(room / "precious")
+    (results / "outputs.json").symlink_to(room / "precious")
+    passed(application(room, **flags(room)))
+    assert (room / "precious").read_text() == "kept" and not (results / "small_0.bin").is_symlink()
+    assert not list(results.glob(".*"))
+
+
+def scans_repeated(times: int) -> bytes:
+    """A progressive JPEG whose last scan stands there `times` times more."""
+    jpeg = cv2.imencode(".jpg", drawn(64, 64), [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes()
+    last = jpeg.rindex(b"\xff\xda")
+    return jpeg[:-2] + jpeg[last:-2] * times + jpeg[-2:]
+
+
+def test_a_jpeg_of_many_scans_is_not_decoded(application, room):
+    many, few = room / "pictures" / "many.jpg", room / "pictures" / "few.jpg"
+    few.write_bytes(scans_repeated(20))
+    many.write_bytes(scans_repeated(50))
+    done = application(room, **flags(room))
+    assert done.returncode == 1 and "many.jpg: has more than 50 scans" in done.stderr
+    assert "1 of 7 pictures could not be read" in done.stderr
+    assert read_image(few).shape == (64, 64, 3)
+    with pytest.raises(ImageError, match="more than 50 scans"):
+        read_image(many)
+
+
 # What users get wrong
 
 @pytest.mark.parametrize("changed, message", [
     ({"mindir_path": "missing.mindir"}, "missing.mindir does not exist"),
     ({"dataset_path": "nowhere"}, "nowhere is no folder"),
-    ({"dataset_path": "."}, "holds no file that ends in .jpg"),
+    ({"dataset_path": "."}, "holds no file that ends in .jpg, .jpeg, .png, .bmp"),
+    ({"mindir_path": "model.json", "engine": ""}, "it has to end in .mindir, .ms, .onnx or .xml"),
     ({"engine": "tensorrt"}, "unknown engine 'tensorrt'; choose mslite, openvino or mindspore"),
     ({"engine": ""}, None),
     ({"mean": "1,2"}, "--mean: '1,2' is not three numbers"),
@@ -265,6 +396,8 @@ def test_hostile_files_touch_no_memory_they_should_not(build_application, room, 
     ({"precision_mode": "bf16", "engine": "mindspore"}, "the engine mindspore computes as the model was exported"),
     ({"precision_mode": "enforce_fp16", "device_type": "CPU"}, "the engine mslite takes it on Ascend only"),
     ({"image_heigth": "30"}, "unknown flag '--image_heigth'"),
+    ({"image_height": "99999999"}, "have to be at most 1000000"),
+    ({"threads": "99999999999"}, "--threads: '99999999999' is not a whole number"),
     ({"IMAGEHEIGHT": "30"}, "the model takes [2, 3, 40, 64], its description or the flags say [2, 3, 30, 64]"),
     ({"cpu_dvpp": "DVPP", "keep_ratio": "true"}, "--cpu_dvpp DVPP takes pictures from --dataset_path, for models"),
     ({"cpu_dvpp": "DVPP", "image_width": "300"}, "DVPP gives widths that are a multiple of 16"),
@@ -280,17 +413,79 @@ def test_wrong_use_is_said_in_one_line(application, room, changed, message):
 
 
 @pytest.mark.parametrize("content, message", [
-    ("{", "model.json is not valid JSON at byte 1: expected \""),
+    ("{", "model.json is not valid JSON: parse error at line 1, column 2: syntax error while parsing object key"),
     ("[" * 100000, "nested too deeply"),
+    ('{"a":' * 100000, "nested too deeply"),
+    ('{"batch_size": 1, "batch_size": 2}', "model.json is not valid JSON: the key 'batch_size' stands twice"),
+    ('{"input": {"mean": [NaN, 1, 1]}}', "model.json is not valid JSON: parse error"),
+    ('{"input": {"mean": [Infinity, 1, 1]}}', "model.json is not valid JSON: parse error"),
+    ('{"input": {"mean": [1e999, 1, 1]}}', "model.json is not valid JSON: number overflow parsing '1e999'"),
+    ("[1] 2", "model.json is not valid JSON: parse error at line 1, column 5"),
+    ('{"batch_size": 100000000000000000000, "input": {}}', "batch_size has to be a whole number from 1"),
+    (json.dumps({**SIDECAR, "input": {**SIDECAR["input"], "mean": [1e300, 1, 1]}}), "mean has to be three numbers"),
+    (json.dumps({**SIDECAR, "input": {**SIDECAR["input"], "channels": "GBR"}}),
+     "model.json: channels is 'GBR': choose one of RGB, BGR"),
     ('{"input": 3}', "batch_size has to be a whole number from 1"),
     (json.dumps({**SIDECAR, "input": {**SIDECAR["input"], "std": [1, 2]}}), "std has to be three numbers"),
     (json.dumps({**SIDECAR, "input": {**SIDECAR["input"], "height": 1e30}}), "height has to be a whole number"),
-    ('{"input": {}, "x": "\\u12"}', "expected four hexadecimal digits"),
+    ('{"input": {}, "x": "\\u12"}', "must be followed by 4 hex digits"),
+    ('{"input": {}, "x": "\\ud83d"}', "surrogate"),
 ])
 def test_a_broken_description_is_named(application, room, content, message):
     (room / "model.json").write_text(content)
     done = application(room, **flags(room))
     assert done.returncode == 1 and message in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (("--mindir_path",), "--mindir_path needs a value"),
+    (("--mindir_path", "--engine", "mslite"), "--mindir_path needs a value, not '--engine'"),
+    (("model.mindir",), "unexpected argument 'model.mindir'; flags are written --name value"),
+    (("-nonsense=3",), "unknown flag '-nonsense'"),
+    (("--ignore_orientation=maybe",), "--ignore_orientation: 'maybe' is neither true nor false"),
+])
+def test_a_broken_command_line_is_said(application, room, arguments, message):
+    done = application(room, *arguments)
+    assert done.returncode == 2 and message in done.stderr, done.stderr
+
+
+def test_flags_are_written_as_in_the_old_applications(application, room):
+    """With one dash or two, their value behind = or a blank; the last of two counts."""
+    written = {
+        "two dashes": ("--mindir_path", "model.mindir", "--dataset_path", "pictures", "--engine", "mslite"),
+        "one dash": ("-mindir_path=model.mindir", "-dataset_path", "pictures", "-engine=mslite"),
+        "last counts": ("--engine=tensorrt", "--model_path=model.mindir", "--data_path=pictures", "--engine=mslite"),
+        "empty value": ("--mindir_path=model.mindir", "--precision_mode=", "--dataset_path=pictures", "--engine=mslite"),
+        "switch in front": ("--ignore_orientation", "--mindir_path=model.mindir", "--dataset_path=pictures",
+                            "-engine=mslite", "-RESTOREBBOX", "true"),
+    }
+    for name, arguments in written.items():
+        done = application(room, *arguments)
+        assert done.returncode == 0, (name, done.stderr)
+    about = json.loads((room / "result_Files" / "outputs.json").read_text())
+    assert about["pictures"]["turned"]["orientation"] == 1, "the last one ignores the orientation"
+
+
+def test_brackets_belong_to_a_value(application, room):
+    passed(application(room, **flags(room, result_path="[1,2]")))
+    assert (room / "[1,2]" / "result_Files" / "outputs.json").exists()
+
+
+def test_channels_are_read_in_any_case(application, room):
+    for channels in ("BGR", "bgr"):
+        (room / "model.json").write_text(json.dumps({**SIDECAR, "input": {**SIDECAR["input"], "channels": channels}}))
+        passed(application(room, **flags(room, save_inputs=room / channels)))
+    for path in (room / "BGR").iterdir():
+        assert path.read_bytes() == (room / "bgr" / path.name).read_bytes()
+    image = read_image(room / "pictures" / "small.jpg")[:, :, ::-1]
+    wanted = eval_input(np.ascontiguousarray(image), (HEIGHT, WIDTH))
+    np.testing.assert_array_equal(network_inputs(room / "bgr")["small"], wanted)
+
+
+def test_the_model_s_ending_may_be_in_capitals(application, room):
+    (room / "model.mindir").rename(room / "MODEL.MINDIR")
+    (room / "model.json").rename(room / "MODEL.json")
+    assert "type 0" in passed(application(room, **flags(room, mindir_path="MODEL.MINDIR", engine=""))).stderr
 
 
 def test_without_a_description_flags_say_all(application, room):

@@ -1,0 +1,165 @@
+#include "reader.h"
+
+#include <algorithm>
+#include <chrono>
+#include <set>
+
+#include "errors.h"
+#include "files.h"
+#include "image_file.h"
+#include "json.h"
+#include "preprocess.h"
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr size_t kLongestName = 240;  // file systems take 255 bytes, result files add a number and an ending
+
+bool IsOneOf(const fs::path &path, const std::vector<std::string> &endings) {
+  return std::any_of(endings.begin(), endings.end(),
+                     [&](const std::string &ending) { return HasEnding(path.filename().string(), ending); });
+}
+
+std::string Listed(const std::vector<std::string> &words) {
+  std::string text;
+  for (const std::string &word : words) {
+    text += (text.empty() ? "" : ", ") + word;
+  }
+  return text;
+}
+
+// The images of one folder. A folder or a link to nothing that is named like an image is one of them, so that it is
+// reported.
+std::vector<fs::path> ListImages(const std::string &folder, const std::vector<std::string> &endings) {
+  std::multimap<std::string, fs::path> by_name;
+  for (const auto &entry : fs::directory_iterator(folder)) {
+    if (IsOneOf(entry.path(), endings)) {
+      by_name.emplace(entry.path().stem().string(), entry.path());
+    }
+  }
+  if (by_name.empty()) {
+    throw UsageError(folder + " holds no file that ends in " + Listed(endings) +
+                     "; images in folders below it go through preprocess.py and --input0_path");
+  }
+  std::vector<fs::path> files;
+  for (const auto &item : by_name) {
+    if (!files.empty() && files.back().stem() == item.second.stem()) {
+      throw UsageError(files.back().string() + " and " + item.second.string() +
+                       " would have results of the same name; put them into folders of their own");
+    }
+    files.push_back(item.second);
+  }
+  return files;
+}
+
+// The inputs below a folder, and those that are missing there.
+std::vector<fs::path> ListInputs(const std::string &folder, const std::map<std::string, PictureSize> &sizes) {
+  std::set<fs::path> files;
+  for (const auto &entry : fs::recursive_directory_iterator(folder)) {
+    if (IsOneOf(entry.path(), {".bin"}) && !entry.is_directory()) {
+      files.insert(entry.path());
+    }
+  }
+  for (const auto &item : sizes) {
+    files.insert(fs::path(folder) / (item.first + ".bin"));
+  }
+  return {files.begin(), files.end()};
+}
+
+}  // namespace
+
+std::map<std::string, PictureSize> ReadSizes(const std::string &path) {
+  const nlohmann::json json = ReadJson(path);
+  if (!json.is_object() || json.empty()) {
+    throw InferError(path + " names no image; run preprocess.py again");
+  }
+  std::map<std::string, PictureSize> sizes;
+  for (const auto &[name, size] : json.items()) {
+    if (!IsPlainName(name)) {
+      throw InferError(path + ": '" + Shown(name) + "' is no name below a folder; run preprocess.py again");
+    }
+    const JsonReader reader(path, size);
+    sizes[name] = {reader.Count("height"), reader.Count("width"), 1};
+  }
+  return sizes;
+}
+
+Reader::Reader(const Options &options) : options_(options) {
+  if (options.dvpp) {
+    dvpp_ = OpenDvpp(options.description, options.session.device_id);
+  }
+  if (!options.input0_path.empty()) {
+    // Beside the folder of the inputs, whether that is written with a slash at its end or not.
+    sizes_ = ReadSizes((fs::path(options.input0_path) / ".." / "sizes.json").lexically_normal().string());
+  }
+}
+
+std::vector<fs::path> Reader::Files() const {
+  if (!sizes_.empty()) {
+    return ListInputs(options_.input0_path, sizes_);
+  }
+  return ListImages(options_.dataset_path, dvpp_ != nullptr ? std::vector<std::string>{".jpg", ".jpeg"}
+                                                            : std::vector<std::string>{".jpg", ".jpeg", ".png", ".bmp"});
+}
+
+std::string Reader::NameOf(const fs::path &path) const {
+  const fs::path below = sizes_.empty() ? path.filename() : path.lexically_relative(options_.input0_path);
+  return (below.parent_path() / below.stem()).generic_string();
+}
+
+Prepared Reader::Read(const fs::path &path) const {
+  const auto start = std::chrono::steady_clock::now();
+  Prepared prepared;
+  prepared.name = NameOf(path);
+  prepared.path = path.string();
+  try {
+    if (!IsUtf8(prepared.name)) {
+      throw FileError("its name is not UTF-8, so that no list of results can hold it; rename it");
+    }
+    if (path.stem().string().size() > kLongestName) {
+      throw FileError("its name is too long for the names of its results; rename it");
+    }
+    if (sizes_.empty()) {
+      ReadImage(path, &prepared);
+    } else {
+      ReadInput(path, &prepared);
+    }
+  } catch (const FileError &error) {
+    prepared.error = error.what();
+  }
+  prepared.ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+  return prepared;
+}
+
+void Reader::ReadImage(const fs::path &path, Prepared *prepared) const {
+  const std::vector<uint8_t> file = ReadBytes(path, MaxBytes(options_.max_image_pixels));
+  if (dvpp_ != nullptr) {
+    const cv::Size size = CheckImage(file, options_.max_image_pixels);
+    prepared->size = {size.height, size.width, 1};
+    prepared->input = dvpp_->Decode(file);
+    return;
+  }
+  const Image image = DecodeImage(file, options_.ignore_orientation, options_.max_image_pixels);
+  prepared->size = {image.bgr.rows, image.bgr.cols, image.orientation};
+  const std::vector<float> values = Preprocess(image.bgr, options_.description);
+  const char *bytes = reinterpret_cast<const char *>(values.data());
+  prepared->input.assign(bytes, bytes + values.size() * sizeof(float));
+}
+
+void Reader::ReadInput(const fs::path &path, Prepared *prepared) const {
+  const auto size = sizes_.find(prepared->name);
+  if (size == sizes_.end()) {
+    throw FileError("is not named in sizes.json; run preprocess.py again");
+  }
+  if (!LiesIn(path, options_.input0_path)) {
+    throw FileError("is a link that leads out of " + options_.input0_path + "; run preprocess.py again");
+  }
+  prepared->size = size->second;
+  const size_t wanted = ByteSize("float32", {3, options_.description.height, options_.description.width});
+  const std::vector<uint8_t> bytes = ReadBytes(path, wanted + 1);
+  if (bytes.size() != wanted) {
+    throw FileError("has " + std::to_string(bytes.size()) + " bytes, the network takes " + std::to_string(wanted));
+  }
+  prepared->input.assign(bytes.begin(), bytes.end());
+}
