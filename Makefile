@@ -7,7 +7,11 @@ VENV_PIP := $(VENV)/bin/pip
 INSTALLED := $(VENV)/installed
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: help install demo test peers nightly lint config cpp-deps clean
+FUZZ_SECONDS ?= 60
+FUZZERS := description flags image sizes
+FUZZ_FOLDER := ascend310_infer/out/fuzz
+
+.PHONY: help install demo test peers nightly lint config cpp-deps fuzz clean
 
 help:
 	@echo "make install   create $(VENV) and install what requirements-dev.txt names"
@@ -18,6 +22,7 @@ help:
 	@echo "make lint      run ruff, and mypy on src/"
 	@echo "make config    rewrite config/*/*.yaml and docs/configuration.md from the schema and tools/presets"
 	@echo "make cpp-deps  install g++, cmake, OpenCV, nlohmann-json, CLI11 for ascend310_infer (Debian, Ubuntu; root or sudo)"
+	@echo "make fuzz      build ascend310_infer's readers with clang's libFuzzer, run each for FUZZ_SECONDS=$(FUZZ_SECONDS)"
 	@echo "make clean     remove $(VENV) and caches; demo/ and runs/ stay"
 	@echo "PYTHON names the Python (3.9 to 3.12) that $(VENV) is made with: make PYTHON=python3.11 demo"
 
@@ -47,6 +52,15 @@ cpp-deps:
 	$(SUDO) apt-get update -qq
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends \
 	  g++ cmake make libopencv-imgcodecs-dev libopencv-imgproc-dev nlohmann-json3-dev libcli11-dev
+
+fuzz:
+	@command -v clang++ > /dev/null || { echo "clang++ is not installed; Debian and Ubuntu: apt install clang" >&2; exit 1; }
+	cmake -S ascend310_infer -B $(FUZZ_FOLDER) -DCMAKE_CXX_COMPILER=clang++ -DFUZZ=ON
+	cmake --build $(FUZZ_FOLDER) --parallel --target $(FUZZERS:%=fuzz_%)
+	@set -e; for name in $(FUZZERS); do mkdir -p $(FUZZ_FOLDER)/found/$$name; \
+	  $(FUZZ_FOLDER)/fuzz_$$name -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -verbosity=0 \
+	    -print_final_stats=1 -artifact_prefix=$(FUZZ_FOLDER)/found/ $(FUZZ_FOLDER)/found/$$name \
+	    ascend310_infer/fuzz/corpus/$$name; done
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis

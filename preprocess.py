@@ -7,6 +7,7 @@ import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, Sequence
 
 import numpy as np
 from tqdm import tqdm
@@ -14,11 +15,14 @@ from tqdm import tqdm
 from src.command_line import load_config
 from src.data.annotations import load_split
 from src.data.images import read_image
+from src.data.records import Record
 from src.engine.run_folder import make_folder
 from src.entry import keep_traces_in, run
 from src.evaluation.evaluate import audit_ground_truth
+from src.evaluation.image_names import image_names
 from src.evaluation.model_file import exported_detector, read_exported
 from src.files import write_file
+from src.settings.config import Config
 
 
 def main(argv=None) -> int:
@@ -28,23 +32,29 @@ def main(argv=None) -> int:
     folder = make_folder(Path(config.eval.result_path or "preprocess_Result"), "result_path")
     keep_traces_in(folder)
     annotations = audit_ground_truth(config, load_split(config.data, config.eval.eval_split, model.classes), folder)
-    (folder / "input0").mkdir(exist_ok=True)
-    sizes = write_inputs(detector, annotations.records, folder, config.data.num_parallel_workers or os.cpu_count())
+    sizes = write_inputs(config, detector, annotations.records, folder / "input0")
     write_file(folder / "sizes.json", json.dumps(sizes, indent=0))
     print(f"{len(sizes)} images: {folder / 'input0'}")
     return 0
 
 
-def write_inputs(detector, records, folder: Path, workers: int) -> dict:
-    """input0/<image>.bin of every record; returns the images' sizes."""
-    def write(record):
-        image = read_image(record.image_path, (record.height, record.width))
-        array, _ = detector.preprocess(image)
-        write_file(folder / "input0" / f"{record.image_path.stem}.bin", np.ascontiguousarray(array).tobytes())
-        return record.image_path.stem, {"height": image.shape[0], "width": image.shape[1]}
+def write_inputs(config: Config, detector: Any, records: Sequence[Record],
+                 folder: Path) -> dict[str, dict[str, int]]:
+    """<name>.bin of the image of every record; returns name -> size of the image, which the application needs."""
+    names = image_names(record.image_path for record in records)
 
-    with ThreadPoolExecutor(workers) as pool:
-        return dict(tqdm(pool.map(write, records), total=len(records), unit="image", file=sys.stderr))
+    def write(record: Record) -> tuple[str, dict[str, int]]:
+        image = read_image(record.image_path, (record.height, record.width), config.data.max_image_pixels)
+        array, _ = detector.preprocess(image)
+        path = folder / f"{names[record.image_path]}.bin"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(path, np.ascontiguousarray(array).tobytes())
+        return names[record.image_path], {"height": image.shape[0], "width": image.shape[1]}
+
+    folder.mkdir(exist_ok=True)
+    images = {record.image_path: record for record in records}.values()
+    with ThreadPoolExecutor(config.data.num_parallel_workers or os.cpu_count()) as pool:
+        return dict(tqdm(pool.map(write, images), total=len(images), unit="image", file=sys.stderr))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@
 
 #include "model_description.h"
 
-// The decoder of an Ascend chip: JPEG bytes -> the picture stretched to the network input as YUV420SP, which AIPP, a
+// The decoder of an Ascend chip: JPEG bytes -> the image stretched to the network input as YUV420SP, which AIPP, a
 // part of the model from then on, turns into normalised RGB. Its pixels differ a little from OpenCV's.
 class Dvpp {
  public:

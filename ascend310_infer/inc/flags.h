@@ -12,14 +12,14 @@ struct Options {
   SessionOptions session;
   std::string engine;        // empty: by the ending of the model
   std::string sidecar_path;  // empty: there is none
-  std::string dataset_path;  // folder of pictures
-  std::string input0_path;   // folder of inputs that preprocess.py wrote, instead of pictures
+  std::string dataset_path;  // folder of images
+  std::string input0_path;   // folder of inputs that preprocess.py wrote, instead of images
   std::string result_path = ".";
   std::string save_inputs;   // folder for the network inputs, empty: not kept
   bool dvpp = false;
   bool ignore_orientation = false;
   int max_image_pixels = kMaxPixels;  // larger images are not decoded
-  int readers = 0;           // threads that read pictures; 0: one per core
+  int readers = 0;           // threads that read images; 0: one per core
   ModelDescription description;
 };
 

@@ -6,16 +6,16 @@
 #include <string>
 #include <vector>
 
-// How a picture becomes the input of a model, and what comes out: what export.py writes into the json beside it.
+// How an image becomes the input of a model, and what comes out: what export.py writes into the json beside it.
 struct ModelDescription {
   int batch_size = 1;
   int height = 0;
   int width = 0;
   bool keep_ratio = false;
-  std::string placement = "corner";   // of a picture that keeps its ratio: corner (upper left) or center
+  std::string placement = "corner";   // of an image that keeps its ratio: corner (upper left) or center
   std::array<int, 2> resize_sides{};  // in the corner: length of the shorter side, limit of the longer; 0: as fits
   std::string resized_as = "uint8";   // or float32
-  std::string padding = "black";      // where there is no picture; or mean, the colour that becomes 0
+  std::string padding = "black";      // where there is no image; or mean, the colour that becomes 0
   bool bgr = false;                   // order of the channels
   std::array<float, 3> mean{};        // in that order, of values 0 to 255
   std::array<float, 3> std{};

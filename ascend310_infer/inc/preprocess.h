@@ -6,7 +6,7 @@
 
 #include "model_description.h"
 
-// uint8 picture (blue, green, red) -> values of (3, height, width), the same bits as the family's transforms.py:
+// uint8 image (blue, green, red) -> values of (3, height, width), the same bits as the family's transforms.py:
 // resized, then (value - mean) / std in float32; where it has no pixels, that of black, or 0.
 std::vector<float> Preprocess(const cv::Mat &bgr, const ModelDescription &description);
 

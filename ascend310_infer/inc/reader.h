@@ -17,14 +17,14 @@
 struct Prepared {
   std::string name;         // of its results: the file name up to the last dot, below input0_path with its folders
   std::string path;         // for messages
-  PictureSize size;
+  ImageSize size;
   std::vector<char> input;  // of one row of the batch
   std::string error;        // why it could not be read; empty: it could
   double ms = 0;
 };
 
 // Name -> size of the images that preprocess.py made inputs of, from its sizes.json. Throws InferError.
-std::map<std::string, PictureSize> ReadSizes(const std::string &path);
+std::map<std::string, ImageSize> ReadSizes(const std::string &path);
 
 // Reads images, or inputs that are ready, in any number of threads.
 class Reader {
@@ -42,7 +42,7 @@ class Reader {
   void ReadInput(const std::filesystem::path &path, Prepared *prepared) const;
 
   const Options &options_;
-  std::map<std::string, PictureSize> sizes_;
+  std::map<std::string, ImageSize> sizes_;
   std::unique_ptr<Dvpp> dvpp_;
 };
 

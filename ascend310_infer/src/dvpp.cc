@@ -24,16 +24,16 @@ class LiteDvpp : public Dvpp {
   std::vector<char> Decode(const std::vector<uint8_t> &jpeg) override {
     const mindspore::MSTensor file("file", mindspore::DataType::kNumberTypeUInt8,
                                    {static_cast<int64_t>(jpeg.size())}, jpeg.data(), jpeg.size());
-    mindspore::MSTensor picture;
+    mindspore::MSTensor image;
     const std::lock_guard<std::mutex> lock(mutex_);
-    const mindspore::Status status = execute_(file, &picture);
+    const mindspore::Status status = execute_(file, &image);
     if (status != mindspore::kSuccess) {
       throw FileError("DVPP cannot decode it: " + status.ToString());
     }
-    const std::shared_ptr<const void> data = picture.Data();
-    if (picture.DataSize() != bytes_) {
-      throw FileError("DVPP gave " + std::to_string(picture.DataSize()) + " bytes, " + std::to_string(bytes_) +
-                       " are a picture of the network's size");
+    const std::shared_ptr<const void> data = image.Data();
+    if (image.DataSize() != bytes_) {
+      throw FileError("DVPP gave " + std::to_string(image.DataSize()) + " bytes, " + std::to_string(bytes_) +
+                       " are an image of the network's size");
     }
     const char *first = static_cast<const char *>(data.get());
     return {first, first + bytes_};

@@ -18,7 +18,8 @@ size_t CharacterLength(const std::string &text, size_t position) {
     return position + index < text.size() ? static_cast<unsigned char>(text[position + index]) : 0u;
   };
   const unsigned first = byte(0), second = byte(1);
-  const size_t length = first < 0x80 ? 1 : first < 0xC2 ? 0 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : first < 0xF5 ? 4 : 0;
+  const size_t length =
+      first < 0x80 ? 1 : first < 0xC2 ? 0 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : first < 0xF5 ? 4 : 0;
   for (size_t index = 1; index < length; ++index) {
     if ((byte(index) & 0xC0) != 0x80) {
       return 0;
@@ -131,7 +132,8 @@ std::string Shown(const std::string &text) {
     }
     for (const size_t end = position + std::max<size_t>(length, 1); position < end; ++position) {
       char escape[8];
-      std::snprintf(escape, sizeof(escape), "\\x%02x", static_cast<unsigned>(static_cast<unsigned char>(text[position])));
+      const auto byte = static_cast<unsigned char>(text[position]);
+      std::snprintf(escape, sizeof(escape), "\\x%02x", static_cast<unsigned>(byte));
       shown += escape;
     }
   }

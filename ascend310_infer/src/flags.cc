@@ -223,7 +223,7 @@ void CheckPlaces(const Options &options) {
     throw UsageError(folder + " is no folder");
   }
   if (options.dvpp && (options.dataset_path.empty() || options.description.keep_ratio)) {
-    throw UsageError("--cpu_dvpp DVPP takes pictures from --dataset_path, for models whose input is stretched");
+    throw UsageError("--cpu_dvpp DVPP takes images from --dataset_path, for models whose input is stretched");
   }
 }
 

@@ -226,7 +226,7 @@ cv::Mat Turned(const cv::Mat &image, int orientation) {
 cv::Size CheckImage(const std::vector<uint8_t> &data, int max_pixels) {
   const Bytes file(data);
   const Size size = StoredSize(file);
-  if (size.height * size.width > max_pixels) {
+  if (size.height > max_pixels / size.width) {  // a product of two sides of a PNG could overflow
     throw FileError(std::to_string(size.width) + " x " + std::to_string(size.height) + " is more than " +
                     std::to_string(max_pixels) +
                     " pixels; shrink it, or raise --max_image_pixels if it is to be trusted");

@@ -1,4 +1,4 @@
-// Runs an exported detector on a folder of pictures and writes its outputs as files.
+// Runs an exported detector on a folder of images and writes its outputs as files.
 #include <unistd.h>
 
 #include <algorithm>
@@ -28,12 +28,12 @@ double MillisecondsSince(Clock::time_point start) {
 
 struct Times {
   double prepare = 0;
-  double waited = 0;  // for pictures that were not ready
+  double waited = 0;  // for images that were not ready
   double inference = 0;
   double write = 0;
 };
 
-// "12 / 100 pictures", over the same line again on a terminal, now and then elsewhere.
+// "12 / 100 images", over the same line again on a terminal, now and then elsewhere.
 class Progress {
  public:
   explicit Progress(size_t total) : total_(total), on_terminal_(isatty(STDERR_FILENO) == 1) {}
@@ -43,7 +43,7 @@ class Progress {
       return;
     }
     last_ = Clock::now();
-    std::cerr << (on_terminal_ ? "\r" : "") << done << " / " << total_ << " pictures"
+    std::cerr << (on_terminal_ ? "\r" : "") << done << " / " << total_ << " images"
               << (on_terminal_ && done < total_ ? "" : "\n") << std::flush;
   }
 
@@ -99,7 +99,7 @@ void NameAndCheck(const ModelDescription &description, std::vector<Tensor> *outp
     if (output.shape.empty() || output.shape[0] != description.batch_size ||
         output.data.size() != ByteSize(output.type, output.shape)) {
       throw InferError("output " + output.name + " has the shape " + ShapeText(output.shape) +
-                       ", which is not one row per picture");
+                       ", which is not one row per image");
     }
   }
 }
@@ -151,9 +151,9 @@ size_t RunBatch(InferSession *session, const Options &options, const std::vector
   return failed;
 }
 
-void PrintTimes(const Times &times, size_t pictures, double total_ms) {
-  const double count = static_cast<double>(std::max<size_t>(pictures, 1));
-  std::cout << pictures << " pictures in " << total_ms / 1000 << " s, " << 1000 * pictures / total_ms
+void PrintTimes(const Times &times, size_t images, double total_ms) {
+  const double count = static_cast<double>(std::max<size_t>(images, 1));
+  std::cout << images << " images in " << total_ms / 1000 << " s, " << 1000 * images / total_ms
             << " per second; ms each: preprocess " << times.prepare / count << " (waited for " << times.waited / count
             << "), inference " << times.inference / count << ", write " << times.write / count << std::endl;
 }
@@ -186,24 +186,24 @@ int Run(const Options &options) {
   }
   ResultFolder results(options.result_path, fs::path(options.session.model_path).filename().string(), engine);
   const int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-  ReadAhead pictures(reader, files, options.readers > 0 ? options.readers : cores);
+  ReadAhead images(reader, files, options.readers > 0 ? options.readers : cores);
   Progress progress(files.size());
   Times times;
   size_t calls = 0, unread = 0, failed = 0, done = 0;
   std::vector<Prepared> batch;
   const auto start = Clock::now();
-  while (!pictures.Done()) {
+  while (!images.Done()) {
     const auto asked = Clock::now();
-    Prepared picture = pictures.Next();
+    Prepared image = images.Next();
     times.waited += MillisecondsSince(asked);
-    times.prepare += picture.ms;
-    if (picture.error.empty()) {
-      batch.push_back(std::move(picture));
+    times.prepare += image.ms;
+    if (image.error.empty()) {
+      batch.push_back(std::move(image));
     } else {
-      std::cerr << "skipped: " << Shown(picture.path + ": " + picture.error) << std::endl;
+      std::cerr << "skipped: " << Shown(image.path + ": " + image.error) << std::endl;
       ++unread;
     }
-    if (batch.size() == static_cast<size_t>(options.description.batch_size) || (pictures.Done() && !batch.empty())) {
+    if (batch.size() == static_cast<size_t>(options.description.batch_size) || (images.Done() && !batch.empty())) {
       failed += RunBatch(session.get(), options, batch, &results, &times);
       ++calls;
       done += batch.size();
@@ -214,10 +214,10 @@ int Run(const Options &options) {
   results.Finish(calls == 0 ? 0 : times.inference / static_cast<double>(calls), calls);
   PrintTimes(times, done, MillisecondsSince(start));
   if (unread > 0) {
-    std::cerr << unread << " of " << files.size() << " pictures could not be read" << std::endl;
+    std::cerr << unread << " of " << files.size() << " images could not be read" << std::endl;
   }
   if (failed > 0) {
-    std::cerr << failed << " of " << files.size() << " pictures have unusable outputs and no results" << std::endl;
+    std::cerr << failed << " of " << files.size() << " images have unusable outputs and no results" << std::endl;
   }
   return unread + failed > 0 ? 1 : 0;
 }

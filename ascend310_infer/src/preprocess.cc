@@ -44,10 +44,10 @@ cv::Mat InCenter(const cv::Mat &image, const ModelDescription &description) {
 
 // Writes a channel into the upper left corner of rows that are `width` long.
 template <typename Value, typename Normalize>
-void WriteChannel(const cv::Mat &picture, int channel, int64_t width, float *target, const Normalize &normalize) {
-  for (int row = 0; row < picture.rows; ++row) {
-    const Value *source = picture.ptr<Value>(row) + channel;
-    for (int column = 0; column < picture.cols; ++column) {
+void WriteChannel(const cv::Mat &placed, int channel, int64_t width, float *target, const Normalize &normalize) {
+  for (int row = 0; row < placed.rows; ++row) {
+    const Value *source = placed.ptr<Value>(row) + channel;
+    for (int column = 0; column < placed.cols; ++column) {
       target[row * width + column] = normalize(source[3 * column]);
     }
   }
@@ -61,7 +61,7 @@ std::vector<float> Preprocess(const cv::Mat &bgr, const ModelDescription &descri
     bgr.convertTo(image, CV_32F);
   }
   const bool centered = description.keep_ratio && description.placement == "center";
-  const cv::Mat picture = centered ? InCenter(image, description) : Resized(image, description);
+  const cv::Mat placed = centered ? InCenter(image, description) : Resized(image, description);
   const size_t pixels = static_cast<size_t>(description.height) * description.width;
   std::vector<float> values(3 * pixels);
   for (int channel = 0; channel < 3; ++channel) {
@@ -71,8 +71,8 @@ std::vector<float> Preprocess(const cv::Mat &bgr, const ModelDescription &descri
       std::fill_n(target, pixels, normalized(0));
     }
     const int source = description.bgr ? channel : 2 - channel;
-    if (picture.depth() == CV_32F) {
-      WriteChannel<float>(picture, source, description.width, target, normalized);
+    if (placed.depth() == CV_32F) {
+      WriteChannel<float>(placed, source, description.width, target, normalized);
       continue;
     }
     // 256 divisions instead of one per pixel.
@@ -80,7 +80,7 @@ std::vector<float> Preprocess(const cv::Mat &bgr, const ModelDescription &descri
     for (int value = 0; value < 256; ++value) {
       of_byte[value] = normalized(static_cast<float>(value));
     }
-    WriteChannel<uint8_t>(picture, source, description.width, target, [&](uint8_t value) { return of_byte[value]; });
+    WriteChannel<uint8_t>(placed, source, description.width, target, [&](uint8_t value) { return of_byte[value]; });
   }
   return values;
 }

@@ -54,7 +54,7 @@ std::vector<fs::path> ListImages(const std::string &folder, const std::vector<st
 }
 
 // The inputs below a folder, and those that are missing there.
-std::vector<fs::path> ListInputs(const std::string &folder, const std::map<std::string, PictureSize> &sizes) {
+std::vector<fs::path> ListInputs(const std::string &folder, const std::map<std::string, ImageSize> &sizes) {
   std::set<fs::path> files;
   for (const auto &entry : fs::recursive_directory_iterator(folder)) {
     if (IsOneOf(entry.path(), {".bin"}) && !entry.is_directory()) {
@@ -69,12 +69,12 @@ std::vector<fs::path> ListInputs(const std::string &folder, const std::map<std::
 
 }  // namespace
 
-std::map<std::string, PictureSize> ReadSizes(const std::string &path) {
+std::map<std::string, ImageSize> ReadSizes(const std::string &path) {
   const nlohmann::json json = ReadJson(path);
   if (!json.is_object() || json.empty()) {
     throw InferError(path + " names no image; run preprocess.py again");
   }
-  std::map<std::string, PictureSize> sizes;
+  std::map<std::string, ImageSize> sizes;
   for (const auto &[name, size] : json.items()) {
     if (!IsPlainName(name)) {
       throw InferError(path + ": '" + Shown(name) + "' is no name below a folder; run preprocess.py again");
@@ -99,8 +99,11 @@ std::vector<fs::path> Reader::Files() const {
   if (!sizes_.empty()) {
     return ListInputs(options_.input0_path, sizes_);
   }
-  return ListImages(options_.dataset_path, dvpp_ != nullptr ? std::vector<std::string>{".jpg", ".jpeg"}
-                                                            : std::vector<std::string>{".jpg", ".jpeg", ".png", ".bmp"});
+  std::vector<std::string> endings = {".jpg", ".jpeg"};
+  if (dvpp_ == nullptr) {
+    endings.insert(endings.end(), {".png", ".bmp"});
+  }
+  return ListImages(options_.dataset_path, endings);
 }
 
 std::string Reader::NameOf(const fs::path &path) const {

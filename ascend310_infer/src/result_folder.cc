@@ -18,7 +18,7 @@ ResultFolder::ResultFolder(const fs::path &root, const std::string &model, const
   fs::remove(root_ / "result_Files" / "outputs.json", error);
 }
 
-void ResultFolder::Add(const std::string &name, const PictureSize &size, const std::vector<Tensor> &outputs,
+void ResultFolder::Add(const std::string &name, const ImageSize &size, const std::vector<Tensor> &outputs,
                        size_t row) {
   const fs::path folder = (root_ / "result_Files" / name).parent_path();
   if (fs::path(name).has_parent_path()) {
@@ -38,7 +38,7 @@ void ResultFolder::Add(const std::string &name, const PictureSize &size, const s
       outputs_.push_back({output.name, output.type, {output.shape.begin() + 1, output.shape.end()}});
     }
   }
-  pictures_[name] = size;
+  images_[name] = size;
 }
 
 void ResultFolder::Finish(double inference_ms, size_t calls) const {
@@ -47,7 +47,7 @@ void ResultFolder::Finish(double inference_ms, size_t calls) const {
   for (const TensorInfo &output : outputs_) {
     about["outputs"].push_back({{"name", output.name}, {"type", output.type}, {"shape", output.shape}});
   }
-  for (const auto &[name, size] : pictures_) {
+  for (const auto &[name, size] : images_) {
     about["pictures"][name] = {{"height", size.height}, {"width", size.width}, {"orientation", size.orientation}};
   }
   const std::string list = about.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";

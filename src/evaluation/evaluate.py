@@ -17,6 +17,7 @@ from src.data.images import encode_jpeg, read_image
 from src.data.records import AnnotationSet, Record
 from src.evaluation.coco import CocoResult, evaluate_coco
 from src.evaluation.diagnosis import diagnose
+from src.evaluation.image_names import image_names
 from src.evaluation.matching import NO_DETECTIONS, ImageBoxes, detections_by_image, group_by_image, names_of
 from src.evaluation.model_file import ModelFile
 from src.evaluation.predictions import PredictionWriter, ResultRow, merge_predictions, read_predictions
@@ -57,6 +58,8 @@ def audit_ground_truth(config: Config, annotations: AnnotationSet, folder: Path)
     print(f"ground truth: {annotations.source}, {report.after.images} images, {report.after.boxes} boxes")
     if report.findings:
         print(report.table())
+    if config.eval.visual_image:
+        image_names(record.image_path for record in report.annotations.records)  # refuses equal names before the work
     return report.annotations
 
 
@@ -102,8 +105,7 @@ def draw_images(annotations: AnnotationSet, rows: Sequence[ResultRow], threshold
     """Every image with its annotated boxes in <folder>/gt_image, with the detected ones from `threshold` on in
     <folder>/pred_image."""
     found = detections_by_image((row for row in rows if row["score"] >= threshold), annotations.category_ids)
-    for name in ("gt_image", "pred_image"):
-        (folder / name).mkdir(exist_ok=True)
+    names = image_names(record.image_path for record in annotations.records)
     for record in annotations.records:
         image = read_image(record.image_path, (record.height, record.width))
         detections = found.get(record.image_id, NO_DETECTIONS)
@@ -111,7 +113,9 @@ def draw_images(annotations: AnnotationSet, rows: Sequence[ResultRow], threshold
                  "pred_image": draw_boxes(image, detections.boxes, detections.labels, annotations.classes,
                                           detections.scores, detections.masks)}
         for name, canvas in drawn.items():
-            write_file(folder / name / f"{record.image_path.stem}.jpg", encode_jpeg(canvas, 92))
+            path = folder / name / f"{names[record.image_path]}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_file(path, encode_jpeg(canvas, 92))
 
 
 def summary_of(results: Sequence[CocoResult]) -> dict[str, float]:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any, Callable, Hashable, Iterable, Iterator, NamedTuple, Sequence
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from src.data.records import Record
 from src.errors import ResultError
+from src.evaluation.image_names import image_names
 from src.ops.detections import Detections
 
 OUTPUTS_FILE = "outputs.json"
@@ -48,26 +50,31 @@ class ResultFiles:
         self.detector = detector
         self.folder = folder
         self.outputs, self.images = read_result_list(folder / OUTPUTS_FILE)
+        self.names: dict[Path, str] = {}  # of the results, by image path
         found, wanted = [list(output.shape) for output in self.outputs], [output["shape"][1:] for output in outputs]
         if found != wanted:
             raise ResultError(f"{folder / OUTPUTS_FILE}: the outputs have the shapes {found}, those of the model are "
                               f"{wanted}; give the model that the results are of")
 
-    def check(self, records: Sequence[Record], known: Iterable[Record], drop: bool) -> None:
+    def check(self, records: Sequence[Record], known: Sequence[Record], drop: bool) -> None:
         """Raises ResultError unless there are whole results of all `records`, and, without drop, of no other images
         than the `known` records'."""
-        names: dict[str, Record] = {}
-        for record in known:
-            other = names.setdefault(record.image_path.stem, record)
-            if other.image_path != record.image_path:
-                raise ResultError(f"{other.image_path} and {record.image_path} differ in folder or ending only, so "
-                                  "their results have the same names; evaluate them one folder at a time")
-        unknown = sorted(self.images.keys() - names.keys())
+        names = image_names(record.image_path for record in records)  # as preprocess.py calls them
+        stems = Counter(path.stem for path in {record.image_path for record in known})
+        for path, name in names.items():
+            self.names[path] = path.stem if name not in self.images and stems[path.stem] == 1 else name
+        twice = next((name for name in sorted(self.images.keys() - self.names.values()) if stems[name] > 1), None)
+        if twice is not None:
+            raise ResultError(f"{self.folder} has results of {twice}, and the annotations name several images of that "
+                              "name in different folders; run the application on what preprocess.py writes, or "
+                              "evaluate one folder at a time")
+        of_known = {*image_names(record.image_path for record in known).values(), *stems}
+        unknown = sorted(self.images.keys() - of_known)
         if unknown and not drop:
             raise ResultError(f"{self.folder} has results of {_first_of(unknown)}, which the annotations do not name; "
                               "give their annotations, or leave these images out with --drop true")
         missing = [path.name for record in records for path in self._paths(record)
-                   if record.image_path.stem not in self.images or not path.is_file()]
+                   if self._name(record) not in self.images or not path.is_file()]
         if missing:
             raise ResultError(f"{self.folder}: {_first_of(missing)} missing; run the application on all images")
         for record in records:
@@ -82,31 +89,42 @@ class ResultFiles:
         """Yield (key, Detections) for (key, record) items in order, as `Predictor.stream` does."""
         for key, record in items:
             outputs = [read_tensor(path, *output) for path, output in zip(self._paths(record), self.outputs)]
-            height, width, _ = self.images[record.image_path.stem]
+            height, width, _ = self.images[self._name(record)]
             yield key, self.detector.postprocess(outputs, self.detector.geometry(height, width))
 
+    def _name(self, record: Record) -> str:
+        return self.names.get(record.image_path, record.image_path.stem)
+
     def _paths(self, record: Record) -> list[Path]:
-        return [self.folder / f"{record.image_path.stem}_{number}.bin" for number in range(len(self.outputs))]
+        return [self.folder / f"{self._name(record)}_{number}.bin" for number in range(len(self.outputs))]
 
     def _check_size(self, record: Record) -> None:
         """The boxes of an image refer to the size its annotation declares; see `decode_image`."""
-        height, width, orientation = self.images[record.image_path.stem]
+        height, width, orientation = self.images[self._name(record)]
         if 0 in (record.height, record.width):
             return
         if (height, width) != (record.height, record.width):
             how = "without" if orientation == 1 else "with"
             raise ResultError(f"{record.image_path.name}: the application saw {width} x {height} pixels, the "
                               f"annotation declares {record.width} x {record.height}; if the image has an EXIF "
-                              f"orientation, run the application {how} --ignore_orientation")
+                              f"orientation, run the application {how} --ignore_orientation; where that breaks "
+                              "others, run it on what preprocess.py writes")
         if orientation in (2, 3, 4) or orientation > 4 and height == width:
             raise ResultError(f"{record.image_path.name}: the application turned the image by its EXIF orientation "
                               f"{orientation}, eval.py does not since the declared size is that of the stored image; "
-                              "run the application with --ignore_orientation")
+                              "run the application with --ignore_orientation; where that breaks others, run it on "
+                              "what preprocess.py writes")
 
 
 def read_tensor(path: Path, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Half precision, which Ascend may give where a CPU gives float32, comes back as float32."""
+    """Half precision, which Ascend may give where a CPU gives float32, comes back as float32.
+
+    Raises ResultError for NaN and infinity, of which decoding would silently make fewer detections.
+    """
     tensor = np.fromfile(path, dtype).reshape(shape)
+    if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
+        raise ResultError(f"{path} holds NaN or infinity: the model is damaged, or its precision too low for this "
+                          "image; run the application with a higher --precision_mode")
     return tensor.astype(np.float32) if dtype == "float16" else tensor
 
 

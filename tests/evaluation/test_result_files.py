@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from src.data.records import make_record
-from src.errors import ResultError
+from src.errors import DatasetError, ResultError
+from src.evaluation.image_names import image_names
 from src.evaluation.result_files import ResultFiles, read_result_list
 from src.ops.detections import Detections
 
@@ -90,9 +91,55 @@ def test_results_of_unknown_pictures_are_left_out_when_told_so(write):
     assert results.check([record()], [record()], drop=True) is None
 
 
-def test_pictures_of_one_name_are_refused(write):
-    with pytest.raises(ResultError, match="a.jpg and .*a.png differ in folder or ending only"):
+def test_images_that_differ_in_their_ending_only_are_refused(write):
+    with pytest.raises(DatasetError, match="a.jpg and .*a.png differ in their ending only"):
         write().check([record()], [record("a.jpg"), record("a.png")], drop=False)
+
+
+def test_results_of_equal_names_are_told_apart_by_their_folders(write, tmp_path):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "y").mkdir()
+    results = write(pictures={"x/a": PICTURE, "y/a": {**PICTURE, "height": 60}})
+    records = [record("x/a.jpg"), record("y/a.jpg", size=(60, 40))]
+    assert results.check(records, records, drop=False) is None
+    found = dict(results.stream(enumerate(records), None, 1))
+    assert [found[number].boxes[0, 3] for number in (0, 1)] == [15, 30]
+
+
+def test_results_of_one_folder_belong_to_the_only_image_of_their_name(write):
+    records = [record("x/a.jpg"), record("y/b.jpg")]
+    assert write().check(records[:1], records, drop=False) is None
+
+
+def test_results_that_could_be_of_two_images_are_refused(write):
+    records = [record("x/a.jpg"), record("y/a.jpg")]
+    for drop in (False, True):
+        with pytest.raises(ResultError, match="results of a, and the annotations name several images of that name"):
+            write().check(records, records, drop=drop)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("kind", ["float32", "float16"])
+def test_results_that_are_not_finite_are_an_error_not_fewer_detections(write, tmp_path, kind, value):
+    results = write(kind)
+    boxes = np.fromfile(tmp_path / "a_0.bin", kind)
+    boxes[5] = value
+    boxes.tofile(tmp_path / "a_0.bin")
+    with pytest.raises(ResultError, match="a_0.bin holds NaN or infinity"):
+        list(results.stream([("key", record())], None, 1))
+
+
+def test_names_of_images_keep_folders_where_there_are_several():
+    assert list(image_names([Path("/c/val/0.jpg"), Path("/c/val/two.dots.png")]).values()) == ["0", "two.dots"]
+    assert list(image_names([Path("/c/val/a/0.jpg"), Path("/c/val/b/0.jpg")]).values()) == ["a/0", "b/0"]
+    assert list(image_names([Path("/c/val/0.jpg"), Path("/c/val/b/0.jpg")]).values()) == ["0", "b/0"]
+    assert list(image_names([Path("/c/val/a/../../x/0.jpg"), Path("/c/val/1.jpg")]).values()) == ["x/0", "val/1"]
+    assert image_names([]) == {}
+
+
+def test_names_that_are_not_utf_8_are_refused():
+    with pytest.raises(DatasetError, match="udce4in.jpg'?: the name is not UTF-8; rename the image"):
+        image_names([Path("/c/lat\udce4in.jpg")])
 
 
 @pytest.mark.parametrize("declared, seen, message", [
