@@ -36,7 +36,7 @@ def main() -> int:
     samples = (train_seconds if mode == "train" else inference_seconds)(config, detector, repeats)
     seconds, cpu_seconds = zip(*samples[2:])
     print(json.dumps({"model": config.model.model_name, "mode": mode, "batch": config.train.batch_size,
-                      "input": list(detector.input_shape), "first_s": round(samples[0][0], 2),
+                      "input": [3, *detector.input_size], "first_s": round(samples[0][0], 2),
                       "median_s": round(statistics.median(seconds), 4), "min_s": round(min(seconds), 4),
                       "cpu_s": round(statistics.median(cpu_seconds), 4), "peak_memory_mb": peak_memory_mb()}))
     return 0
@@ -59,7 +59,7 @@ def train_seconds(config, detector, repeats: int) -> list:
 
     rng = np.random.default_rng(0)
     transform = detector.train_transform()
-    samples = [transform(*random_picture(rng, detector.input_shape), rng) for _ in range(config.train.batch_size)]
+    samples = [transform(*random_picture(rng, detector.input_size), rng) for _ in range(config.train.batch_size)]
     batch = [np.stack([sample[column] for sample in samples]) for column in detector.batch_columns]
     step = build_step(config, detector.loss(detector.network()), detector, np.full(10_000, 1e-4, np.float32),
                       this_process(config.runtime))
@@ -70,9 +70,9 @@ def inference_seconds(config, detector, repeats: int) -> list:
     """The whole call: network and what follows it, as eval.py does it; with scores that leave detections to decode."""
     from src.evaluation.predictor import network_runner
 
-    images = np.random.default_rng(0).standard_normal((config.train.batch_size, *detector.input_shape))
+    images = np.random.default_rng(0).standard_normal((config.train.batch_size, 3, *detector.input_size))
     run_network = network_runner(detector.inference(detector.network()))
-    geometry = detector.geometry(*detector.input_shape[1:])
+    geometry = detector.geometry(*detector.input_size)
     further = [np.stack([row] * len(images)) for row in detector.further_inputs(geometry)]
 
     def call():
@@ -83,9 +83,9 @@ def inference_seconds(config, detector, repeats: int) -> list:
     return timed(call, repeats)
 
 
-def random_picture(rng, input_shape: tuple) -> tuple:
+def random_picture(rng, input_size: tuple) -> tuple:
     """An image of the input's size and a target of OBJECTS boxes, which are their own outlines."""
-    _, height, width = input_shape
+    height, width = input_size
     corners = rng.random((OBJECTS, 2)) * 0.6
     boxes = np.concatenate([corners, corners + 0.05 + rng.random((OBJECTS, 2)) * 0.35], axis=1)
     boxes *= [width, height, width, height]

@@ -61,8 +61,8 @@ class Detector(abc.ABC):
 
     @property
     @abc.abstractmethod
-    def input_shape(self) -> tuple:
-        """(3, height, width) of one image as an exported network takes it."""
+    def input_size(self) -> tuple:
+        """(height, width) in pixels of the images that an exported network takes."""
 
     @abc.abstractmethod
     def train_transform(self):
@@ -75,7 +75,7 @@ class Detector(abc.ABC):
 
     @abc.abstractmethod
     def preprocess(self, image: np.ndarray) -> tuple:
-        """Image (h, w, 3) uint8 RGB -> (network input of input_shape, float32; geometry for `postprocess`)."""
+        """Image (h, w, 3) uint8 RGB -> (network input (3, *input_size) float32; geometry for `postprocess`)."""
 
     @abc.abstractmethod
     def geometry(self, height: int, width: int) -> Any:
@@ -93,7 +93,7 @@ class Detector(abc.ABC):
     def views(self, image: np.ndarray, one_shape: bool = False) -> list:  # noqa: ARG002 (for families that override it)
         """The (network input, geometry) pairs that one image is evaluated with; only `preprocess`'s by default.
 
-        one_shape: every input has the input_shape, as exported files need it.
+        one_shape: every input has the input_size, as exported files need it.
         """
         return [self.preprocess(image)]
 

@@ -90,6 +90,11 @@ class CenterNetData(DataSection):
 
     _above_zero = field_validator("std")(above_zero)
 
+    @property
+    def input_size(self) -> tuple:
+        """(height, width) of the network input in training, in pixels."""
+        return tuple(self.input_res_train)
+
     @field_validator("eig_vec")
     @classmethod
     def _square(cls, rows):
@@ -155,6 +160,11 @@ class CenterNetEval(EvalSection):
         return sides
 
     _above_zero = field_validator("multi_scales")(above_zero)
+
+    @property
+    def input_size(self) -> tuple:
+        """(height, width) of the network input of exported models and without keep_res, in pixels."""
+        return tuple(self.input_res_test)
 
 
 def multiples_of_32(sides: List[int]) -> List[int]:

@@ -36,14 +36,14 @@ class CenterNetDetector(Detector):
         return self.config.data.max_objs
 
     @property
-    def input_shape(self) -> tuple:
-        return (3, *self.config.eval.input_res_test)
+    def input_size(self) -> tuple:
+        return self.config.eval.input_size
 
     def train_transform(self) -> TrainTransform:
         data = self.config.data
-        map_size = [side // STRIDE for side in data.input_res_train]
+        map_size = [side // STRIDE for side in data.input_size]
         lighting = (np.array(data.eig_val), np.array(data.eig_vec)) if data.color_aug else None
-        return TrainTransform(data.input_res_train, TargetEncoder(map_size, len(self.classes), data.max_objs),
+        return TrainTransform(data.input_size, TargetEncoder(map_size, len(self.classes), data.max_objs),
                               rand_crop=data.rand_crop, shift=data.shift, scale=data.scale, flip_prob=data.flip_prob,
                               lighting=lighting)
 
@@ -104,11 +104,11 @@ class CenterNetDetector(Detector):
         scaled_height, scaled_width = scaled(height, width, scale)
         if keep_res:
             return padded_window(scaled_height, scaled_width)
-        return Window(np.array([scaled_width / 2, scaled_height / 2]), float(max(height, width))), self.input_shape[1:]
+        return Window(np.array([scaled_width / 2, scaled_height / 2]), float(max(height, width))), self.input_size
 
     def sidecar(self) -> dict:
-        return {"input": {"layout": "NCHW", "channels": "BGR", "height": self.input_shape[1],
-                          "width": self.input_shape[2], "keep_ratio": True, "placement": "center",
+        return {"input": {"layout": "NCHW", "channels": "BGR", "height": self.input_size[0],
+                          "width": self.input_size[1], "keep_ratio": True, "placement": "center",
                           "mean": self.mean.tolist(), "std": self.std.tolist()},
                 "detections": f"x1, y1, x2, y2 in cells of {STRIDE} input pixels, score, class index"}
 

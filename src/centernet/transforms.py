@@ -39,14 +39,14 @@ class Window(NamedTuple):
 class TrainTransform:
     """Crop, flip and colour of one image, and its targets; crowds are ignored.
 
-    image_size: network input, height, width. encoder: for maps of a quarter of it. lighting: eigenvalues (3,) and
+    input_size: network input, height, width. encoder: for maps of a quarter of it. lighting: eigenvalues (3,) and
     eigenvectors (3, 3) of the colours, None = no change of colours.
     Returns "image" (H, W, 3) uint8 BGR and the fields of Targets.
     """
 
-    def __init__(self, image_size: Sequence[int], encoder: TargetEncoder, *, rand_crop: bool = True,
+    def __init__(self, input_size: Sequence[int], encoder: TargetEncoder, *, rand_crop: bool = True,
                  shift: float = 0.1, scale: float = 0.4, flip_prob: float = 0.5, lighting: tuple | None = None):
-        self.image_size = tuple(image_size)
+        self.input_size = tuple(input_size)
         self.encoder = encoder
         self.rand_crop = rand_crop
         self.shift = shift
@@ -62,7 +62,7 @@ class TrainTransform:
             shifted_window(height, width, self.shift, self.scale, rng)
         if rng.random() < self.flip_prob:
             image, boxes, window = flip(image, boxes, window)
-        image = cv2.cvtColor(window.cut(image, self.image_size), cv2.COLOR_RGB2BGR)
+        image = cv2.cvtColor(window.cut(image, self.input_size), cv2.COLOR_RGB2BGR)
         if self.lighting is not None:
             eigenvalues, eigenvectors = self.lighting
             image = adjust_color(image, eigenvalues, eigenvectors, rng)

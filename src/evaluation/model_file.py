@@ -145,9 +145,9 @@ def check_inputs(path: Path, count: int, detector: Any) -> None:
 
 def check_input_size(path: Path, size: list[int], detector: Any) -> None:
     """Raises ConfigError unless the detector takes images of this (height, width)."""
-    if size != list(detector.input_shape[1:]):
+    if size != list(detector.input_size):
         raise ConfigError(f"{path} was exported for an input of {size}, the configuration says "
-                          f"{list(detector.input_shape[1:])}; use the configuration it was exported with")
+                          f"{list(detector.input_size)}; use the configuration it was exported with")
 
 
 def load_network(config: Config, weights: Weights,

@@ -55,7 +55,7 @@ class Predictor:
     detector: the family's detector, of which `views`, `further_inputs` and `postprocess_views` are used.
     run: arrays of the detector's input_names, the first (B, 3, H, W) float32 -> arrays of output_names.
     batch_size: of `run`, which is compiled per shape; a smaller batch is filled up and cut again.
-    one_shape: `run` takes only the detector's input_shape (exported files).
+    one_shape: `run` takes only the detector's input_size (exported files).
     """
 
     def __init__(self, detector: Any, run: Runner, batch_size: int = 1, one_shape: bool = False):

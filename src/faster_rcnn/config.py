@@ -123,8 +123,8 @@ class FasterRCNNModel(ModelSection):
         return self.as_pytorch or not self.backbone_name.startswith("res2net")
 
     @property
-    def image_size(self) -> tuple:
-        """Of the network input: height, width."""
+    def input_size(self) -> tuple:
+        """(height, width) of the network input in pixels."""
         return (self.img_height, self.img_width)
 
     @property

@@ -37,8 +37,8 @@ class FasterRCNNDetector(Detector):
         return self.config.model.num_gts
 
     @property
-    def input_shape(self) -> tuple:
-        return (3, *self.config.model.image_size)
+    def input_size(self) -> tuple:
+        return self.config.model.input_size
 
     @property
     def input_names(self) -> tuple:
@@ -47,10 +47,10 @@ class FasterRCNNDetector(Detector):
 
     def train_transform(self) -> TrainTransform:
         model, data = self.config.model, self.config.data
-        sampler = AnchorSampler(self.anchors, model.image_size, positive_iou=model.pos_iou_thr,
+        sampler = AnchorSampler(self.anchors, model.input_size, positive_iou=model.pos_iou_thr,
                                 negative_iou=model.neg_iou_thr, min_positive_iou=model.min_pos_iou,
                                 samples=model.num_expected_neg, positives=model.num_expected_pos)
-        return self.transform_class(model.image_size, sampler, max_objects=model.num_gts,
+        return self.transform_class(model.input_size, sampler, max_objects=model.num_gts,
                                     priorities=model.num_gts + model.rpn_proposal_max_num, flip_prob=data.flip_ratio,
                                     expand_prob=data.expand_ratio, **self.resizing)
 
@@ -88,7 +88,7 @@ class FasterRCNNDetector(Detector):
         from src.faster_rcnn.box_head import BoxDetections
 
         model, settings = self.config.model, self.config.eval
-        return BoxDetections(len(self.classes), model.image_size, model.rcnn_target_stds,
+        return BoxDetections(len(self.classes), model.input_size, model.rcnn_target_stds,
                              min_score=settings.test_score_thr, nms_threshold=settings.test_iou_thr,
                              candidates=settings.test_nms_pre, count=settings.test_max_per_img,
                              style=model.style)
@@ -114,7 +114,7 @@ class FasterRCNNDetector(Detector):
         from src.faster_rcnn.proposals import Proposals
 
         model = self.config.model
-        return Proposals(self.anchors, model.image_size, model.rpn_target_stds, before_nms=before_nms, count=count,
+        return Proposals(self.anchors, model.input_size, model.rpn_target_stds, before_nms=before_nms, count=count,
                          nms_threshold=nms_threshold, style=model.style)
 
     @property
@@ -138,7 +138,7 @@ class FasterRCNNDetector(Detector):
         return (np.array(geometry.resized_size, np.float32),) if self.config.model.style.clipped_to_image else ()
 
     def geometry(self, height: int, width: int) -> Placement:
-        return fit((height, width), self.config.model.image_size, **self.resizing)
+        return fit((height, width), self.config.model.input_size, **self.resizing)
 
     def postprocess(self, outputs: Sequence[np.ndarray], geometry: Placement) -> Detections:
         boxes, labels, valid = outputs
@@ -146,8 +146,8 @@ class FasterRCNNDetector(Detector):
 
     def sidecar(self) -> dict:
         data, style = self.config.data, self.config.model.style
-        return {"input": {"layout": "NCHW", "channels": "RGB", "height": self.input_shape[1],
-                          "width": self.input_shape[2], "keep_ratio": data.keep_ratio, "placement": "corner",
+        return {"input": {"layout": "NCHW", "channels": "RGB", "height": self.input_size[0],
+                          "width": self.input_size[1], "keep_ratio": data.keep_ratio, "placement": "corner",
                           "resize_sides": data.resize_sides, "padding": style.padding, "resized_as": style.resized_as,
                           "mean": self.mean.tolist(), "std": self.std.tolist()},
                 "boxes": "x1, y1, x2, y2 in pixels of the input, last pixel included, and score",

@@ -19,10 +19,10 @@ class AnchorSampler:
     objects is free, and every image has its own random numbers.
     """
 
-    def __init__(self, anchors: Sequence[np.ndarray], image_size: Sequence[int], *, positive_iou: float,
+    def __init__(self, anchors: Sequence[np.ndarray], input_size: Sequence[int], *, positive_iou: float,
                  negative_iou: float, min_positive_iou: float, samples: int, positives: int):
         everywhere = np.concatenate(anchors)
-        self.index = np.flatnonzero(inside(everywhere, image_size)).astype(np.int32)
+        self.index = np.flatnonzero(inside(everywhere, input_size)).astype(np.int32)
         self.anchors = everywhere[self.index]
         self.areas = np.prod(self.anchors[:, 2:] - self.anchors[:, :2] + 1, axis=1)
         self.positive_iou = positive_iou

@@ -25,7 +25,7 @@ class Placement:
     """How an image lies on the canvas that the network sees: in its corner, or mirrored with all of the canvas."""
 
     image_size: tuple       # height, width
-    canvas_size: tuple      # of the network's input
+    input_size: tuple       # height, width of the canvas, which is the network input
     resized_size: tuple     # of the image on the canvas, with the margin of `expand`
     scale: tuple            # factors of y and x
     style: BoxStyle = BOX_STYLES["zoo"]
@@ -35,14 +35,14 @@ class Placement:
     def draw(self, image: np.ndarray) -> np.ndarray:
         """The canvas (H, W, 3) uint8 with this image, which has been expanded already, beside padding."""
         height, width = self.resized_size
-        canvas = np.full((*self.canvas_size, 3), PADDING[self.style.padding], np.uint8)
+        canvas = np.full((*self.input_size, 3), PADDING[self.style.padding], np.uint8)
         canvas[:height, :width] = self.resize(image)
         return cv2.flip(canvas, 1) if self.flipped else canvas
 
     def network_input(self, image: np.ndarray) -> np.ndarray:
         """(h, w, 3) uint8 RGB -> (3, H, W) float32, normalised; the padding "mean" is exactly 0 then."""
         height, width = self.resized_size
-        canvas = np.zeros((3, *self.canvas_size), np.float32)
+        canvas = np.zeros((3, *self.input_size), np.float32)
         if self.style.padding == "black":
             canvas[:] = normalize(np.zeros((1, 1, 3), np.uint8))
         canvas[:, :height, :width] = normalize(self.resize(image.astype(self.style.resized_as, copy=False)))
@@ -60,7 +60,7 @@ class Placement:
         corners[:, 2:] -= self.style.scaled_end_offset
         corners = np.minimum(corners, np.tile(self.resized_size[::-1], 2) - 1)
         if self.flipped:
-            corners[:, [0, 2]] = self.canvas_size[1] - 1 - corners[:, [2, 0]]
+            corners[:, [0, 2]] = self.input_size[1] - 1 - corners[:, [2, 0]]
         return corners.astype(np.float32)
 
     def to_image(self, boxes: np.ndarray) -> np.ndarray:
@@ -74,7 +74,7 @@ class Placement:
 class TrainTransform:
     """Expansion, resize and flip of one image, and its targets.
 
-    image_size: height, width of the network input. max_objects: rows of "boxes"; if an image has more objects, a random
+    input_size: height, width of the network input. max_objects: rows of "boxes"; if an image has more objects, a random
     subset of this size is drawn for the box head in each epoch, while the anchors learn from all. priorities: random
     numbers that ProposalSampler needs. expand_prob: probability of attempting an expansion; half of the attempts
     expand, as in the zoo. resizing: arguments of `fit`.
@@ -82,9 +82,9 @@ class TrainTransform:
     int32, class + 1 or 0 for padding, and "priority" (P,) float32; crowds are ignored.
     """
 
-    def __init__(self, image_size: Sequence[int], anchors: AnchorSampler, *, max_objects: int, priorities: int,
+    def __init__(self, input_size: Sequence[int], anchors: AnchorSampler, *, max_objects: int, priorities: int,
                  flip_prob: float = 0.5, expand_prob: float = 1.0, **resizing):
-        self.image_size = tuple(image_size)
+        self.input_size = tuple(input_size)
         self.anchors = anchors
         self.max_objects = max_objects
         self.priorities = priorities
@@ -115,7 +115,7 @@ class TrainTransform:
         image_size, offset = image.shape[:2], (0, 0)
         if rng.random() < self.expand_prob and rng.random() < 0.5:
             image, offset = expand(image, rng)
-        placement = replace(fit(image.shape[:2], self.image_size, **self.resizing), image_size=image_size,
+        placement = replace(fit(image.shape[:2], self.input_size, **self.resizing), image_size=image_size,
                             offset=offset, flipped=rng.random() < self.flip_prob)
         return placement.draw(image), placement
 
@@ -131,23 +131,23 @@ def expand(image: np.ndarray, rng: np.random.Generator) -> tuple:
     return canvas, (top, left)
 
 
-def fit(image_size: Sequence[int], canvas_size: Sequence[int], keep_ratio: bool = True,
+def fit(image_size: Sequence[int], input_size: Sequence[int], keep_ratio: bool = True,
         sides: Optional[Sequence[int]] = None, style: BoxStyle = BOX_STYLES["zoo"]) -> Placement:
     """The Placement that fills the canvas with the image, in one direction at least; sizes are (height, width).
 
     sides: with keep_ratio the length of the shorter side, and the one that the longer must not exceed.
     One resize to the final size; the zoo enlarges portraits first and then shrinks them, to the same size.
     """
-    scale = tuple(side / old for side, old in zip(canvas_size, image_size))
+    scale = tuple(side / old for side, old in zip(input_size, image_size))
     if keep_ratio:
         wanted = (sides[0] / min(image_size), sides[1] / max(image_size)) if sides else ()
         scale = (min(*scale, *wanted),) * 2
     rounding = 0 if keep_ratio and style.resized_as == "float32" else 0.5
     resized = tuple(max(1, min(side, int(old * factor + rounding)))
-                    for side, old, factor in zip(canvas_size, image_size, scale))
+                    for side, old, factor in zip(input_size, image_size, scale))
     if style.scaled_by_sides:
         scale = tuple(side / old for side, old in zip(resized, image_size))
-    return Placement(tuple(image_size), tuple(canvas_size), resized, scale, style)
+    return Placement(tuple(image_size), tuple(input_size), resized, scale, style)
 
 
 def normalize(canvas: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ class TrainTransform(transforms.TrainTransform):
 
     def __call__(self, image: np.ndarray, target: dict, rng: np.random.Generator) -> dict:
         arrays, placement, objects = self.prepare(image, target, rng)
-        height, width = self.image_size
+        height, width = self.input_size
         bitmaps = np.zeros((self.max_objects, height, width // 8), np.uint8)
         bitmaps[:len(objects)] = pack([target["segments"][index] for index in objects], placement)
         return {**arrays, "bitmaps": bitmaps}
@@ -28,7 +28,7 @@ def pack(segments: Sequence, placement: Placement) -> np.ndarray:
     A mask target needs the pixels of its object, as in the zoo; with a byte for each, an image with 128 objects would
     take 126 MB. Resized without interpolation, as in the zoo.
     """
-    canvas_height, canvas_width = placement.canvas_size
+    canvas_height, canvas_width = placement.input_size
     image_height, image_width = placement.image_size
     scale_y, scale_x = placement.scale
     top, left = int(placement.offset[0] * scale_y + 0.5), int(placement.offset[1] * scale_x + 0.5)

@@ -23,12 +23,12 @@ class PriorBoxes(NamedTuple):
     corners: np.ndarray  # (N, 4) y1, x1, y2, x2
 
 
-def ssd_prior_boxes(image_size: Sequence[int], feature_sizes: Sequence[Sequence[int]],
+def ssd_prior_boxes(input_size: Sequence[int], feature_sizes: Sequence[Sequence[int]],
                     steps: Sequence[Sequence[float]], min_scale: float, max_scale: float,
                     aspect_ratios: Sequence[Sequence[float]], scales: Optional[Sequence[float]] = None) -> PriorBoxes:
     """Prior boxes of SSD (section 2.2), level by level, row by row.
 
-    image_size: height, width in pixels. feature_sizes, steps: (height, width) of each map in cells, and of a cell
+    input_size: height, width in pixels. feature_sizes, steps: (height, width) of each map in cells, and of a cell
     in pixels. aspect_ratios: per level the ratios besides 1; an empty first level gets the paper's three small boxes.
     scales: of each level and one more, instead of min_scale and max_scale; then no side is longer than the image's.
     """
@@ -46,7 +46,7 @@ def ssd_prior_boxes(image_size: Sequence[int], feature_sizes: Sequence[Sequence[
             between = math.sqrt(scale * scales[level + 1])
             sizes.append((between, between))
         # Cells per image side, in the order of operations that gives the zoo's float32 values bit for bit.
-        cells = [side / step for side, step in zip(image_size, steps[level])]
+        cells = [side / step for side, step in zip(input_size, steps[level])]
         for row, column in product(range(rows), range(columns)):
             cy, cx = (row + 0.5) / cells[0], (column + 0.5) / cells[1]
             boxes += [(cy, cx, min(height, longest), min(width, longest)) for width, height in sizes]
@@ -54,7 +54,7 @@ def ssd_prior_boxes(image_size: Sequence[int], feature_sizes: Sequence[Sequence[
     return PriorBoxes(centers.astype(np.float32), corners_from_centers(centers).astype(np.float32))
 
 
-def octave_prior_boxes(image_size: Sequence[int], feature_sizes: Sequence[Sequence[int]],
+def octave_prior_boxes(input_size: Sequence[int], feature_sizes: Sequence[Sequence[int]],
                        steps: Sequence[Sequence[float]]) -> PriorBoxes:
     """Prior boxes of RetinaNet (Lin et al. 2017, section 4), level by level, row by row.
 
@@ -72,7 +72,7 @@ def octave_prior_boxes(image_size: Sequence[int], feature_sizes: Sequence[Sequen
         boxes[..., :2] = (cells * step + step / 2)[:, :, None]
         boxes[..., 2:] = shapes * (OCTAVE_SCALE * step)
         levels.append(boxes.reshape(-1, 4))
-    boxes, sides = np.concatenate(levels), np.array([*image_size, *image_size], np.float32)
+    boxes, sides = np.concatenate(levels), np.array([*input_size, *input_size], np.float32)
     return PriorBoxes(boxes / sides, corners_from_centers(boxes) / sides)
 
 

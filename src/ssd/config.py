@@ -105,6 +105,11 @@ class SSDModel(ModelSection):
         return self
 
     @property
+    def input_size(self) -> tuple:
+        """(height, width) of the network input in pixels."""
+        return tuple(self.img_shape)
+
+    @property
     def variant(self) -> Variant:
         """What the model's name fixes."""
         return VARIANTS[self.model_name]

@@ -45,13 +45,13 @@ class SSDDetector(Detector):
         return {**super().conditions(), "ssd_style": self.config.model.ssd_style}
 
     @property
-    def input_shape(self) -> tuple:
-        return (3, *self.config.model.img_shape)
+    def input_size(self) -> tuple:
+        return self.config.model.input_size
 
     def train_transform(self) -> TrainTransform:
         model, data = self.config.model, self.config.data
         encoder = TargetEncoder(self.priors, model.match_threshold, model.prior_scaling)
-        return TrainTransform(model.img_shape, encoder, flip_prob=data.flip_prob, color_jitter=data.color_jitter,
+        return TrainTransform(model.input_size, encoder, flip_prob=data.flip_prob, color_jitter=data.color_jitter,
                               crop_tries=data.crop_tries, zoom_out=data.zoom_out,
                               dropout_shape=self.dropout_shape)
 
@@ -82,7 +82,7 @@ class SSDDetector(Detector):
     def preprocess(self, image: np.ndarray) -> tuple:
         # torchvision resizes numbers.
         image = image.astype(np.float32) if self.as_torchvision else image
-        return eval_input(image, self.config.model.img_shape, self.mean, self.std), self.geometry(*image.shape[:2])
+        return eval_input(image, self.config.model.input_size, self.mean, self.std), self.geometry(*image.shape[:2])
 
     def geometry(self, height: int, width: int) -> tuple:
         return height, width
@@ -94,8 +94,8 @@ class SSDDetector(Detector):
                       candidates_per_class=settings.nms_candidates, end_offset=0 if self.as_torchvision else 1)
 
     def sidecar(self) -> dict:
-        return {"input": {"layout": "NCHW", "channels": "RGB", "height": self.input_shape[1],
-                          "width": self.input_shape[2], "keep_ratio": False,
+        return {"input": {"layout": "NCHW", "channels": "RGB", "height": self.input_size[0],
+                          "width": self.input_size[1], "keep_ratio": False,
                           "resized_as": "float32" if self.as_torchvision else "uint8",
                           "mean": self.mean.tolist(), "std": self.std.tolist()},
                 "boxes": "y1, x1, y2, x2 relative to the image", "scores": "column 0 is background"}

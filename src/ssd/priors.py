@@ -12,7 +12,7 @@ LARGEST_STRIDE = 64  # where the zoo stops counting a cell as a power of two pix
 def feature_sizes(model) -> list:
     """(rows, columns) of each map of the `model` section; raises ConfigError where the image is too small."""
     own = model.backbone.strides[-model.variant.maps:]
-    sizes = [tuple(math.ceil(side / stride) for side in model.img_shape) for stride in own]
+    sizes = [tuple(math.ceil(side / stride) for side in model.input_size) for stride in own]
     for stride in model.extra_strides:
         unpadded = model.variant.unpadded_from is not None and len(sizes) >= model.variant.unpadded_from
         sizes.append(tuple(side - 2 if unpadded else math.ceil(side / stride) for side in sizes[-1]))
@@ -29,7 +29,7 @@ def default_steps(model, sizes) -> list:
     for stride in model.extra_strides:
         strides.append(strides[-1] * stride)
     return [(stride, stride) if model.use_anchor_generator or stride <= LARGEST_STRIDE
-            else tuple(side / cells for side, cells in zip(model.img_shape, size))
+            else tuple(side / cells for side, cells in zip(model.input_size, size))
             for stride, size in zip(strides, sizes)]
 
 
@@ -39,10 +39,10 @@ def prior_boxes(model) -> PriorBoxes:
     given = model.steps and [(step, step) for step in model.steps]
     steps = given or default_steps(model, sizes)
     if model.use_anchor_generator:
-        source, priors = "use_anchor_generator", octave_prior_boxes(model.img_shape, sizes, steps)
+        source, priors = "use_anchor_generator", octave_prior_boxes(model.input_size, sizes, steps)
     else:
         source = f"aspect_ratios {model.aspect_ratios}"
-        priors = ssd_prior_boxes(model.img_shape, sizes, steps, model.min_scale, model.max_scale, model.aspect_ratios,
+        priors = ssd_prior_boxes(model.input_size, sizes, steps, model.min_scale, model.max_scale, model.aspect_ratios,
                                  model.default_box_scales)
     per_level = [boxes * rows * columns for boxes, (rows, columns) in zip(model.num_default, sizes)]
     if sum(per_level) != len(priors.centers):

@@ -26,10 +26,10 @@ class TrainTransform:
     a dropout_shape also "dropout", uint8 factors of that shape: half of them 0, the others 2.
     """
 
-    def __init__(self, image_size: Sequence[int], encoder: TargetEncoder, *, flip_prob: float = 0.5,
+    def __init__(self, input_size: Sequence[int], encoder: TargetEncoder, *, flip_prob: float = 0.5,
                  color_jitter: Sequence[float] = (0.4, 0.4, 0.4), crop_tries: int = 50, zoom_out: float = 1.0,
                  dropout_shape: Sequence[int] = ()):
-        self.image_size = tuple(image_size)
+        self.input_size = tuple(input_size)
         self.encoder = encoder
         self.flip_prob = flip_prob
         self.color_jitter = tuple(color_jitter)
@@ -45,7 +45,7 @@ class TrainTransform:
         image, boxes, kept = random_crop(image, boxes, rng, self.crop_tries)
         labels = labels[kept]
         height, width = image.shape[:2]
-        image = resize(image, self.image_size)
+        image = resize(image, self.input_size)
         boxes = boxes / np.array([height, width, height, width], np.float32)
         if rng.random() < self.flip_prob:
             image = cv2.flip(image, 1)
@@ -58,15 +58,15 @@ class TrainTransform:
         return sample
 
 
-def eval_input(image: np.ndarray, image_size: Sequence[int], mean: np.ndarray = MEAN,
+def eval_input(image: np.ndarray, input_size: Sequence[int], mean: np.ndarray = MEAN,
                std: np.ndarray = STD) -> np.ndarray:
     """RGB image (h, w, 3) uint8 -> network input (3, H, W) float32."""
-    return normalize(resize(image, image_size), mean, std)
+    return normalize(resize(image, input_size), mean, std)
 
 
-def resize(image: np.ndarray, image_size: Sequence[int]) -> np.ndarray:
+def resize(image: np.ndarray, input_size: Sequence[int]) -> np.ndarray:
     """To (height, width) without keeping the ratio, as uint8: bit for bit what the C++ application computes."""
-    return cv2.resize(image, (image_size[1], image_size[0]), interpolation=cv2.INTER_LINEAR)
+    return cv2.resize(image, (input_size[1], input_size[0]), interpolation=cv2.INTER_LINEAR)
 
 
 def normalize(image: np.ndarray, mean: np.ndarray = MEAN, std: np.ndarray = STD) -> np.ndarray:

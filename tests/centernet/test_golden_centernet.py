@@ -130,7 +130,7 @@ def test_detections_of_the_forward(outputs, golden):
 def test_detections_of_the_exported_resolution():
     detector = detector_of(FIRST.model, *PLAIN)
     measured = FIRST.read("forward")
-    assert detector.input_shape == (3, 680, 680)
+    assert detector.input_size == (680, 680)
     picture = Tensor(detector.preprocess(rgb(680, 680))[0][None])
     (found,) = detector.inference(network_of_the_recipe(detector, FIRST).set_train(False))(picture).asnumpy()
     np.testing.assert_allclose(found, measured["export680.detections"], atol=2e-3)

@@ -104,7 +104,7 @@ def check_equal_masks(own: dict, others: dict) -> None:
 def test_networks_get_the_bits_of_their_python_transform(application, tmp_path, config):
     path = ROOT / "config" / f"{config}.yaml"
     detector = build_detector(load_config(["--config_path", str(path)], "eval"), ("object",))
-    _, height, width = detector.input_shape
+    height, width = detector.input_size
     (tmp_path / "model.mindir").write_text(f"1 3 {height} {width}")
     (tmp_path / "model.json").write_text(json.dumps({"batch_size": 1, **detector.sidecar()}))
     (tmp_path / "pictures").mkdir()

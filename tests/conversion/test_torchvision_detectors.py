@@ -143,5 +143,5 @@ def test_the_settings_are_what_torchvision_has_by_default():
     np.testing.assert_allclose(1 / np.array([rpn.box_coder.weights, heads.box_coder.weights]),
                                [settings.rpn_target_stds, settings.rcnn_target_stds])
     assert [*resizing.min_size, resizing.max_size] == config.data.resize_sides
-    assert settings.image_size == (1344, 1344)  # the longer side, up to a multiple of 32
+    assert settings.input_size == (1344, 1344)  # the longer side, up to a multiple of 32
     np.testing.assert_allclose([resizing.image_mean, resizing.image_std], [MEAN / 255, STD / 255], rtol=1e-6)

@@ -32,10 +32,23 @@ def test_every_model_has_a_detector_that_gives_what_the_contract_asks_for(name):
     assert detector.batch_columns[0] == "image" and detector.mean.shape == detector.std.shape == (3,)
     image = np.zeros((90, 120, 3), np.uint8)
     array, geometry = detector.preprocess(image)
-    assert array.shape == detector.input_shape and array.dtype == np.float32
+    assert array.shape == (3, *detector.input_size) and array.dtype == np.float32
     assert type(geometry) is type(detector.geometry(90, 120))
     assert len(detector.views(image, one_shape=True)) == 1
-    assert detector.sidecar()["input"]["height"] == detector.input_shape[1]
+    described = detector.sidecar()["input"]
+    assert (described["height"], described["width"]) == detector.input_size
+
+
+@pytest.mark.parametrize("name, flags", [
+    ("ssd300", ["--img_shape", "96,160"]), ("centernet_resnet50", ["--input_res_test", "96,160"]),
+    ("faster_rcnn_resnet50", ["--img_height", "96", "--img_width", "160"]),
+    ("mask_rcnn_resnet50", ["--img_height", "96", "--img_width", "160"])])
+def test_the_size_of_the_input_is_height_then_width(name, flags):
+    config = load_config(["--model_name", name, *flags], "train")
+    assert models.build_detector(config, ["cat"]).input_size == (96, 160)
+    sizes = [field.description for section in (config.model, config.data, config.eval)
+             for key, field in type(section).model_fields.items() if key.startswith(("img_shape", "input_res"))]
+    assert all("height, width" in text for text in sizes)
 
 
 @pytest.mark.parametrize("name", models.MODELS)

@@ -78,7 +78,7 @@ class ToyDetector(Detector):
     output_names = ("box", "scores")
     batch_columns = ("image", "box", "label")
     mean = std = np.full(3, 127.5, np.float32)
-    input_shape = (3, SIDE, SIDE)
+    input_size = (SIDE, SIDE)
     backbone = PATCHES
 
     def train_transform(self):

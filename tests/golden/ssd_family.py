@@ -70,7 +70,7 @@ def inference_maps(detector: SSDDetector, network: nn.Cell, cells: dict, golden:
 def training_batch(detector: SSDDetector, golden: Golden) -> tuple:
     """Two pictures and their targets, the batch of loss.npz and train_step.npz."""
     encoder, measured = detector.train_transform().encoder, golden.read("anchors")
-    pictures = np.stack([recipe.image(*detector.input_shape[1:], seed) for seed in (1, 2)])
+    pictures = np.stack([recipe.image(*detector.input_size, seed) for seed in (1, 2)])
     truths = [measured[f"{name}.gt_yxyxc_normalised"] for name in ("encode", "encode2")]
     deltas, classes = zip(*(encoder(truth[:, :4], truth[:, 4].astype(int) - 1) for truth in truths))
     return pictures, np.stack(deltas), np.stack(classes)

@@ -96,7 +96,7 @@ def forward(detector, network) -> dict:
     best = logits[0].argmax(-1)
     own_deltas = box_deltas[0][ops.arange(len(best)), best]
     model = detector.config.model
-    mask_rois = decode_boxes(own_deltas, rois[0], model.rcnn_target_stds, model.image_size).expand_dims(0)
+    mask_rois = decode_boxes(own_deltas, rois[0], model.rcnn_target_stds, model.input_size).expand_dims(0)
     mask_features = network.mask_roi_align(levels, mask_rois)
     few = network.mask_head(mask_features[:FEW_ROIS])
     boxes, labels, found, origin = detections

@@ -5,7 +5,7 @@ from src.ops.anchors import grid_anchors, octave_prior_boxes, ssd_prior_boxes
 from src.ops.boxes import corners_from_centers
 
 # One level of 2 x 3 cells of 50 pixels in an image of 100 x 150, and one of a single cell.
-TWO_LEVELS = dict(image_size=(100, 150), feature_sizes=[(2, 3), (1, 1)], steps=[(50, 50), (100, 150)],
+TWO_LEVELS = dict(input_size=(100, 150), feature_sizes=[(2, 3), (1, 1)], steps=[(50, 50), (100, 150)],
                   min_scale=0.2, max_scale=0.8)
 
 

@@ -184,7 +184,7 @@ def test_training_sample(detector, golden, flipped):
     truth = measured["gt_yxyxc_pixels"]
     target = {"boxes": truth[:, [1, 0, 3, 2]].astype(np.float32), "labels": truth[:, 4] - 1,
               "crowd": np.zeros(len(truth), bool)}
-    transform = TrainTransform(detector.input_shape[1:], detector.train_transform().encoder, color_jitter=(0, 0, 0))
+    transform = TrainTransform(detector.input_size, detector.train_transform().encoder, color_jitter=(0, 0, 0))
     sample = transform(recipe.image(*PICTURE_SIZE, 1), target, FlipIs(flipped))
     positive = np.flatnonzero(sample["classes"])
     assert sample_error(measured, f"{name}.image", normalize(sample["image"])) <= ONE_GREY_LEVEL
