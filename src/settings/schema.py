@@ -208,7 +208,7 @@ class TrainSection(Section):
                                      "has a validation split")
     eval_start_epoch: int = Field(40, ge=1, description="first epoch that is followed by an evaluation")
     eval_interval: int = Field(1, ge=1, description="epochs between evaluations")
-    save_best_ckpt: bool = Field(True, description="keep the checkpoint with the best AP; needs run_eval")
+    save_best_ckpt: bool = Field(True, description="keep the checkpoint with the best AP; needs evaluation in training")
     early_stop_patience: int = Field(
         0, ge=0, description="stop after this number of evaluations without a better AP; 0 = off")
     accumulation_steps: int = Field(

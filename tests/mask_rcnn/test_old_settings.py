@@ -41,9 +41,9 @@ def test_a_file_of_the_zoo_is_read_and_base_step_explained(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("flags, only_create, run_eval", [
-    ([], False, False), (["--do_train", "False"], True, False),
+    ([], False, None), (["--do_train", "False"], True, None),
     (["--do_train", "True", "--do_eval", "True"], False, True),
-    (["--only_create_dataset", "True"], True, False), (["--base_step", "58633"], False, False)])
+    (["--only_create_dataset", "True"], True, None), (["--base_step", "58633"], False, None)])
 def test_the_zoos_flags_mean_what_they_meant(flags, only_create, run_eval):
     config = load_config(["--model_name", "mask_rcnn_resnet50", *flags], "train")
 
