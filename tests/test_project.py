@@ -30,8 +30,9 @@ MAY_IMPORT = {
     "engine": {"ops", "models", "data", "checkpoint", "conditions", "conversion", "evaluation"},
     "conversion": {"backbones", "checkpoint", "conditions"},
     "entry": set(),
+    "api": {"ops", "models", "command_line", "data", "checkpoint", "evaluation"},
     "programs": {"ops", "models", "command_line", "data", "checkpoint", "conditions", "conversion", "evaluation",
-                 "engine", "entry"},
+                 "engine", "entry", "api"},
 }
 FOR_EVERYBODY = {"errors", "files", "settings", "model_utils"}
 # Of the families only these: the first is the second and a head more.
@@ -43,7 +44,8 @@ FORBIDDEN_ARGUMENTS = {"shell": True, "allow_pickle": True}
 
 # Modules that answer without MindSpore, whose import alone takes seconds.
 WITHOUT_MINDSPORE = ("src/models.py", "src/family.py", "src/command_line.py", "src/entry.py", "src/errors.py",
-                     "src/settings", "src/model_utils", "src/data", "src/evaluation", "src/backbones/table.py",
+                     "src/api.py", "src/settings", "src/model_utils", "src/data", "src/evaluation",
+                     "src/backbones/table.py",
                      *(f"src/{family}/{name}.py" for family in ("ssd", "centernet", "faster_rcnn", "mask_rcnn")
                        for name in ("config", "decode", "detector", "legacy", "transforms")))
 

@@ -6,11 +6,11 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Hashable, Iterable, Iterator, NamedTuple, Protocol, Sequence
+from typing import Any, Callable, Hashable, Iterable, Iterator, NamedTuple, Optional, Protocol, Sequence
 
 import numpy as np
 
-from src.errors import CheckpointError, UsageError
+from src.errors import CheckpointError, ImageError, UsageError
 from src.ops.detections import Detections
 
 IMAGES_AHEAD = 16
@@ -69,11 +69,12 @@ class Predictor:
         """Decoded images (h, w, 3) uint8 RGB -> their Detections."""
         return [detections for _, detections in self.stream(list(enumerate(images)), lambda image: image, workers=1)]
 
-    def stream(self, items: Iterable[tuple[Hashable, Any]], read: Callable[[Any], np.ndarray],
-               workers: int) -> Iterator[tuple[Any, Detections]]:
+    def stream(self, items: Iterable[tuple[Hashable, Any]], read: Callable[[Any], np.ndarray], workers: int,
+               unreadable: Optional[Callable[[Any, ImageError], None]] = None) -> Iterator[tuple[Any, Detections]]:
         """Yield (key, Detections) for (key, source) items in order; `read(source)` gives the decoded image.
 
         Images are read and prepared by `workers` threads while the network runs.
+        unreadable: called with the key of an image whose reading raises ImageError, which is raised without it.
         """
         def prepare(source: Any) -> list:
             return self.detector.views(read(source), one_shape=self.one_shape)
@@ -91,7 +92,13 @@ class Predictor:
                     break
                 key, future = waiting.popleft()
                 started = time.perf_counter()
-                views = future.result()
+                try:
+                    views = future.result()
+                except ImageError as error:
+                    if unreadable is None:
+                        raise
+                    unreadable(key, error)
+                    continue
                 self.timing.waited += time.perf_counter() - started
                 pending = _Pending(key, [geometry for _, geometry in views])
                 for array, geometry in views:

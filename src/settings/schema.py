@@ -252,7 +252,7 @@ class EvalSection(Section):
 
     checkpoint_file_path: Optional[str] = Field(
         None, description="model to evaluate, export or predict with: .ckpt, .mindir or .onnx file")
-    img_path: Optional[str] = Field(None, description="predict.py: image, folder or list file")
+    img_path: Optional[str] = Field(None, description="predict.py: image, folder (with the folders in it) or list file")
     result_path: Optional[str] = Field(
         None, description="output folder of eval.py, predict.py and export.py (none = in the run folder of the model) "
         "and of preprocess.py (none = preprocess_Result); postprocess.py reads the application's results from it "

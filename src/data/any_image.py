@@ -1,0 +1,44 @@
+"""Images for prediction, which need not be of the kinds that data sets are made of."""
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Optional, Union
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from src.data.images import MAX_PIXELS, decode_image
+from src.errors import ImageError
+from src.files import read_file
+
+ENDINGS = (".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff", ".pbm", ".pgm", ".ppm")
+OTHER_KINDS = ("WEBP", "TIFF", "PPM")
+
+
+def read_any_image(path: Union[str, Path], max_pixels: Optional[int] = None) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of a file: JPEG, PNG and BMP as `decode_image` reads them, or WebP, TIFF, PPM.
+
+    max_pixels: limit, MAX_PIXELS when None; a larger image is not decoded. Raises ImageError.
+    """
+    try:
+        data = read_file(Path(path))
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{path}: cannot be read: {error}") from None
+    try:    # Pillow reads the header alone
+        with Image.open(io.BytesIO(data), formats=OTHER_KINDS) as image:
+            width, height = image.size
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return decode_image(data, path, max_pixels=max_pixels)
+    limit = MAX_PIXELS if max_pixels is None else max_pixels
+    if height * width > limit:
+        raise ImageError(f"{path}: {width} x {height} is more than {limit} pixels; shrink it, or raise "
+                         "max_image_pixels if it is to be trusted")
+    try:
+        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        raise ImageError(f"{path}: cannot be decoded: {error.err}") from None
+    if bgr is None:
+        raise ImageError(f"{path}: cannot be decoded, the file is broken or of a rare kind; save it again as JPEG")
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
