@@ -44,7 +44,7 @@ def write_inputs(config: Config, detector: Any, records: Sequence[Record],
     names = image_names(record.image_path for record in records)
 
     def write(record: Record) -> tuple[str, dict[str, int]]:
-        image = read_image(record.image_path, (record.height, record.width), config.data.max_image_pixels)
+        image = read_image(record.image_path, record.orientation, config.data.max_image_pixels)
         array, _ = detector.preprocess(image)
         path = folder / f"{names[record.image_path]}.bin"
         path.parent.mkdir(parents=True, exist_ok=True)

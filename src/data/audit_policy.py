@@ -4,6 +4,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Iterable, Optional
 
 from src.errors import ConfigError
 
@@ -12,52 +13,76 @@ from src.errors import ConfigError
 class Rule:
     """What may be done about one kind of finding; an action without words is not available for it.
 
-    "error" is always available: the audit refuses the data set after everything has been looked at.
+    "error" is always available: the audit refuses the data set after everything has been looked at. advised: the action
+    that the message of a refusal names, "" where only correcting the data helps.
     """
 
     default: str
     drop: str = ""
     repair: str = ""
     keep: str = ""
+    advised: str = ""
 
     @property
-    def actions(self):
+    def actions(self) -> tuple[str, ...]:
         return ("error", *(action for action in ("drop", "repair", "keep") if getattr(self, action)))
 
-    def meanings(self):
+    def meanings(self) -> list[str]:
         """What the actions other than "error" mean, in words."""
         return [f"{action}: {getattr(self, action)}" for action in self.actions[1:]]
 
 
 _NO_IMAGE = "leave out the image and its boxes"
+_BOX_AS_OUTLINE = "take the box as the outline"
 
 RULES = {
-    "outside_root": Rule("error", drop=_NO_IMAGE),
-    "missing_image": Rule("error", drop=_NO_IMAGE),
-    "unreadable_image": Rule("error", drop=_NO_IMAGE),
-    "truncated_image": Rule("error", drop=_NO_IMAGE),
-    "too_large_image": Rule("error", drop=_NO_IMAGE),
+    # The image
+    "outside_root": Rule("error", drop=_NO_IMAGE, keep="read it from where it is", advised="keep"),
+    "missing_image": Rule("error", drop=_NO_IMAGE, advised="drop"),
+    "unreadable_image": Rule("error", drop=_NO_IMAGE, advised="drop"),
+    "truncated_image": Rule("error", drop=_NO_IMAGE, advised="drop"),
+    "too_large_image": Rule("error", drop=_NO_IMAGE, advised="drop"),
+    "ambiguous_image": Rule("keep", keep="take the one that the annotation names"),
     "unknown_size": Rule("repair", drop=_NO_IMAGE, repair="fill in the size of the image"),
     "size_disagreement": Rule("repair", drop=_NO_IMAGE, repair="use the size of the image; boxes stay in pixels"),
+    "resized_image": Rule("repair", drop=_NO_IMAGE, repair="scale the boxes as the image was scaled",
+                          keep="use the size of the image; boxes stay in pixels"),
+    "wrong_size": Rule("error", drop=_NO_IMAGE, repair="scale the boxes to the size of the image",
+                       keep="use the size of the image; boxes stay in pixels"),
     "exif_rotation": Rule("keep", drop=_NO_IMAGE, keep="use the image as it is stored, without turning it"),
-    "duplicate_image_id": Rule("error", drop="keep the first entry"),
-    "duplicate_annotation_id": Rule("error", drop="keep the first object", keep="keep both objects"),
-    "unknown_image": Rule("error", drop="leave out the object"),
+    "duplicate_file": Rule("error", repair="put the objects of both entries together", advised="repair"),
+    # Ids and classes
+    "duplicate_image_id": Rule("error", drop="keep the first entry", advised="drop"),
+    "conflicting_image_id": Rule("error"),
+    "duplicate_annotation_id": Rule("keep", drop="keep the first object", keep="keep both objects"),
+    "unknown_image": Rule("error", drop="leave out the object", advised="drop"),
     "unknown_class": Rule("error", drop="leave out the object"),
+    "class_offset": Rule("error"),
+    "absent_class": Rule("error", keep="go on without objects of it"),
+    "all_crowd": Rule("error", repair="take crowds as ordinary objects", keep="go on"),
+    # The box
+    "relative_boxes": Rule("error", keep="take the numbers as pixels"),
+    "many_bad_boxes": Rule("error", keep="go on with what is left"),
+    "swapped_corners": Rule("repair", drop="leave out the box", repair="put the corners in order"),
     "degenerate_box": Rule("drop", drop="leave out the box, it has no area"),
     "outside_box": Rule("repair", drop="leave out the box", keep="leave the box as it is",
                         repair="clip the box to the image; leave it out when no area remains"),
     # Kept by default: other programs score against every copy, and numbers must stay comparable with theirs.
     "duplicate_box": Rule("keep", drop="keep the first of the equal boxes", keep="keep all copies"),
-    # The three kinds of outlines are looked for when a model with masks is trained or evaluated.
-    "missing_outline": Rule("error", drop="leave out the object", repair="take the box as the outline"),
+    "area_disagreement": Rule("repair", repair="take the area of the polygons, or else of the box",
+                              keep="leave the area as it is"),
+    # Outlines are looked at when a model with masks is trained or evaluated.
+    "missing_outline": Rule("error", drop="leave out the object", repair=_BOX_AS_OUTLINE, advised="repair"),
+    "bad_outline": Rule("error", drop="leave out the object", repair=_BOX_AS_OUTLINE, advised="repair"),
     "outline_size": Rule("error", drop="leave out the object"),
     "outside_outline": Rule("repair", drop="leave out the object",
                             repair="move the points outside to the border of the image"),
+    "outline_off_box": Rule("error", drop="leave out the object", repair=_BOX_AS_OUTLINE),
 }
+OUTLINE_KINDS = ("missing_outline", "bad_outline", "outline_size", "outside_outline", "outline_off_box")
 
 
-def resolve_policy(policy=None):
+def resolve_policy(policy: Optional[Mapping[str, str]] = None) -> dict[str, str]:
     """The action for every kind: the given ones over the defaults. Raises ConfigError naming the nearest word."""
     if policy is not None and not isinstance(policy, Mapping):
         raise ConfigError(f"audit_policy: expected kinds with an action each, found {policy!r}")
@@ -74,5 +99,5 @@ def resolve_policy(policy=None):
     return actions
 
 
-def _nearest(word, known):
+def _nearest(word: object, known: Iterable[str]) -> str:
     return difflib.get_close_matches(str(word), known, n=1, cutoff=0)[0]

@@ -17,6 +17,7 @@ from src.data.images import read_image
 from src.data.records import AnnotationSet
 from src.errors import DatasetError
 from src.files import write_file
+from src.ops.masks import bitmap
 
 SMALL, LARGE = 32 ** 2, 96 ** 2  # COCO's limits of box sizes, in square pixels
 SHEET_COLUMNS = 4
@@ -59,13 +60,14 @@ class AuditReport:
     """The result of an audit; raises DatasetError when anything was lost without a finding that says so.
 
     annotations: the data set after the audit. before: totals of what the annotation files held.
-    policy: the action per kind that was in force.
+    policy: the action per kind that was in force. with_masks: whether outlines were looked at.
     """
 
     annotations: AnnotationSet
     before: Totals
-    findings: tuple
-    policy: dict
+    findings: tuple[Finding, ...]
+    policy: dict[str, str]
+    with_masks: bool = False
     after: Totals = field(init=False)
     dropped: Totals = field(init=False)
 
@@ -96,10 +98,8 @@ class AuditReport:
         more = len(self.errors) - len(first)
         if more:
             first.append(f"  and {more} more")
-        kind = self.errors[0].kind
         return (f"{self.annotations.source}: the audit refuses {len(self.errors)} findings ({counts}):\n"
-                + "\n".join(first) + "\nCorrect the data, or choose another action in the configuration, "
-                f"for example audit_policy: {{{kind}: drop}} ({RULES[kind].drop})")
+                + "\n".join(first) + "\n" + _advice(kinds))
 
     def statistics(self):
         """What the data set holds after the audit, as plain numbers; sizes in pixels, areas as in COCO's metric."""
@@ -208,9 +208,11 @@ class AuditReport:
         for record in self._sheet_records(kinds):
             size = record.height, record.width
             # The audit has accepted this size already; its limit need not be known here.
-            image, scale = fit(read_image(record.image_path, size, max_pixels=size[0] * size[1]), SHEET_CELL)
+            stored = read_image(record.image_path, record.orientation, max_pixels=size[0] * size[1])
+            image, scale = fit(stored, SHEET_CELL)
+            outlines = [_fitted(segment, size, image) for segment in record.segments or ()] if self.with_masks else None
             images.append(draw_boxes(image, record.boxes * (scale * 2), record.labels, self.annotations.classes,
-                                     crowd=record.crowd))
+                                     masks=outlines or None, crowd=record.crowd))
             captions.append(" ".join([record.image_path.name, *sorted(kinds.get(record.image_id, ()))]))
         return contact_sheet(images, SHEET_COLUMNS, SHEET_CELL, captions)
 
@@ -221,6 +223,23 @@ class AuditReport:
         shuffled.sort(key=lambda record: min((counts[kind] for kind in kinds.get(record.image_id, ())),
                                              default=len(self.findings) + 1))
         return shuffled[:SHEET_IMAGES]
+
+
+def _advice(kinds: Counter) -> str:
+    """What to do about refused kinds; an action is only named where it does not spoil labels."""
+    advised = [kind for kind in kinds if RULES[kind].advised]
+    if not advised:
+        return "Correct the data."
+    policy = ",".join(f"{kind}={RULES[kind].advised}" for kind in advised)
+    meanings = "; ".join(f"{kind}: {getattr(RULES[kind], RULES[kind].advised)}" for kind in advised)
+    return f"Correct the data, or add --audit_policy {policy} ({meanings})"
+
+
+def _fitted(segment: object, size: tuple[int, int], image: np.ndarray) -> np.ndarray | None:
+    """An outline as a mask of an image that was resized from (height, width); None without one."""
+    if not segment:
+        return None
+    return cv2.resize(bitmap(segment, *size), image.shape[1::-1], interpolation=cv2.INTER_NEAREST).astype(bool)
 
 
 def _joined(arrays, dtype):

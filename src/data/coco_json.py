@@ -11,7 +11,7 @@ from typing import Any, Callable, NamedTuple, Optional, Sequence
 
 from src.data.annotation_files import existing_file, existing_folder, read_bytes
 from src.data.checks import MAX_NUMBER, checked_flag, checked_integer, checked_name, checked_number
-from src.data.records import AnnotationSet, DataSources, LabelledBox, ReaderFinding, Size, make_record
+from src.data.records import AnnotationSet, BadOutline, DataSources, LabelledBox, ReaderFinding, Size, make_record
 from src.errors import AnnotationError
 from src.files import parse_json
 from src.settings.schema import DataSection, without_background
@@ -35,7 +35,7 @@ def read_split(data: DataSection, split: str, classes: Optional[Sequence[str]]) 
     """The split below coco_root."""
     found = find_split(data, split)
     json_path, = found.annotation_files.values()
-    return load_coco(json_path, found.image_root, classes)
+    return load_coco(json_path, found.image_root, classes, may_lack=split != "train")
 
 
 def find_split(data: DataSection, split: str) -> DataSources:
@@ -49,22 +49,24 @@ def find_split(data: DataSection, split: str) -> DataSources:
     return DataSources(root.resolve().name, {json_path.name: json_path}, image_root)
 
 
-def load_coco(json_path: Path, image_root: Path, classes: Optional[Sequence[str]] = None) -> AnnotationSet:
+def load_coco(json_path: Path, image_root: Path, classes: Optional[Sequence[str]] = None,
+              may_lack: bool = False) -> AnnotationSet:
     """Read instances of boxes, polygons and RLE; crowds are marked, images without objects are kept.
 
     classes: names that select the categories and order the labels; None takes all in the order of their ids, but for a
-    leading "background".
+    leading "background". may_lack: whether the file may lack some of them, as exports of a split do that list only what
+    occurs.
     Files without annotations (COCO's image_info of the test sets) have images without objects.
     Raises UsageError when the file is missing, AnnotationError when it cannot be represented in records.
     """
     json_path, image_root = Path(json_path), Path(image_root).resolve()
     source = json_path.name
     content = _parse(json_path)
-    names = _category_names(_entries(content, "categories", json_path), source)
-    category_ids = _select(names, classes, json_path)
+    annotations = _entries(content, "annotations", json_path) if "annotations" in content else []
+    names = _category_names(_entries(content, "categories", json_path), source, _used_categories(annotations))
+    category_ids = _select(names, classes, json_path, may_lack)
     findings: list[ReaderFinding] = []
     images = _read_images(_entries(content, "images", json_path), source, findings)
-    annotations = _entries(content, "annotations", json_path) if "annotations" in content else []
     objects = _read_objects(annotations, source, images, names,
                             {category: label for label, category in enumerate(category_ids)}, findings)
     records = tuple(make_record(image_root / image.file_name, image_id, image.size, objects.by_image[image_id], source)
@@ -91,7 +93,7 @@ def to_coco(annotations: AnnotationSet) -> dict[str, list[dict]]:
                      "category_id": annotations.category_ids[record.labels[index]],
                      "bbox": [x1, y1, x2 - x1, y2 - y1], "area": float(record.areas[index]),
                      "iscrowd": int(record.crowd[index] or record.difficult[index])}
-            if record.segments and record.segments[index]:
+            if record.segments and isinstance(record.segments[index], (list, dict)) and record.segments[index]:
                 entry["segmentation"] = record.segments[index]
             objects.append(entry)
     categories = [{"id": category, "name": name}
@@ -130,26 +132,41 @@ def _field(entry: dict, key: str, check: Callable[[Any], Any], default: Any = _R
         raise AnnotationError(f"'{key}': {error}") from None
 
 
-def _category_names(entries: list[dict], source: str) -> dict[int, str]:
-    names = {}
+def _used_categories(annotations: list[dict]) -> set[int]:
+    return {entry["category_id"] for entry in annotations if type(entry.get("category_id")) is int}
+
+
+def _category_names(entries: list[dict], source: str, used: set[int]) -> dict[int, str]:
+    """The names by id. Of two categories of one name, one without objects is left out."""
+    names: dict[int, str] = {}
     for position, entry in enumerate(entries):
         try:
             category, name = _field(entry, "id", checked_integer), _field(entry, "name", checked_name)
         except AnnotationError as error:
             raise AnnotationError(f"{source} categories[{position}]: {error}") from None
-        if category in names or name in names.values():
+        same = next((other for other, known in names.items() if known == name), None)
+        if same is not None and category not in names and not {same, category} <= used:
+            if same in used:
+                continue
+            del names[same]
+        elif category in names or same is not None:
             raise AnnotationError(f"{source} categories[{position}]: id {category} or name '{name}' occurs twice; "
                                   "ids and names must be unique")
         names[category] = name
     return names
 
 
-def _select(names: dict[int, str], classes: Optional[Sequence[str]], json_path: Path) -> tuple[int, ...]:
-    """The category ids in label order."""
+def _select(names: dict[int, str], classes: Optional[Sequence[str]], json_path: Path,
+            may_lack: bool) -> tuple[int, ...]:
+    """The category ids in label order; adds a free id to `names` for each class that the file may lack."""
     category_of = {name: category for category, name in names.items()}
     wanted = without_background([names[category] for category in sorted(names)]) if classes is None else classes
     unknown = [name for name in wanted if name not in category_of]
-    if unknown:
+    if may_lack and len(unknown) < len(wanted):
+        for name in unknown:
+            category_of[name] = max(names) + 1
+            names[category_of[name]] = name
+    elif unknown:
         raise AnnotationError(f"{json_path}: has no category named {', '.join(unknown)}; "
                               f"classes asks for {', '.join(wanted)}; the file has {', '.join(category_of)}")
     return tuple(category_of[name] for name in wanted)
@@ -167,8 +184,10 @@ def _read_images(entries: list[dict], source: str, findings: list[ReaderFinding]
             raise AnnotationError(f"{source} images[{position}] (id {reprlib.repr(entry.get('id'))}): "
                                   f"{error}") from None
         if image_id in images:
-            findings.append(ReaderFinding("duplicate_image_id", f"{source} images[{position}] '{file_name}'", image_id,
-                                          images=1))
+            kind = "duplicate_image_id" if images[image_id].file_name == file_name else "conflicting_image_id"
+            value = image_id if images[image_id].file_name == file_name else \
+                f"{image_id} is also the id of '{images[image_id].file_name}', so its objects cannot be told apart"
+            findings.append(ReaderFinding(kind, f"{source} images[{position}] '{file_name}'", value, images=1))
         else:
             images[image_id] = _ListedImage(file_name, size)
     return images
@@ -205,7 +224,7 @@ def _read_object(entry: dict, label: int, object_id: int) -> LabelledBox:
     return LabelledBox(box=(x, y, x + width, y + height), label=label, object_id=object_id,
                        crowd=_field(entry, "iscrowd", checked_flag, False),
                        area=_field(entry, "area", checked_number, None),
-                       segment=_field(entry, "segmentation", _segment, ()))
+                       segment=_segment_or_reason(entry.get("segmentation")))
 
 
 def _side(value: object) -> int:
@@ -216,6 +235,14 @@ def _four_numbers(value: object) -> list[float]:
     if not isinstance(value, list) or len(value) != 4:
         raise AnnotationError(f"expected [x, y, width, height], found {reprlib.repr(value)}")
     return [checked_number(number) for number in value]
+
+
+def _segment_or_reason(value: object) -> list | dict | BadOutline:
+    """The outline, or why it is none: only models with masks need it."""
+    try:
+        return _segment([] if value is None else value)
+    except AnnotationError as error:
+        return BadOutline(str(error))
 
 
 def _segment(value: object) -> list | dict:

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from src.errors import ImageError
+from src.files import read_file
 
 MAX_PIXELS = 100_000_000
 # Every scan of a JPEG is decoded for the whole picture; encoders write about ten.
@@ -26,21 +27,20 @@ _MARKER_AFTER_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _ORIENTATION_TAG = 0x0112
 
 
-def read_image(path, declared_size=None, max_pixels=None) -> np.ndarray:
+def read_image(path, orientation=None, max_pixels=None) -> np.ndarray:
     """`decode_image` of a file. Raises ImageError."""
     try:
-        data = Path(path).read_bytes()
+        data = read_file(Path(path))
     except (OSError, ValueError) as error:
         raise ImageError(f"{path}: cannot be read: {error}") from error
-    return decode_image(data, path, declared_size, max_pixels)
+    return decode_image(data, path, orientation, max_pixels)
 
 
-def decode_image(data, name, declared_size=None, max_pixels=None) -> np.ndarray:
+def decode_image(data, name, orientation=None, max_pixels=None) -> np.ndarray:
     """(H, W, 3) uint8 RGB of the bytes of a JPEG, PNG or BMP file.
 
     name: what messages call the picture.
-    declared_size: (height, width) to which the boxes refer, None or zeros when unknown. EXIF orientation is applied
-        when the size is unknown, or when it is that of the turned picture and not that of the stored one.
+    orientation: EXIF orientation by which it is turned (1 = as stored), None = the one that the file asks for.
     max_pixels: limit, `MAX_PIXELS` when None.
     Raises ImageError for another format, a truncated or broken file, more pixels than the limit, or a JPEG of more than
     `MAX_SCANS` scans.
@@ -62,11 +62,7 @@ def decode_image(data, name, declared_size=None, max_pixels=None) -> np.ndarray:
     if bgr is None or bgr.shape[:2] != (height, width):
         raise ImageError(f"{name}: cannot be decoded, the file is broken or of a rare kind; save it again as JPEG")
     rgb = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
-    orientation = exif_orientation(data)
-    if declared_size is None or 0 in declared_size:
-        return _turned(rgb, orientation)
-    turned_size = (width, height) if orientation >= 5 else (height, width)
-    return _turned(rgb, orientation) if turned_size == tuple(declared_size) != (height, width) else rgb
+    return _turned(rgb, exif_orientation(data) if orientation is None else orientation)
 
 
 def image_size(data, name="picture") -> tuple:

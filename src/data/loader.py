@@ -112,7 +112,7 @@ def prepare_sample(transform, seed, epoch, row):
     try:
         height, width = row["height"], row["width"]
         # The audit has judged the size; an image larger than that is not the one it saw.
-        image = decode_image(target.pop("image"), name, (height, width), max_pixels=height * width or None)
+        image = decode_image(target.pop("image"), name, row["orientation"], max_pixels=height * width or None)
         return {**transform(image, target, rng), "image_id": np.int64(row["image_id"])}
     except ImageError:
         raise

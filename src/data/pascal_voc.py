@@ -86,16 +86,13 @@ def load_voc(root: Path, split: str, classes: Optional[Sequence[str]] = None) ->
     chosen = _find_split(root, split, findings)
     classes = _all_class_names(root) if classes is None else tuple(classes)
     labels = {name: label for label, name in enumerate(classes)}
-    images = {path.stem: path for path in sorted(chosen.image_folder.iterdir(), reverse=True)
-                if path.suffix.lower() in IMAGE_SUFFIXES}
+    images = _images_by_stem(chosen.image_folder)
     records, next_object_id, unselected = [], 1, Counter()
     for xml_path, image_id in zip(chosen.xml_paths, image_ids([path.stem for path in chosen.xml_paths])):
         objects = []
         try:
             document = _parse(xml_path)
-            image_path = images.get(xml_path.stem)
-            if image_path is None:
-                image_path = chosen.image_folder / _file_name(document)
+            image_path = _image_of(document, xml_path, chosen.image_folder, images, findings)
             size = Size(_side(document, "size/height"), _side(document, "size/width"))
             for found in _objects(document):
                 if found.class_name in labels:
@@ -148,7 +145,10 @@ def _listed(root: Path, list_path: Path, findings: list[ReaderFinding]) -> _Spli
             xml_path = annotations / f"{checked_name(stem)}.xml"
         except AnnotationError as error:
             raise AnnotationError(f"{where}: {error}") from None
-        if not inside(root, xml_path) or not os.path.isfile(xml_path):
+        if os.path.isfile(xml_path) and not inside(root, xml_path):
+            raise AnnotationError(f"{where}: {xml_path} leads to {os.path.realpath(xml_path)}, which is not below "
+                                  f"{root}; copy the file, or set voc_root to a folder that holds both")
+        if not os.path.isfile(xml_path):
             raise AnnotationError(f"{where}: '{stem}' has no {stem}.xml in {annotations}; add it or take the line out")
         if stem in xml_paths:
             findings.append(ReaderFinding("duplicate_image_id", f"{list_path.name}:{line}", stem, images=1))
@@ -163,7 +163,7 @@ def _image_folder(folder: Path) -> Path:
 def _xml_files(folder: Path) -> list[Path]:
     if (folder / "Annotations").is_dir():
         folder = folder / "Annotations"
-    return sorted(folder.glob("*.xml"))
+    return sorted(path for path in folder.glob("*.xml") if not path.name.startswith("."))
 
 
 def _all_xml_files(root: Path) -> list[Path]:
@@ -201,6 +201,29 @@ def _parse(xml_path: Path) -> ElementTree.Element:
         raise AnnotationError(f"is not valid xml: {error}") from error
 
 
+def _images_by_stem(folder: Path) -> dict[str, list[Path]]:
+    images: dict[str, list[Path]] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
+            images.setdefault(path.stem, []).append(path)
+    return images
+
+
+def _image_of(document: ElementTree.Element, xml_path: Path, folder: Path, images: dict[str, list[Path]],
+              findings: list[ReaderFinding]) -> Path:
+    """The image with the stem of the xml, or else what <filename> says; of several that which <filename> names."""
+    candidates = images.get(xml_path.stem, [])
+    if not candidates:
+        return folder / _file_name(document)
+    named = [path for path in candidates if path.name == document.findtext("filename")]
+    chosen = (named or candidates)[0]
+    if len(candidates) > 1:
+        names = ", ".join(path.name for path in candidates)
+        findings.append(ReaderFinding("ambiguous_image", xml_path.name,
+                                      f"{names} have the name of the xml file; {chosen.name} is taken"))
+    return chosen
+
+
 def _file_name(document: ElementTree.Element) -> str:
     try:
         return checked_name(document.findtext("filename"))
@@ -216,12 +239,19 @@ def _side(document: ElementTree.Element, key: str) -> int:
         raise AnnotationError(f"{key}: {error}") from None
 
 
+def _number(element: ElementTree.Element, key: str) -> float:
+    try:
+        return number_in(element.findtext(key))
+    except AnnotationError as error:
+        raise AnnotationError(f"{key}: {error}") from None
+
+
 def _objects(document: ElementTree.Element) -> Iterator[_Object]:
     for position, element in enumerate(document.findall("object"), 1):
         try:
             name = checked_name((element.findtext("name") or "").strip())
-            box = tuple(number_in(element.findtext(f"bndbox/{key}")) - 1 for key in ("xmin", "ymin", "xmax", "ymax"))
-            difficult = checked_flag(number_in(element.findtext("difficult") or 0))
+            box = tuple(_number(element, f"bndbox/{key}") - 1 for key in ("xmin", "ymin", "xmax", "ymax"))
+            difficult = checked_flag(_number(element, "difficult")) if element.findtext("difficult") else False
         except AnnotationError as error:
             raise AnnotationError(f"object {position}: {error}") from None
         yield _Object(name, box, difficult)

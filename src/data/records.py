@@ -15,6 +15,13 @@ class Size(NamedTuple):
     height: int
     width: int
 
+    def __str__(self) -> str:
+        return f"{self.width} x {self.height}"
+
+
+class BadOutline(str):
+    """A segmentation that no outline can be made of, as text; only models with masks need it."""
+
 
 @dataclass(frozen=True)
 class Record:
@@ -28,8 +35,8 @@ class Record:
     crowd: (N,) bool, COCO iscrowd.
     difficult: (N,) bool, VOC difficult.
     areas: (N,) float32, COCO area when given, else the area of the box.
-    segments: one entry per object, a list of polygons (x, y, x, y, ...), a COCO RLE or an empty list;
-        None when no object of the image has an outline.
+    segments: one entry per object, a list of polygons (x, y, x, y, ...), a COCO RLE, an empty list or,
+        before the audit, a BadOutline; None when no object of the image has an outline.
     object_ids: (N,) COCO annotation ids; for VOC and TXT running numbers over the set, from 1.
     source: where it was read, for messages: "instances.json", "img.xml", "train.txt:17".
     orientation: EXIF orientation by which the stored image is turned to be the one of the boxes; 1 leaves it as it is.
@@ -109,14 +116,14 @@ class LabelledBox(NamedTuple):
     crowd: bool = False
     difficult: bool = False
     area: Optional[float] = None
-    segment: Union[list, dict, tuple] = ()
+    segment: Union[list, dict, tuple, BadOutline] = ()
 
 
 def make_record(image_path: Path, image_id: int, size: Size, objects: Sequence[LabelledBox], source: str) -> Record:
     """A Record of labelled boxes."""
     height, width = size
     boxes = np.array([item.box for item in objects], np.float32).reshape(-1, 4)
-    extent = np.maximum(boxes[:, 2:] - boxes[:, :2], 0)
+    extent = np.abs(boxes[:, 2:] - boxes[:, :2])  # of corners in any order
     areas = [box_area if item.area is None else item.area for item, box_area in zip(objects, extent.prod(axis=1))]
     segments = tuple(item.segment or [] for item in objects)
     return Record(image_path=image_path, image_id=image_id, height=height, width=width, boxes=boxes,

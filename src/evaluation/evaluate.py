@@ -84,7 +84,7 @@ def _predict(predictor: DetectionStream, records: Sequence[Record], category_ids
     workers = workers or os.cpu_count() or 1
 
     def read(record: Record) -> np.ndarray:
-        return read_image(record.image_path, (record.height, record.width), max_pixels=None)
+        return read_image(record.image_path, record.orientation)
 
     items = ((record.image_id, record) for record in records)
     with PredictionWriter(path, category_ids) as writer:
@@ -107,7 +107,7 @@ def draw_images(annotations: AnnotationSet, rows: Sequence[ResultRow], threshold
     found = detections_by_image((row for row in rows if row["score"] >= threshold), annotations.category_ids)
     names = image_names(record.image_path for record in annotations.records)
     for record in annotations.records:
-        image = read_image(record.image_path, (record.height, record.width))
+        image = read_image(record.image_path, record.orientation)
         detections = found.get(record.image_id, NO_DETECTIONS)
         drawn = {"gt_image": draw_boxes(image, record.boxes, record.labels, annotations.classes, crowd=record.crowd),
                  "pred_image": draw_boxes(image, detections.boxes, detections.labels, annotations.classes,

@@ -92,7 +92,7 @@ def test_the_orientation_is_ignored_when_told_so(application, room):
     passed(application(room, "--ignore_orientation", **flags(room, save_inputs=room / "inputs")))
     about = json.loads((room / "result_Files" / "outputs.json").read_text())
     assert about["pictures"]["turned"] == {"height": 50, "width": 80, "orientation": 1}
-    stored = read_image(room / "pictures" / "turned.JPG", declared_size=(50, 80))
+    stored = read_image(room / "pictures" / "turned.JPG", orientation=1)
     np.testing.assert_array_equal(network_inputs(room / "inputs")["turned"], eval_input(stored, (HEIGHT, WIDTH)))
 
 

@@ -1,6 +1,7 @@
 """The COCO reader: what it keeps, what it reports, what it refuses."""
 import copy
 import json
+import re
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from src.data.coco_json import load_coco
-from src.data.records import ReaderFinding
+from src.data.records import BadOutline, ReaderFinding
 from src.errors import AnnotationError, ProjectError, UsageError
 
 RUNS = {"size": [4, 5], "counts": [6, 2, 2, 2, 8]}
@@ -76,7 +77,7 @@ def test_a_name_that_matches_nothing_is_an_error_with_both_sets(tmp_path):
 
 def test_references_that_no_record_can_hold_are_reported(tmp_path):
     content = copy.deepcopy(CONTENT)
-    content["images"].append({"id": 4, "file_name": "again.jpg"})
+    content["images"] += [{"id": 4, "file_name": "a.jpg"}, {"id": 4, "file_name": "again.jpg"}]
     content["annotations"] += [{"id": 14, "image_id": 77, "category_id": 3, "bbox": [0, 0, 1, 1]},
                                {"id": 15, "image_id": 4, "category_id": 99, "bbox": [0, 0, 1, 1]},
                                {"id": 13, "image_id": 4, "category_id": 3, "bbox": [0, 0, 1, 1]}]
@@ -84,7 +85,9 @@ def test_references_that_no_record_can_hold_are_reported(tmp_path):
     annotations = read(tmp_path, content)
 
     assert annotations.findings == (
-        ReaderFinding("duplicate_image_id", "instances.json images[3] 'again.jpg'", 4, images=1),
+        ReaderFinding("duplicate_image_id", "instances.json images[3] 'a.jpg'", 4, images=1),
+        ReaderFinding("conflicting_image_id", "instances.json images[4] 'again.jpg'",
+                      "4 is also the id of 'a.jpg', so its objects cannot be told apart", images=1),
         ReaderFinding("unknown_image", "instances.json annotation 14", 77, boxes=1),
         ReaderFinding("unknown_class", "instances.json annotation 15", 99, boxes=1),
         ReaderFinding("duplicate_annotation_id", "instances.json annotation 13", 13))
@@ -110,11 +113,6 @@ def test_degenerate_and_outside_boxes_and_leaving_names_are_left_for_the_audit(t
     (changed(id="x"), r"annotations\[0\].*'id'.*found 'x'"),
     (changed(image_id=True), "id 11.*image_id.*found True"),
     (changed(area="big"), "id 11.*area.*found 'big'"),
-    (changed(segmentation=[[1, 2, 3, 4]]), "id 11.*three points"),
-    (changed(segmentation=[[1, 2, 3, 4, 5, 6, 7]]), "id 11.*three points"),
-    (changed(segmentation=[[1, 2, 3, 4, 5, None]]), "id 11.*three points"),
-    (changed(segmentation={"size": [4, 5], "counts": [6, 2]}), "id 11.*cover 8 pixels.*has 20"),
-    (changed(segmentation={"size": [4, 5], "counts": "\x01"}), "id 11.*not a compressed"),
     ({**CONTENT, "images": [{"id": 1}]}, r"images\[0\].*'file_name' is missing"),
     ({**CONTENT, "images": [{"id": 1, "file_name": "a\0.jpg"}]}, r"images\[0\].*expected a name"),
     ({**CONTENT, "images": [{"id": -1, "file_name": "a.jpg"}]}, r"images\[0\].*found -1"),
@@ -123,6 +121,7 @@ def test_degenerate_and_outside_boxes_and_leaving_names_are_left_for_the_audit(t
     ("[1, 2]", "expected the COCO form"),
     ("{\"images\": [", "not valid json: .*line 1"),
     ("{\"a\": NaN}", "NaN is not a number"),
+    ("{\"annotations\": [1], \"annotations\": []}", "the key 'annotations' occurs twice"),
     ("{\"a\": -Infinity}", "-Infinity is not a number"),
     ("{\"a\": " + "9" * 5000 + "}", "an integer of 5000 digits"),
     ("[" * 100000, "nested too deeply"),
@@ -131,6 +130,40 @@ def test_degenerate_and_outside_boxes_and_leaving_names_are_left_for_the_audit(t
 def test_what_no_record_can_hold_is_refused_with_its_place(tmp_path, content, message):
     with pytest.raises(AnnotationError, match=f"(?s)instances.json.*{message}"):
         read(tmp_path, content)
+
+
+@pytest.mark.parametrize("segment, reason", [
+    ([[1, 2, 3, 4]], "three points"), ([[1, 2, 3, 4, 5, 6, 7]], "three points"), ([[]], "three points"),
+    ([[1, 2, 3, 4, 5, None]], "three points"), ([1, 2, 3, 4, 5, 6], "three points"),
+    ({"size": [4, 5], "counts": [6, 2]}, "cover 8 pixels.*has 20"),
+    ({"size": [4, 5], "counts": "\x01"}, "not a compressed")])
+def test_an_outline_that_is_none_is_left_for_the_audit(tmp_path, segment, reason):
+    outline = read(tmp_path, changed(segmentation=segment)).records[-1].segments[0]
+
+    assert isinstance(outline, BadOutline) and re.search(reason, outline)
+
+
+def test_a_category_without_objects_may_have_the_name_of_another(tmp_path):
+    """Roboflow writes the name of the project as a category of its own."""
+    content = copy.deepcopy(CONTENT)
+    used = content["annotations"][0]["category_id"]
+    name = next(entry["name"] for entry in content["categories"] if entry["id"] == used)
+    content["categories"].insert(0, {"id": 0, "name": name})
+
+    assert read(tmp_path, content).classes == read(tmp_path, CONTENT).classes
+
+
+def test_a_split_for_evaluation_may_lack_a_class(tmp_path):
+    (tmp_path / "instances.json").write_text(json.dumps(CONTENT))
+    names = read(tmp_path, CONTENT).classes
+    wanted = ("yak", *names)
+
+    annotations = load_coco(tmp_path / "instances.json", tmp_path, wanted, may_lack=True)
+
+    assert annotations.classes == wanted and len(set(annotations.category_ids)) == len(wanted)
+    assert all(0 not in record.labels for record in annotations.records)
+    with pytest.raises(AnnotationError, match="has no category named yak"):
+        load_coco(tmp_path / "instances.json", tmp_path, ("yak",), may_lack=True)
 
 
 def test_a_missing_file_is_a_usage_error(tmp_path):

@@ -151,9 +151,9 @@ def test_documents_with_a_doctype_are_refused_at_once(tmp_path, document, encodi
     ("<annotation>", "is not valid xml: .* line 1"),
     ("<?xml version=\"1.0\" encoding=\"klingon\"?><annotation/>", "is not valid xml: unknown encoding"),
     (xml(an_object("")), "object 1: expected a name"),
-    (xml(an_object("cat"), an_object("cat", (1, 2, "x", 4))), "object 2: expected a number, found 'x'"),
-    (xml(an_object("cat", (1, 2, "nan", 4))), "object 1: expected a finite number, found nan"),
-    (xml("<object><name>cat</name></object>"), "object 1: expected a number, found None"),
+    (xml(an_object("cat"), an_object("cat", (1, 2, "x", 4))), "object 2: bndbox/xmax: expected a number, found 'x'"),
+    (xml(an_object("cat", (1, 2, "nan", 4))), "object 1: bndbox/xmax: expected a finite number, found nan"),
+    (xml("<object><name>cat</name></object>"), "object 1: bndbox/xmin: expected a number, found None"),
     (xml(an_object("cat", difficult=3)), "object 1: expected 0 or 1, found 3"),
     (xml(an_object("cat"), size="<size><width>-5</width></size>"), "size/width: expected a whole number"),
 ])
@@ -189,3 +189,40 @@ def test_mutated_xml_gives_records_or_the_projects_own_error(one_image, noise, p
         load_voc(one_image, "train")
     except ProjectError as error:
         assert str(one_image) in str(error)
+
+
+def test_of_two_images_with_the_stem_of_the_xml_the_one_that_filename_names_is_taken(tmp_path):
+    devkit(tmp_path, {"1": xml(an_object("cat"), filename="1.png"), "2": xml(an_object("cat"), filename="2.jpg")},
+           train=["1", "2"])
+    (tmp_path / "JPEGImages" / "1.png").write_bytes(b"")
+
+    annotations = load_voc(tmp_path, "train")
+
+    assert [record.image_path.name for record in annotations.records] == ["1.png", "2.jpg"]
+    assert annotations.findings == (
+        ReaderFinding("ambiguous_image", "1.xml", "1.jpg, 1.png have the name of the xml file; 1.png is taken"),)
+
+
+def test_hidden_files_are_passed_over(tmp_path):
+    """macOS leaves a file ._1.xml beside each 1.xml that it copies to a foreign disk."""
+    devkit(tmp_path, {"1": xml(an_object("cat"))}, train=["1"])
+    (tmp_path / "Annotations" / "._1.xml").write_bytes(b"\0\5\x16\7")
+    (tmp_path / "JPEGImages" / "._1.jpg").write_bytes(b"\0\5\x16\7")
+
+    assert load_voc(tmp_path, "train").classes == ("cat",)
+
+
+def test_a_field_that_is_no_number_is_named(tmp_path):
+    devkit(tmp_path, {"1": xml(an_object("cat", difficult="Unspecified"))}, train=["1"])
+
+    with pytest.raises(AnnotationError, match="1.xml: object 1: difficult: expected a number, found 'Unspecified'"):
+        load_voc(tmp_path, "train")
+
+
+def test_a_linked_xml_file_is_named_with_its_target(tmp_path):
+    devkit(tmp_path / "set", {"1": xml(an_object("cat"))}, train=["1"])
+    (tmp_path / "set" / "Annotations" / "1.xml").rename(tmp_path / "elsewhere.xml")
+    (tmp_path / "set" / "Annotations" / "1.xml").symlink_to(tmp_path / "elsewhere.xml")
+
+    with pytest.raises(AnnotationError, match="1.xml leads to .*elsewhere.xml, which is not below .*set; copy"):
+        load_voc(tmp_path / "set", "train")

@@ -26,8 +26,11 @@ from src.errors import ConfigError, DatasetError
 ROOT = Path(__file__).resolve().parents[2]
 # Orientation 6 (turn by 90 degrees) as a little-endian TIFF directory of one entry.
 EXIF_TURNED = (b"\xff\xe1\x00\x22Exif\0\0II*\0\x08\0\0\0\x01\0" b"\x12\x01\x03\0\x01\0\0\0\x06\0\0\0" b"\0\0\0\0")
-DROP_ALL = {kind: "drop" for kind in RULES}
-OUTLINE_KINDS = ("missing_outline", "outline_size", "outside_outline")
+DROP_ALL = {kind: "drop" for kind, rule in RULES.items() if rule.drop}
+# What `one_of_each` has; the other kinds are those of outlines and of the whole set.
+KINDS = ("outside_root", "missing_image", "unreadable_image", "truncated_image", "too_large_image", "unknown_size",
+         "size_disagreement", "exif_rotation", "duplicate_image_id", "duplicate_annotation_id", "unknown_image",
+         "unknown_class", "degenerate_box", "outside_box", "duplicate_box")
 FIRST_BOX = [10, 10, 20, 30]  # x, y, width, height
 
 
@@ -82,7 +85,7 @@ def one_of_each(tmp_path):
     ]
     json_path, pictures = write_coco(tmp_path, images, objects)
     content = json.loads(json_path.read_text(encoding="utf-8"))
-    content["images"].append({"id": 1, "file_name": "again.jpg", "height": 100, "width": 120})
+    content["images"].append({"id": 1, "file_name": "good.jpg", "height": 100, "width": 120})
     json_path.write_text(json.dumps(content), encoding="utf-8")
     return load_coco(json_path, pictures)
 
@@ -100,7 +103,7 @@ def test_each_defect_is_found_exactly_once(one_of_each):
     report = examine(one_of_each, max_pixels=100_000, progress=False)
 
     # Two boxes are outside: one is clipped, of the other nothing remains.
-    assert kinds(report) == {**{kind: 1 for kind in RULES if kind not in OUTLINE_KINDS}, "outside_box": 2}
+    assert kinds(report) == {**{kind: 1 for kind in KINDS}, "outside_box": 2}
 
 
 def test_findings_name_file_id_and_value(one_of_each):
@@ -160,10 +163,10 @@ def test_refused_findings_are_collected_printed_and_counted(one_of_each, capsys)
         audit(one_of_each, max_pixels=100_000, progress=False)
 
     message = str(refusal.value)
-    errors = [kind for kind, rule in RULES.items() if rule.default == "error" and kind not in OUTLINE_KINDS]
+    errors = [kind for kind in KINDS if RULES[kind].default == "error"]
     assert f"the audit refuses {len(errors)} findings" in message
     assert all(f"1 {kind}" in message for kind in errors)
-    assert "and 4 more" in message
+    assert "and 3 more" in message
     assert "instances.json" in message
     assert "missing_image" in capsys.readouterr().err
 
@@ -201,7 +204,8 @@ def outlined(tmp_path):
     json_path, pictures = write_coco(tmp_path, images, [(number, 1, 3, [10 * number, 0, 9, 9])
                                                         for number in range(1, 6)])
     content = json.loads(json_path.read_text(encoding="utf-8"))
-    segments = [[[10, 0, 19, 0, 19, 9]], [[20, -1.5, 29, 0, 2e9, 9]], [], {"size": [100, 120], "counts": [12000]},
+    columns = [4000, *[9, 91] * 8, 9, 12000 - 4809]  # rows 0 to 8 of columns 40 to 48
+    segments = [[[10, 0, 19, 0, 19, 9]], [[20, -2e9, 29, 0, 29, 9]], [], {"size": [100, 120], "counts": columns},
                 {"size": [120, 100], "counts": [12000]}]
     for entry, segment in zip(content["annotations"], segments):
         entry["segmentation"] = segment
@@ -217,7 +221,7 @@ def test_outlines_are_looked_at_when_masks_are_wanted(outlined):
     assert {finding.kind: finding.where.rpartition(" ")[2] for finding in report.findings} == {
         "outside_outline": "2", "missing_outline": "3", "outline_size": "5"}
     assert only(report, "outline_size").value == "run lengths of 100 x 120 in an image of 120 x 100"
-    assert [report.policy[kind] for kind in OUTLINE_KINDS] == ["error", "error", "repair"]
+    assert [report.policy[kind] for kind in kinds(report)] == ["repair", "error", "error"]
     with pytest.raises(DatasetError, match="1 missing_outline"):
         audit(outlined, progress=False, with_masks=True)
 
@@ -229,8 +233,8 @@ def test_repaired_outlines_lie_inside_and_a_box_can_stand_for_a_missing_one(outl
 
     assert audited.records[0].object_ids == (1, 2, 3, 4) and report.dropped.boxes == 1
     assert audited.records[0].segments == (
-        [[10, 0, 19, 0, 19, 9]], [[20, 0, 29, 0, 120, 9]], [[30, 0, 39, 0, 39, 9, 30, 9]],
-        {"size": [100, 120], "counts": [12000]})
+        [[10, 0, 19, 0, 19, 9]], [[20, 0, 29, 0, 29, 9]], [[30, 0, 39, 0, 39, 9, 30, 9]],
+        {"size": [100, 120], "counts": [4000, *[9, 91] * 8, 9, 12000 - 4809]})
 
 
 def test_a_link_that_leaves_the_root_is_not_opened(tmp_path):
@@ -247,6 +251,9 @@ def test_a_link_that_leaves_the_root_is_not_opened(tmp_path):
 
     assert kinds(report) == {"outside_root": 1}
     assert only(report, "outside_root").where == "train.txt:1, a.jpg"
+    assert f"leads to {tmp_path / 'secret.jpg'}, which is not below {pictures}" in only(report, "outside_root").value
+    allowed = examine(load_txt(tmp_path / "train.txt", pictures, ["ring"]), {"outside_root": "keep"}, progress=False)
+    assert not allowed.errors and allowed.after.images == 1
 
 
 def test_statistics(tmp_path):
@@ -369,7 +376,8 @@ def test_every_kept_box_lies_in_its_image_and_has_an_area(tmp_path, boxes):
                          [LabelledBox(box, 0, i) for i, box in enumerate(boxes, 1)], "a.json")
     annotations = AnnotationSet(("ring",), (1,), (record,), tmp_path, "coco", tmp_path / "a.json")
 
-    audited, report = audit(annotations, workers=1, progress=False)
+    policy = {"many_bad_boxes": "keep", "relative_boxes": "keep"}
+    audited, report = audit(annotations, policy, workers=1, progress=False)
 
     kept = audited.records[0].boxes
     assert np.isfinite(kept).all()

@@ -1,0 +1,99 @@
+"""What the audit learns from the image files: each is decoded once."""
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Iterator, Optional, Sequence
+
+from tqdm import tqdm
+
+from src.data.images import decode_image, exif_orientation, image_size, is_complete
+from src.data.records import Record, Size, inside
+from src.errors import ImageError
+from src.files import read_file
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """What a file holds: a kind of finding that makes it useless, or size and EXIF orientation.
+
+    size: of the pixels in the file, before any turn. outside: where the file lies when that is not below the root.
+    """
+
+    fault: str = ""
+    value: str = ""
+    size: Size = Size(0, 0)
+    orientation: int = 1
+    outside: str = ""
+
+    @property
+    def turned_size(self) -> Size:
+        """The size after the turn that EXIF asks for."""
+        return Size(self.size.width, self.size.height) if self.orientation >= 5 else self.size
+
+
+def look_at_all(records: Sequence[Record], root: Path, max_pixels: int, workers: Optional[int], progress: bool,
+                read_outside: bool) -> list[ImageFacts]:
+    """The facts of each record, in order. read_outside: whether files that are not below the root are opened."""
+    pool = ThreadPoolExecutor(workers or os.cpu_count())   # OpenCV decodes without holding Python's lock
+
+    def look(record: Record) -> ImageFacts:
+        return _look_at(record, root, max_pixels, read_outside)
+
+    try:
+        found: Iterator[ImageFacts] = pool.map(look, records)
+        return list(tqdm(found, "audit", len(records), unit="image", disable=None if progress else True))
+    finally:  # Ctrl-C must not wait for the images that are still queued
+        pool.shutdown(cancel_futures=True)
+
+
+def exif_is_applied(records: Sequence[Record], facts: Sequence[ImageFacts]) -> bool:
+    """Whether the program that made the annotations showed images as EXIF asks: what the declared sizes say of most of
+    the images that were turned by 90 degrees."""
+    votes = 0
+    for record, image in zip(records, facts):
+        if not image.fault and image.turned_size != image.size:
+            declared = Size(record.height, record.width)
+            votes += (declared == image.turned_size) - (declared == image.size)
+    return votes > 0
+
+
+def orientation_of_boxes(record: Record, image: ImageFacts, applied: bool) -> int:
+    """The EXIF orientation by which the image is turned to be the one that the boxes refer to.
+
+    Of an image without a declared size that is EXIF's. A declared size tells a turn of 90 degrees; where the turn
+    changes no size, `applied` decides.
+    """
+    declared = Size(record.height, record.width)
+    if 0 in declared:
+        return image.orientation
+    if image.turned_size == image.size:
+        return image.orientation if applied else 1
+    return image.orientation if declared == image.turned_size else 1
+
+
+def _look_at(record: Record, root: Path, max_pixels: int, read_outside: bool) -> ImageFacts:
+    path, outside = record.image_path, ""
+    if not inside(root, path):
+        outside = f"{path} leads to {os.path.realpath(path)}, which is not below {root}"
+        if not read_outside:
+            return ImageFacts("outside_root", outside, outside=outside)
+    try:
+        data = read_file(path)
+    except FileNotFoundError:
+        return ImageFacts("missing_image", f"{path} does not exist", outside=outside)
+    except (OSError, ValueError) as error:
+        return ImageFacts("unreadable_image", f"{path}: {getattr(error, 'strerror', None) or error}", outside=outside)
+    try:
+        size = Size(*image_size(data, path.name))
+        if size.height * size.width > max_pixels:
+            return ImageFacts("too_large_image", f"{size} is more than {max_pixels} pixels", outside=outside)
+        if not is_complete(data):
+            return ImageFacts("truncated_image", f"{len(data)} bytes, the file breaks off before the end of the image",
+                              outside=outside)
+        decode_image(data, path.name, orientation=1, max_pixels=max_pixels)
+    except ImageError as error:
+        return ImageFacts("unreadable_image", str(error).removeprefix(f"{path.name}: "), outside=outside)
+    return ImageFacts(size=size, orientation=exif_orientation(data), outside=outside)

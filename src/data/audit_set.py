@@ -1,0 +1,180 @@
+"""What only the set as a whole can tell: boxes in another form, sizes of other images, shifted class numbers."""
+from __future__ import annotations
+
+import difflib
+import os
+from dataclasses import replace
+from typing import NamedTuple, Sequence
+
+import numpy as np
+
+from src.data.audit_images import ImageFacts
+from src.data.records import AnnotationSet, ReaderFinding, Record, Size
+from src.settings.data_formats import DATA_FORMATS
+
+NEARLY_ALL = 0.98
+BAD_SHARE = 0.1     # of the boxes that may be dropped or lose a part
+FEWEST_BAD = 5
+FEWEST_BOXES = 3
+LOST_PART = 0.1     # of a box's area; annotation programs often let a box end a pixel outside
+RELATIVE = 1.0001
+ROUNDING = 1.0      # pixels by which two sizes of one ratio may differ
+
+
+class SetFinding(NamedTuple):
+    """A finding about the whole set; where: an example."""
+
+    kind: str
+    where: str
+    value: str
+
+
+def set_findings(annotations: AnnotationSet) -> list[SetFinding]:
+    """Findings about classes and crowds, which need no image."""
+    records = annotations.records
+    total = sum(len(record.labels) for record in records)
+    source, found = annotations.source.name, []
+    if total and sum(int(record.crowd.sum()) for record in records) == total:
+        found.append(SetFinding("all_crowd", source, f"all {total} objects are marked iscrowd=1, so there is nothing "
+                                "to learn; export them with iscrowd=0"))
+    counts = np.bincount(np.concatenate([np.empty(0, np.int64), *(record.labels for record in records)]).astype(int),
+                         minlength=len(annotations.classes))
+    for name, count in zip(annotations.classes, counts):
+        near = difflib.get_close_matches(name, annotations.unselected, n=1) if count == 0 else []
+        if near:
+            found.append(SetFinding("absent_class", source, f"'{name}' has no object; the annotations have '{near[0]}' "
+                                    f"({annotations.unselected[near[0]]} objects), which the settings leave out"))
+    return found
+
+
+def with_class_offset(annotations: AnnotationSet) -> tuple[ReaderFinding, ...]:
+    """The reader's findings; unknown classes become "class_offset" where all numbers are off by one."""
+    unknown = {found.value for found in annotations.findings if found.kind == "unknown_class"}
+    known = set(annotations.category_ids)
+    used = {annotations.category_ids[label] for record in annotations.records for label in np.unique(record.labels)}
+    shifted = bool(known) and (unknown == {min(known) - 1} and max(known) not in used
+                               or unknown == {max(known) + 1} and min(known) not in used)
+    if not shifted:
+        return annotations.findings
+    reason = (f"classes count from {min(known)} to {max(known)}, but {min(unknown)} occurs and the other end does not: "
+              "the numbers seem to be off by one, and every object would get a wrong class")
+    return tuple(found._replace(kind="class_offset", value=f"{found.value}; {reason}") if found.kind == "unknown_class"
+                 else found for found in annotations.findings)
+
+
+def kind_of_wrong_sizes(records: Sequence[Record], facts: Sequence[ImageFacts]) -> str:
+    """What an annotated size that is not the image's means: "size_disagreement" for a few images, "resized_image" where
+    most have been scaled by one ratio, "wrong_size" where most differ without one."""
+    pairs = [(Size(record.height, record.width), image.size) for record, image in zip(records, facts)
+             if not image.fault and record.height and record.width]
+    wrong = [(declared, found) for declared, found in pairs if declared not in (found, Size(found.width, found.height))]
+    if len(wrong) <= len(pairs) / 2:
+        return "size_disagreement"
+    ratio = float(np.median([found.height / declared.height for declared, found in wrong]))
+    same = [abs(found.height - ratio * declared.height) <= ROUNDING
+            and abs(found.width - ratio * declared.width) <= ROUNDING for declared, found in wrong]
+    return "resized_image" if np.mean(same) >= NEARLY_ALL else "wrong_size"
+
+
+def box_findings(records: Sequence[Record], name: str) -> list[SetFinding]:
+    """Findings about the form of the boxes; the sizes of the records are those of the images. name: of the format."""
+    boxes, sizes = _boxes_and_sizes(records)
+    drawn = boxes[(boxes[:, 2:] != boxes[:, :2]).all(axis=1)]
+    if len(drawn) >= FEWEST_BOXES:
+        relative = np.any([(np.abs(numbers) <= RELATIVE).all(axis=1)
+                           for numbers in (drawn, _as_width_and_height(drawn))], axis=0)
+        if relative.mean() >= NEARLY_ALL:
+            return [SetFinding("relative_boxes", records[0].source, f"{int(relative.sum())} of {len(boxes)} boxes lie "
+                               "between 0 and 1 and seem to be fractions of the image; multiply them by its width and "
+                               "height")]
+    ordered = np.concatenate([np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])], axis=1)
+    bad = _is_bad(ordered, sizes)
+    swapped = (boxes[:, 2:] < boxes[:, :2]).any(axis=1)
+    if (bad | swapped).sum() < max(FEWEST_BAD, BAD_SHARE * len(boxes)):
+        return []
+    form = _likely_form(boxes, sizes, as_corners=not DATA_FORMATS[name].has_ids)
+    if form:    # else corners in another order are only that
+        bad |= swapped
+    if bad.sum() < FEWEST_BAD or bad.mean() <= BAD_SHARE:
+        return []
+    return [SetFinding("many_bad_boxes", records[0].source, f"{int(bad.sum())} of {len(boxes)} boxes have no area or "
+                       f"lie at least partly outside their image; {form or 'audit.png shows how the boxes lie'}")]
+
+
+class Merged(NamedTuple):
+    """records: one entry per file; findings: one for each further entry; dropped: the objects it took along."""
+
+    records: list[Record]
+    findings: list[SetFinding]
+    dropped: list[int]
+
+
+def merge_duplicates(records: Sequence[Record], merge: bool) -> Merged:
+    """One entry per file; `merge`: the objects of further entries go to the first, else they are left out."""
+    first: dict[str, int] = {}
+    kept: list[Record] = []
+    found, dropped = [], []
+    for record in records:
+        path = os.path.normpath(record.image_path)
+        if path not in first:
+            first[path] = len(kept)
+            kept.append(record)
+            continue
+        original = kept[first[path]]
+        found.append(SetFinding("duplicate_file", f"{record.source}, {record.image_path.name}",
+                                f"ids {original.image_id} and {record.image_id} name the same file; each holds a part "
+                                "of the objects"))
+        dropped.append(0 if merge else len(record.labels))
+        if merge:
+            kept[first[path]] = _merged(original, record)
+    return Merged(kept, found, dropped)
+
+
+def _merged(first: Record, second: Record) -> Record:
+    segments = None
+    if first.segments or second.segments:
+        segments = tuple(segment for record in (first, second)
+                         for segment in record.segments or [[]] * len(record.labels))
+    joined = {name: np.concatenate([getattr(first, name), getattr(second, name)])
+              for name in ("boxes", "labels", "crowd", "difficult", "areas")}
+    return replace(first, **joined, segments=segments, object_ids=first.object_ids + second.object_ids)
+
+
+def _boxes_and_sizes(records: Sequence[Record]) -> tuple[np.ndarray, np.ndarray]:
+    """(N, 4) all boxes, and (N, 2) width and height of the image of each."""
+    boxes = [np.empty((0, 4)), *(record.boxes.astype(np.float64) for record in records)]
+    sizes = [np.empty((0, 2)), *(np.tile((float(record.width), float(record.height)), (len(record.boxes), 1))
+                                 for record in records)]
+    return np.concatenate(boxes), np.concatenate(sizes)
+
+
+def _is_bad(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """(N,) bool: no area, or more than LOST_PART of it outside."""
+    sides = boxes[:, 2:] - boxes[:, :2]
+    limits = np.concatenate([sizes, sizes], axis=1)
+    clipped = boxes.clip(0, limits)
+    left = (clipped[:, 2:] - clipped[:, :2]).clip(0).prod(axis=1)
+    return (sides <= 0).any(axis=1) | (left < (1 - LOST_PART) * sides.prod(axis=1))
+
+
+def _likely_form(boxes: np.ndarray, sizes: np.ndarray, as_corners: bool) -> str:
+    """The form in which nearly all boxes would lie inside their images, in words; "" when none fits.
+
+    as_corners: whether the format's own numbers are the corners, and not x, y, width, height.
+    """
+    numbers = boxes if as_corners else _as_width_and_height(boxes)
+    a, b, c, d = numbers.T
+    corners = {"x1, y1, x2, y2": numbers, "x, y, width, height": np.stack([a, b, a + c, b + d], axis=1),
+               "the centre, width and height": np.stack([a - c / 2, b - d / 2, a + c / 2, b + d / 2], axis=1)}
+    wanted = "x1, y1, x2, y2" if as_corners else "x, y, width, height"
+    own = corners.pop(wanted)
+    corners["y before x"] = own[:, [1, 0, 3, 2]]
+    shares = {form: 1 - _is_bad(candidate, sizes).mean() for form, candidate in corners.items()}
+    best = max(shares, key=lambda form: shares[form])
+    if shares[best] < NEARLY_ALL or len(boxes) < FEWEST_BAD:
+        return ""
+    return f"the numbers seem to be {best}, where {wanted} is expected"
+
+
+def _as_width_and_height(boxes: np.ndarray) -> np.ndarray:
+    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
