@@ -18,7 +18,8 @@ def main(argv=None) -> int:
     config = load_config(sys.argv[1:] if argv is None else argv, "postprocess")
     model = read_exported(config.eval.checkpoint_file_path)
     results = Path(config.eval.result_path or "result_Files")
-    files = ResultFiles(exported_detector(config, model), results, model.description["outputs"])
+    files = ResultFiles(exported_detector(config, model), results, model.description["outputs"],
+                        config.eval.agnostic_nms_threshold)
     annotations = load_split(config.data, config.eval.eval_split, model.classes)
     folder = make_folder(results.absolute().parent / "postprocess", "result_path")
     keep_traces_in(folder)

@@ -110,6 +110,14 @@ def test_the_example_of_the_docs_runs(tmp_path, monkeypatch, capsys):
     assert "bright 0.80 at 0, 0 to 20, 20" in capsys.readouterr().out and (tmp_path / "street_found.jpg").is_file()
 
 
+def test_with_agnostic_suppression_only_the_better_one_of_two_classes_stays():
+    """The halves overlap by 1/2."""
+    model = detector(threshold=0)
+    assert model.predict(image(204)).names == ["bright", "dark"]
+    model.predictor.agnostic_nms = 0.4
+    assert model.predict(image(204)).names == ["bright"]
+
+
 # Images
 
 @pytest.mark.parametrize("ending", [".jpg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"])

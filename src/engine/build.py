@@ -154,7 +154,8 @@ class Validation:
     """Measures the network on the validation set: COCO's numbers, and the score thresholds with the best F1."""
 
     def __init__(self, config, detector, network: nn.Cell, annotations, folder: Path, process):
-        self.predictor = Predictor(detector, network_runner(detector.inference(network)), config.eval.eval_batch_size)
+        self.predictor = Predictor(detector, network_runner(detector.inference(network)), config.eval.eval_batch_size,
+                                   agnostic_nms=config.eval.agnostic_nms_threshold)
         self.annotations, self.process = annotations, process
         self.ground_truth, self.predictions = to_coco(annotations), folder / "validation_predictions.json"
         self.backend, self.with_masks = config.eval.metric_backend, detector.with_masks

@@ -112,7 +112,8 @@ def open_predictor(config: Config, model: ModelFile, classes_of_data: Optional[t
     """
     if model.weights is not None:
         network, detector = load_network(config, model.weights, classes_of_data)
-        return Predictor(detector, network_runner(detector.inference(network)), config.eval.eval_batch_size)
+        return Predictor(detector, network_runner(detector.inference(network)), config.eval.eval_batch_size,
+                         agnostic_nms=config.eval.agnostic_nms_threshold)
     detector = exported_detector(config, model, classes_of_data)
     if model.path.suffix.lower() == ".onnx":
         run, shapes = onnx_runner(model.path, config.runtime.device_target)
@@ -121,7 +122,7 @@ def open_predictor(config: Config, model: ModelFile, classes_of_data: Optional[t
         check_input_size(model.path, size, detector)
     else:
         run, batch_size = mindir_runner(model.path), model.description.get("batch_size", 1)
-    return Predictor(detector, run, batch_size, one_shape=True)
+    return Predictor(detector, run, batch_size, one_shape=True, agnostic_nms=config.eval.agnostic_nms_threshold)
 
 
 def exported_detector(config: Config, model: ModelFile, classes_of_data: Optional[tuple[str, ...]] = None) -> Any:

@@ -12,6 +12,7 @@ import numpy as np
 
 from src.errors import CheckpointError, ImageError, UsageError
 from src.ops.detections import Detections
+from src.ops.nms import suppress_across_classes
 
 IMAGES_AHEAD = 16
 ONNX_PROVIDERS = {"CPU": "CPUExecutionProvider", "GPU": "CUDAExecutionProvider", "Ascend": "CANNExecutionProvider"}
@@ -56,13 +57,16 @@ class Predictor:
     run: arrays of the detector's input_names, the first (B, 3, H, W) float32 -> arrays of output_names.
     batch_size: of `run`, which is compiled per shape; a smaller batch is filled up and cut again.
     one_shape: `run` takes only the detector's input_size (exported files).
+    agnostic_nms: IoU above which boxes suppress those of other classes, too; None = they do not.
     """
 
-    def __init__(self, detector: Any, run: Runner, batch_size: int = 1, one_shape: bool = False):
+    def __init__(self, detector: Any, run: Runner, batch_size: int = 1, one_shape: bool = False,
+                 agnostic_nms: Optional[float] = None):
         self.detector = detector
         self.run = run
         self.batch_size = batch_size
         self.one_shape = one_shape
+        self.agnostic_nms = agnostic_nms
         self.timing = Timing()
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[Detections]:
@@ -123,7 +127,10 @@ class Predictor:
         for index, (pending, _) in enumerate(batch):
             pending.outputs.append([output[index] for output in outputs])
             if len(pending.outputs) == len(pending.geometries):
-                found.append((pending.key, self.detector.postprocess_views(pending.outputs, pending.geometries)))
+                detections = self.detector.postprocess_views(pending.outputs, pending.geometries)
+                if self.agnostic_nms is not None:
+                    detections = suppress_across_classes(detections, self.agnostic_nms)
+                found.append((pending.key, detections))
         self.timing.images += len(found)
         self.timing.network += finished - started
         self.timing.postprocess += time.perf_counter() - finished

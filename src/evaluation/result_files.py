@@ -4,7 +4,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Any, Callable, Hashable, Iterable, Iterator, NamedTuple, Sequence
+from typing import Any, Callable, Hashable, Iterable, Iterator, NamedTuple, Optional, Sequence
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from src.data.records import Record
 from src.errors import ResultError
 from src.evaluation.image_names import image_names
 from src.ops.detections import Detections
+from src.ops.nms import suppress_across_classes
 
 OUTPUTS_FILE = "outputs.json"
 TYPES = ("float32", "float16", "int32", "int64", "uint8", "bool")
@@ -43,11 +44,14 @@ class ResultFiles:
     """The application's result files in the place of a Predictor: its network has run already.
 
     detector: the family's detector. folder: holds outputs.json and <image>_<output>.bin. outputs: from the model's
-    description file, what the files have to be. Raises ResultError when outputs.json is missing or of another model.
+    description file, what the files have to be.
+    agnostic_nms: IoU above which boxes suppress those of other classes, too; None = they do not.
+    Raises ResultError when outputs.json is missing or of another model.
     """
 
-    def __init__(self, detector: Any, folder: Path, outputs: Sequence[dict]):
+    def __init__(self, detector: Any, folder: Path, outputs: Sequence[dict], agnostic_nms: Optional[float] = None):
         self.detector = detector
+        self.agnostic_nms = agnostic_nms
         self.folder = folder
         self.outputs, self.images = read_result_list(folder / OUTPUTS_FILE)
         self.names: dict[Path, str] = {}  # of the results, by image path
@@ -90,7 +94,8 @@ class ResultFiles:
         for key, record in items:
             outputs = [read_tensor(path, *output) for path, output in zip(self._paths(record), self.outputs)]
             height, width, _ = self.images[self._name(record)]
-            yield key, self.detector.postprocess(outputs, self.detector.geometry(height, width))
+            found = self.detector.postprocess(outputs, self.detector.geometry(height, width))
+            yield key, found if self.agnostic_nms is None else suppress_across_classes(found, self.agnostic_nms)
 
     def _name(self, record: Record) -> str:
         return self.names.get(record.image_path, record.image_path.stem)

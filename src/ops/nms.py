@@ -5,6 +5,8 @@ from typing import Optional
 
 import numpy as np
 
+from src.ops.detections import Detections
+
 MOST_IN_PAIRS = 8192  # boxes whose pairwise overlaps are held in memory, half a gigabyte
 
 
@@ -52,6 +54,13 @@ def classwise_nms(boxes: np.ndarray, scores: np.ndarray, min_score: float, iou_t
     all_classes, all_boxes = np.concatenate(picked_class), np.concatenate(picked_box)
     order = np.lexsort((np.concatenate(picked_rank), all_classes))
     return all_boxes[order], all_classes[order]
+
+
+def suppress_across_classes(found: Detections, iou_threshold: float) -> Detections:
+    """The detections without those that overlap a better one, of whatever class, by more than iou_threshold."""
+    kept, _ = classwise_nms(found.boxes, found.scores[:, None], -1, iou_threshold, len(found), end_offset=0)
+    return Detections(found.boxes[kept], found.scores[kept], found.labels[kept],
+                      None if found.masks is None else [found.masks[index] for index in kept])
 
 
 def _overlapping(boxes: np.ndarray, others: np.ndarray, threshold: float, end_offset: int) -> np.ndarray:

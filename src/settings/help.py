@@ -36,7 +36,8 @@ PROGRAMS = {
     "predict": Program(
         "Detect objects in images.",
         "python predict.py --model_path runs/voc --img_path photos/",
-        (*MODEL, "img_path", "report_score_threshold", "result_path", "eval_batch_size", "device_target")),
+        (*MODEL, "img_path", "report_score_threshold", "agnostic_nms_threshold", "result_path",
+         "eval_batch_size", "device_target")),
     "export": Program(
         "Export a checkpoint for deployment, and check the file against the network.",
         "python export.py --model_path runs/voc --file_format ONNX",

@@ -2,10 +2,12 @@ import time
 import tracemalloc
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.ops.nms import classwise_nms, soft_nms
+from src.ops.detections import Detections
+from src.ops.nms import classwise_nms, soft_nms, suppress_across_classes
 
 
 def greedy(boxes, scores, min_score, iou_threshold, max_per_class):
@@ -142,3 +144,14 @@ def test_of_each_class_only_the_best_candidates_count():
     scores = np.array([[0.9, 0.2], [0.8, 0.3], [0.7, 0.4], [0.6, 0.5]], np.float32)
     index, label = classwise_nms(boxes, scores, 0.1, 0.5, 10, candidates_per_class=2)
     assert list(zip(index, label)) == [(0, 0), (1, 0), (3, 1), (2, 1)]
+
+
+def test_suppression_across_classes_keeps_the_best_of_each_place():
+    """The second box shares 8 x 10 of 12 x 10 pixels with the first, of another class: 2/3."""
+    found = Detections(np.float32([[0, 0, 10, 10], [2, 0, 12, 10], [50, 50, 60, 60]]), np.float32([0.9, 0.8, 0.7]),
+                       np.int32([0, 1, 0]), masks=["a", "b", "c"])
+    kept = suppress_across_classes(found, 0.6)
+    assert kept.scores.tolist() == pytest.approx([0.9, 0.7]) and kept.masks == ["a", "c"]
+    assert len(suppress_across_classes(found, 0.7)) == 3
+    nothing = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32))
+    assert len(suppress_across_classes(nothing, 0.5)) == 0
