@@ -80,9 +80,13 @@ def test_the_table_imports_neither_mindspore_nor_a_network():
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
+ZOO_NAMES = {"ssd": ("ssd.mindrecord", "ssd"), "centernet": ("coco_det.train.mind", "checkpoint_centernet"),
+             "faster_rcnn": ("FasterRcnn.mindrecord", "faster_rcnn"), "mask_rcnn": ("MaskRcnn.mindrecord", "mask_rcnn")}
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_says_what_the_commands_ask_before_a_network_exists(family):
     name = next(name for name, row in MODELS.items() if row.family == family)
     detector = detector_class(load_config(["--model_name", name], "train"))
-    assert isinstance(detector.with_masks, bool)
-    assert detector.mindrecord_prefix and detector.checkpoint_prefix
+    assert detector.with_masks is (family == "mask_rcnn")
+    assert (detector.mindrecord_prefix, detector.checkpoint_prefix) == ZOO_NAMES[family]

@@ -1,6 +1,7 @@
 """The commands as users call them, on a few drawn pictures."""
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import json
 import os
@@ -8,7 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
-from functools import cache
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -53,15 +54,43 @@ def call(name: str, cwd: Path, **flags) -> subprocess.CompletedProcess:
     return subprocess.run(command_line(name, flags), cwd=cwd, capture_output=True, text=True)
 
 
+@contextmanager
+def compiled_once(folder: Path):
+    """The trainings that are started within read the compiled step from `folder`, where the first one leaves it.
+
+    For trainings with equal settings only: MindSpore does not compare them. Not for eval.py: from the second start on
+    its detections were others.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MS_COMPILER_CACHE_ENABLE", "1")
+        patch.setenv("MS_COMPILER_CACHE_PATH", str(folder / "compiled"))
+        yield
+
+
 EPOCHS = 40  # of two steps: enough for scores that tell good boxes from bad ones
 LEARN_BY_HEART = {"min_scale": 0.35, "batch_size": 4, "epoch_size": EPOCHS, "opt_type": "adam", "lr": 0.003,
                   "weight_decay": 0, "ema_decay": 0, "color_jitter": "0,0,0", "crop_tries": 0, "zoom_out": 1,
                   "flip_prob": 0}
 
 
+def made_once(tmp_path_factory, name: str, make) -> Path:
+    """A folder that make(folder) has filled: in one of the processes of pytest-xdist, for all of them."""
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    folder, made = root / name, root / f"{name}.made"
+    with (root / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            made.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def cli():
-    return SimpleNamespace(start=start, call=call)
+    return SimpleNamespace(start=start, call=call, compiled_once=compiled_once)
 
 
 @pytest.fixture(scope="session")
@@ -116,36 +145,45 @@ def exported_recipe(tmp_path_factory):
 
     Its weights are the recipe's, so that its detections are many and no two scores agree.
     """
-    @cache
-    def export(model: str, ending: str, *flags: str) -> Path:
+    def export(folder: Path, model: str, ending: str, *flags: str) -> None:
         import mindspore as ms
 
-        config = load_config(["--model_name", model, *flags], "export")
-        detector = build_detector(config, ("circle", "rectangle", "triangle"))
+        detector = build_detector(load_config(["--model_name", model, *flags], "export"),
+                                  ("circle", "rectangle", "triangle"))
         parameters = detector.network().parameters_dict()
         of_zoo = {detector.from_zoo(key): key for key, _, _ in Golden(MEASURED_AS.get(model, model)).parameters()}
         for name, parameter in parameters.items():
             parameter.set_data(ms.Tensor(random_value(of_zoo.get(name, name), parameter.shape, model)))
-        folder = tmp_path_factory.mktemp(model)
         checkpoint = folder / "random.ckpt"
         save_weights(checkpoint, parameters, model, detector.classes)
         done = subprocess.run([*command_line("export", {"model_name": model, "model_path": checkpoint,
                                                         "result_path": folder, "file_format": ending.upper()}), *flags],
                               capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
+
+    def exported(model: str, ending: str, *flags: str) -> Path:
+        name = re.sub(r"\W+", "-", "-".join((model, ending, *flags)))  # MindSpore writes no file below other names
+        folder = made_once(tmp_path_factory, name, lambda folder: export(folder, model, ending, *flags))
         (path,) = folder.glob(f"*.{ending}")
         return path
 
-    return export
+    return exported
 
 
 @pytest.fixture(scope="session")
 def trained(cli, drawn, tmp_path_factory) -> SimpleNamespace:
     """A run that is evaluated on the pictures it was trained on; `run`: its folder, `checkpoint`: its last."""
-    cwd = tmp_path_factory.mktemp("cwd")
-    run = cwd / "run"
     flags = {**drawn.flags, **LEARN_BY_HEART, "val_data_type": "train2017", "eval_start_epoch": EPOCHS}
-    done = cli.call("train", cwd, **flags, output_path=run, run_eval=True, save_checkpoint_epochs=EPOCHS)
+
+    def train(folder: Path) -> None:
+        (folder / "cwd").mkdir()
+        done = cli.call("train", folder / "cwd", **flags, output_path=folder / "cwd" / "run", run_eval=True,
+                        save_checkpoint_epochs=EPOCHS)
+        (folder / "done.json").write_text(json.dumps(vars(done), default=str))
+
+    folder = made_once(tmp_path_factory, "trained", train)
+    done = SimpleNamespace(**json.loads((folder / "done.json").read_text()))
+    cwd, run = folder / "cwd", folder / "cwd" / "run"
     latest = run / "ckpt_0" / "latest.json"
     checkpoint = run / "ckpt_0" / json.loads(latest.read_text())["checkpoint"] if latest.exists() else None
     return SimpleNamespace(cwd=cwd, run=run, done=done, checkpoint=checkpoint, flags=flags, epochs=EPOCHS)
@@ -206,4 +244,5 @@ def application(tmp_path_factory) -> Application:
     engines = ("mslite", "mindspore")
     if os.environ.get("OpenVINO_DIR") or importlib.util.find_spec("openvino"):  # noqa: SIM112
         engines += ("openvino",)
-    return _build_application(tmp_path_factory.mktemp("application"), engines)
+    folder = made_once(tmp_path_factory, "application", lambda folder: _build_application(folder, engines))
+    return Application(folder / "out" / "main", engines)

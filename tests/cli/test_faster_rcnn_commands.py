@@ -9,6 +9,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+# By day Mask R-CNN goes this way, tests/faster_rcnn/test_training.py trains, and the exported network is that of
+# test_application_models.py.
+pytestmark = pytest.mark.nightly
+
 STEPS = 40
 SMALL = {"model_name": "faster_rcnn_resnet50", "feature_extractor_base_param": "none", "img_height": 96,
          "img_width": 128, "fpn_out_channels": 32, "rcnn_fc_out_channels": 64, "num_gts": 8,
@@ -63,7 +67,7 @@ def test_files_have_the_zoo_s_names(trained):
     assert re.fullmatch(r"faster_rcnn-\d+_40\.ckpt", trained.checkpoint.name)
 
 
-@pytest.mark.parametrize("file_format", [pytest.param("MINDIR", marks=pytest.mark.nightly), "ONNX"])
+@pytest.mark.parametrize("file_format", ["MINDIR", "ONNX"])
 def test_exported_files_have_the_ap_of_the_checkpoint(cli, trained, ap_of_the_checkpoint, file_format):
     folder = trained.run.parent / "export"
     passed(cli.call("export", folder.parent, model_path=trained.checkpoint, result_path=folder,

@@ -21,6 +21,7 @@ from src.engine.curves import read_metrics
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "config" / "ssd" / "ssd300_mobilenet_v2_small.yaml"
 STEPS = 8
+HANGS = 900  # seconds after which a program that still runs is taken to hang
 
 
 def launch(cwd: Path, program: str, *flags: str) -> subprocess.Popen:
@@ -41,7 +42,7 @@ def launch(cwd: Path, program: str, *flags: str) -> subprocess.Popen:
 
 
 def wait_for_step(metrics: Path, step: int, process: subprocess.Popen) -> None:
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + HANGS
     while not (metrics.exists() and any(line["step"] >= step for line in read_metrics(metrics))):
         if process.poll() is not None or time.monotonic() > deadline:
             process.kill()
@@ -87,13 +88,15 @@ def runs(cli, tmp_path_factory):
     one = cli.call("train", cwd, config_path=CONFIG, batch_size=8, epoch_size=STEPS, lr=0.00003, output_path="one",
                    **flags)
     own = [f"--{key}={value}" for key, value in {**flags, "batch_size": 4}.items()]
-    process = launch(cwd, "train", *own)
-    wait_for_step(cwd / "LOG" / "metrics.jsonl", 3, process)
-    os.kill(workers(process.pid)[1], signal.SIGKILL)
-    printed, _ = process.communicate(timeout=300)
-    seen = SimpleNamespace(code=process.returncode, printed=printed, steps=len(course(cwd / "LOG" / "metrics.jsonl")))
-    process = launch(cwd, "train", *own, "--resume")
-    printed, _ = process.communicate(timeout=500)
+    with cli.compiled_once(cwd):
+        process = launch(cwd, "train", *own)
+        wait_for_step(cwd / "LOG" / "metrics.jsonl", 3, process)
+        os.kill(workers(process.pid)[1], signal.SIGKILL)
+        printed, _ = process.communicate(timeout=HANGS)
+        seen = SimpleNamespace(code=process.returncode, printed=printed,
+                               steps=len(course(cwd / "LOG" / "metrics.jsonl")))
+        process = launch(cwd, "train", *own, "--resume")
+        printed, _ = process.communicate(timeout=HANGS)
     return SimpleNamespace(cwd=cwd, one=one, killed=seen, resumed=(process.returncode, printed), flags=own)
 
 
@@ -129,7 +132,7 @@ def test_an_evaluation_split_over_two_ranks_gives_the_same_ap(cli, runs):
     flags = {"model_path": checkpoint, "min_score": 0.01}
     alone = cli.call("eval", runs.cwd, **flags, result_path="eval_one")
     process = launch(runs.cwd, "eval", "--result_path=eval_two", *(f"--{key}={value}" for key, value in flags.items()))
-    printed, _ = process.communicate(timeout=300)
+    printed, _ = process.communicate(timeout=HANGS)
 
     assert (alone.returncode, process.returncode) == (0, 0), alone.stderr + printed
     one, two = (json.loads((runs.cwd / folder / "predictions.json").read_text()) for folder in ("eval_one", "eval_two"))
@@ -148,7 +151,7 @@ def test_sigterm_to_the_launcher_saves_the_step_that_all_ranks_have_done(runs, t
     process = launch(tmp_path, "train", *runs.flags)
     wait_for_step(tmp_path / "LOG" / "metrics.jsonl", 2, process)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=120)
+    process.communicate(timeout=HANGS)
 
     assert process.returncode == 143
     saved = json.loads((tmp_path / "LOG" / "ckpt_0" / "latest.json").read_text())["step"]

@@ -1,13 +1,15 @@
 """Faster R-CNN learns: twenty steps on drawn pictures, with narrow layers and a small input."""
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import mindspore as ms
 import numpy as np
 import pytest
 
 from src.command_line import load_config
 from src.data.shapes import draw_image
-from src.engine.build import build_step
+from src.engine.build import build_step, scaling
 from src.errors import ConfigError
 from src.model_utils.device_adapter import this_process
 from src.models import build_detector
@@ -65,6 +67,13 @@ def test_the_loss_falls(trained):
 
 def test_without_start_weights_statistics_are_learned(trained):
     assert min(trained[2]) > 0
+
+
+def test_the_rate_for_the_actual_batch_is_said():
+    config = load_config(["--model_name", "faster_rcnn_resnet50", "--base_lr", "0.001", "--base_batch_size", "8",
+                          "--batch_size", "2", "--accumulation_steps", "2"], "train")
+    assert scaling(config.optimizer, config.train, SimpleNamespace(size=1)) == (
+        " (lr 0.001 is set for 8 images per step and is scaled to 4)")
 
 
 def test_parts_add_up(trained):
