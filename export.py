@@ -191,7 +191,7 @@ def write_description(path: Path, target: Path, config, detector, tensors: dict,
     Files of one name in several formats share them; raises ExportError when the earlier ones are of another model.
     """
     interface = {"model_name": config.model.model_name, "classes": list(detector.classes),
-                 "batch_size": config.export.export_batch_size, **tensors, **detector.sidecar()}
+                 "batch_size": config.export.export_batch_size, **tensors, **detector.export_description()}
     measured = {config.export.file_format: {"checkpoint": checkpoint.name, "largest_difference": difference}}
     earlier = read_description(target / path.name)
     siblings = [name for name in earlier.get("files", {}) if name != config.export.file_format]

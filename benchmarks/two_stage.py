@@ -71,9 +71,9 @@ def torchvision_seconds(options) -> dict:
 
     torch.set_num_threads(2)
     height, width = map(int, options.size.split("x"))
-    body = resnet_fpn_backbone(backbone_name="resnet50", weights=None, trainable_layers=3)
+    backbone = resnet_fpn_backbone(backbone_name="resnet50", weights=None, trainable_layers=3)
     model = {"faster": FasterRCNN, "mask": MaskRCNN}[options.model](
-        body, 81, min_size=min(height, width), max_size=max(height, width))
+        backbone, 81, min_size=min(height, width), max_size=max(height, width))
     images = [torch.rand(3, height, width) for _ in range(options.batch)]
     model.train(options.mode == "train")
     call = training(model, images) if options.mode == "train" else inference(model, images)

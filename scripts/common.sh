@@ -247,7 +247,7 @@ step() {
   fi
 }
 
-# pictures_of_coco NAME: postprocess.py finds the annotations from the folder of the pictures, <coco_root>/val2017
+# pictures_of_coco NAME: postprocess.py finds the annotations from the folder of the images, <coco_root>/val2017
 pictures_of_coco() {
   flags+=("--coco_root=$(dirname "${given[$1]}")" "--val_data_type=$(basename "${given[$1]}")")
 }

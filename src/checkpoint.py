@@ -76,7 +76,7 @@ def read_weights(path) -> Weights:
     except DAMAGED as error:
         reason = (str(error).strip().splitlines() or ["unknown format"])[0]
         raise CheckpointError(f"{path} cannot be read as a MindSpore checkpoint ({path.stat().st_size} bytes): "
-                              f"{reason} It may be damaged or of another format; copy it again or train anew") from None
+                              f"{reason} It may be damaged or of another format; copy the file again") from None
 
 
 def checkpoint_of_run(folder: Path) -> Optional[Path]:

@@ -34,8 +34,8 @@ def as_flag(value) -> str:
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def norm_eps(body) -> Optional[float]:
-    """Epsilon of the batch norms of a body, None when it has none."""
+def norm_eps(backbone) -> Optional[float]:
+    """Epsilon of the batch norms of a backbone, None when it has none."""
     from mindspore import nn
 
-    return next((float(cell.eps) for _, cell in body.cells_and_names() if isinstance(cell, nn.BatchNorm2d)), None)
+    return next((float(cell.eps) for _, cell in backbone.cells_and_names() if isinstance(cell, nn.BatchNorm2d)), None)

@@ -168,7 +168,7 @@ class Detector(abc.ABC):
     # Exported files
 
     @abc.abstractmethod
-    def sidecar(self) -> dict:
+    def export_description(self) -> dict:
         """The family's part of the description file beside an exported model.
 
         "input": how an image becomes the network's input: layout, channels, height, width, mean, std, keep_ratio; and

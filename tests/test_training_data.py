@@ -90,7 +90,7 @@ def test_every_data_set_has_a_folder_of_its_own_by_default(written, tmp_path, mo
 def test_files_of_the_old_zoo_alone_are_to_be_written_anew(tmp_path):
     (tmp_path / "ssd.mindrecord0").write_bytes(b"zoo")
 
-    with pytest.raises(DatasetError, match="old model zoo cannot be read here: write them anew from images"):
+    with pytest.raises(DatasetError, match="old model zoo cannot be read here: write them again from images"):
         prepare(tmp_path, coco_root="none", mindrecord_dir=tmp_path)
 
 

@@ -1,6 +1,6 @@
 """COCO 2017 from its server: python tools/download_coco.py --config_path FILE [--coco_root FOLDER]
 
-Pictures and annotations of train2017 and val2017, 20 GB, as archives that are checked and unpacked into coco_root.
+Images and annotations of train2017 and val2017, 20 GB, as archives that are checked and unpacked into coco_root.
 A download that was cut off goes on where it stopped, in the same call or the next.
 """
 from __future__ import annotations

@@ -16,9 +16,9 @@ def main(arguments=None) -> int:
     parser = argparse.ArgumentParser(description="Draw a small detection data set: "
                                      "circles, rectangles and triangles as JPEG files with COCO annotations.")
     parser.add_argument("--output", required=True, help="folder to write, becomes coco_root")
-    parser.add_argument("--train", type=int, default=400, help="number of pictures to train on (default 400)")
-    parser.add_argument("--val", type=int, default=100, help="number of pictures to evaluate on (default 100)")
-    parser.add_argument("--seed", type=int, default=1, help="another seed gives other pictures (default 1)")
+    parser.add_argument("--train", type=int, default=400, help="number of images to train on (default 400)")
+    parser.add_argument("--val", type=int, default=100, help="number of images to evaluate on (default 100)")
+    parser.add_argument("--seed", type=int, default=1, help="another seed gives other images (default 1)")
     options = parser.parse_args(arguments)
     try:
         drawn = draw_shapes(options.output, options.train, options.val, seed=options.seed)
@@ -26,7 +26,7 @@ def main(arguments=None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     outcome = "drawn" if drawn else "are there already, kept"
-    print(f"{options.output}: {options.train} + {options.val} pictures {outcome}")
+    print(f"{options.output}: {options.train} + {options.val} images {outcome}")
     return 0
 
 

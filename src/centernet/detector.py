@@ -106,7 +106,7 @@ class CenterNetDetector(Detector):
             return padded_window(scaled_height, scaled_width)
         return Window(np.array([scaled_width / 2, scaled_height / 2]), float(max(height, width))), self.input_size
 
-    def sidecar(self) -> dict:
+    def export_description(self) -> dict:
         return {"input": {"layout": "NCHW", "channels": "BGR", "height": self.input_size[0],
                           "width": self.input_size[1], "keep_ratio": True, "placement": "center",
                           "mean": self.mean.tolist(), "std": self.std.tolist()},

@@ -37,7 +37,7 @@ def _naming(body: PyTorchBackbone, detector, network: nn.Cell) -> Naming:
     norms = batch_norms(network)
     parameters = {parameter.name for parameter in network.backbone.get_parameters()}
     theirs_of = {ours: theirs for theirs, ours in cells.items()}
-    bgr = detector.sidecar()["input"]["channels"] == "BGR"
+    bgr = detector.export_description()["input"]["channels"] == "BGR"
     extra_biases = {f"{theirs}.bias": theirs_of.get(_norm_behind(ours)) for theirs, ours in cells.items()
                     if ours not in norms and f"{ours}.bias" not in parameters}
 

@@ -39,7 +39,7 @@ def resnet_of(names: Iterable[str]) -> tuple:
 
 
 def zoo_namings(detector) -> list:
-    """The old zoo's checkpoints: of whole detectors, and the ImageNet files its bodies started from."""
+    """The old zoo's checkpoints: of whole detectors, and the ImageNet files its backbones started from."""
     elsewhere = tuple(detector.not_from_imagenet)
     return [
         Naming("zoo", "detector", detector.from_zoo, _of_the_optimizer, is_needed=bool),  # every name

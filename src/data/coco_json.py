@@ -79,7 +79,7 @@ def load_coco(json_path: Path, image_root: Path, classes: Optional[Sequence[str]
 def to_coco(annotations: AnnotationSet) -> dict[str, list[dict]]:
     """The ground truth in the form that pycocotools takes.
 
-    Category and image ids are the original ones. Annotation ids are numbered anew from 1: pycocotools takes id 0
+    Category and image ids are the original ones. Annotation ids are numbered again from 1: pycocotools takes id 0
     for "no match" and needs them unique. VOC's difficult objects become crowds: both metrics ignore them, and
     pycocotools overwrites an 'ignore' field with iscrowd.
     """

@@ -1,6 +1,6 @@
-"""Pictures from bytes to uint8 RGB: the one decoder of the project.
+"""Images from bytes to uint8 RGB: the one decoder of the project.
 
-Sizes and orientation are read from the headers by hand, so that a picture over the limit is never decoded.
+Sizes and orientation are read from the headers by hand, so that an image over the limit is never decoded.
 JPEG: ITU-T T.81 annex B; PNG: RFC 2083; EXIF: TIFF 6.0 section 2.
 """
 from __future__ import annotations
@@ -16,7 +16,7 @@ from src.errors import ImageError
 from src.files import read_file
 
 MAX_PIXELS = 100_000_000
-# Every scan of a JPEG is decoded for the whole picture; encoders write about ten.
+# Every scan of a JPEG is decoded for the whole image; encoders write about ten.
 MAX_SCANS = 50
 
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
@@ -39,7 +39,7 @@ def read_image(path, orientation=None, max_pixels=None) -> np.ndarray:
 def decode_image(data, name, orientation=None, max_pixels=None) -> np.ndarray:
     """(H, W, 3) uint8 RGB of the bytes of a JPEG, PNG or BMP file.
 
-    name: what messages call the picture.
+    name: what messages call the image.
     orientation: EXIF orientation by which it is turned (1 = as stored), None = the one that the file asks for.
     max_pixels: limit, `MAX_PIXELS` when None.
     Raises ImageError for another format, a truncated or broken file, more pixels than the limit, or a JPEG of more than
@@ -51,9 +51,9 @@ def decode_image(data, name, orientation=None, max_pixels=None) -> np.ndarray:
         raise ImageError(f"{name}: {width} x {height} is more than {limit} pixels; shrink it, or raise "
                          "max_image_pixels if it is to be trusted")
     if not is_complete(data):
-        raise ImageError(f"{name}: the file breaks off before the end of the picture; fetch it again")
+        raise ImageError(f"{name}: the file breaks off before the end of the image; fetch it again")
     if _jpeg_scans(data) > MAX_SCANS:
-        raise ImageError(f"{name}: has more than {MAX_SCANS} scans, each of which is decoded for the whole picture; "
+        raise ImageError(f"{name}: has more than {MAX_SCANS} scans, each of which is decoded for the whole image; "
                          "save it again")
     try:
         bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
@@ -65,7 +65,7 @@ def decode_image(data, name, orientation=None, max_pixels=None) -> np.ndarray:
     return _turned(rgb, exif_orientation(data) if orientation is None else orientation)
 
 
-def image_size(data, name="picture") -> tuple:
+def image_size(data, name="image") -> tuple:
     """(height, width) as stored, from the header alone. Raises ImageError."""
     try:
         if data.startswith(b"\xff\xd8"):
@@ -97,10 +97,10 @@ def exif_orientation(data) -> int:
 
 
 def encode_jpeg(rgb, quality=95) -> bytes:
-    """JPEG bytes of an (H, W, 3) uint8 RGB picture."""
+    """JPEG bytes of an (H, W, 3) uint8 RGB image."""
     encoded, data = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not encoded:
-        raise ImageError(f"a picture of shape {rgb.shape} cannot be encoded as JPEG")
+        raise ImageError(f"an image of shape {rgb.shape} cannot be encoded as JPEG")
     return data.tobytes()
 
 
@@ -195,7 +195,7 @@ def _tiff_orientation(tiff):
 
 
 def _turned(rgb, orientation):
-    """The picture upright: 5 to 8 swap rows and columns, the rest is mirroring."""
+    """The image upright: 5 to 8 swap rows and columns, the rest is mirroring."""
     if orientation >= 5:
         rgb = rgb.transpose(1, 0, 2)
     rows = -1 if orientation in (3, 4, 7, 8) else 1

@@ -55,7 +55,7 @@ def prepare_mindrecord(request: DataRequest, place: Place, *, load: Callable[[],
     """The files that hold what `request` asks for; rank 0 writes them when needed, the other ranks wait.
 
     load, audit: read the annotations and check them; called only when the files have to be written. Stale or
-    half-written files of this program are written anew; `force` writes even current ones anew. Of several runs that
+    half-written files of this program are written again; `force` writes even current ones again. Of several runs that
     find nothing current, one writes and the others wait.
     Raises DatasetError: foreign files of that name, a failing write, rank 0 failed or took longer than `timeout` s.
     """
@@ -131,7 +131,7 @@ def current_files(request: DataRequest, place: Place, say: bool = False) -> Opti
         return None
     except UnusableFiles as fault:
         if say:
-            print(f"{fault} It is written anew.")
+            print(f"{fault} It is written again.")
         return None
 
 

@@ -24,7 +24,7 @@ class AbsentFiles(DatasetError):
 
 
 class UnusableFiles(DatasetError):
-    """Written by this project, but stale or half-written: they may be written anew."""
+    """Written by this project, but stale or half-written: they may be written again."""
 
 
 class ReplacedFiles(DatasetError):
@@ -90,7 +90,7 @@ def check_not_replaced(files: RecordFiles) -> None:
     except DatasetError:
         found = None
     if found != files:
-        raise ReplacedFiles(f"{path}: another run has written these MindRecord files anew, with other data, "
+        raise ReplacedFiles(f"{path}: another run has written these MindRecord files again, with other data, "
                            "while this one reads them. Give each run that needs other data a mindrecord_dir of its own")
 
 
@@ -123,7 +123,7 @@ def read_meta(folder: Path, prefix: str) -> Optional[dict]:
         shards = existing_shards(folder, prefix)
         if shards:
             raise DatasetError(f"{shards[0]}: MindRecord files of this name exist, but no {path.name} says that this "
-                               "program wrote them. Files of the old model zoo cannot be read here: write them anew "
+                               "program wrote them. Files of the old model zoo cannot be read here: write them again "
                                f"from images and annotations (coco_root, voc_root or image_dir). {LEFT_ALONE}")
         return None
     try:

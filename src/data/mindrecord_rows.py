@@ -54,7 +54,7 @@ def read_rows(files: RecordFiles, indices: Sequence[int], columns: Optional[Sequ
     A row is a dict: image_id, file (relative to the data set's root, with '/'), height, width, orientation (see
     `Record`), boxes (N, 4) float32, labels (N,) int32, crowd (N,) bool, difficult (N,) bool, areas (N,) float32, image
     (the file's bytes), and segments when they were stored; only `columns` of these when given.
-    Raises DatasetError, before the first row, when another run has written the files anew since `files` was opened.
+    Raises DatasetError, before the first row, when another run has written the files again since `files` was opened.
     """
     import mindspore.dataset as ds
 
@@ -74,7 +74,7 @@ def read_rows(files: RecordFiles, indices: Sequence[int], columns: Optional[Sequ
                 yield _unpack(dict(zip(columns, values)))
         except (RuntimeError, ValueError) as error:
             raise DatasetError(f"{paths[0]}: cannot be read, {reason_of(error)}. Delete the MindRecord files "
-                               "to have them written anew.") from error
+                               "to have them written again.") from error
 
 
 def _pack(record: Record, root: Path, with_masks: bool) -> _Packed:

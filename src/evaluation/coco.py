@@ -144,7 +144,7 @@ def _index(coco_class: type, ground_truth: dict, annotations: list[dict]) -> Any
 def _objects(ground_truth: dict) -> list[dict]:
     """Copies of the annotations (the evaluators write into theirs) with what a minimal json may leave out.
 
-    They are numbered anew from 1: the evaluators mark an unmatched detection with 0, so that an object of id 0 would
+    They are numbered again from 1: the evaluators mark an unmatched detection with 0, so that an object of id 0 would
     never count as found.
     """
     return [{"area": truth["bbox"][2] * truth["bbox"][3], "iscrowd": 0, **truth, "id": number}

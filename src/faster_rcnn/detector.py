@@ -144,7 +144,7 @@ class FasterRCNNDetector(Detector):
         boxes, labels, valid = outputs
         return decode(boxes, labels, valid, geometry)
 
-    def sidecar(self) -> dict:
+    def export_description(self) -> dict:
         data, style = self.config.data, self.config.model.style
         return {"input": {"layout": "NCHW", "channels": "RGB", "height": self.input_size[0],
                           "width": self.input_size[1], "keep_ratio": data.keep_ratio, "placement": "corner",

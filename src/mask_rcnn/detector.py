@@ -49,7 +49,7 @@ class MaskRCNNDetector(FasterRCNNDetector):
         boxes, labels, valid, masks = outputs
         return decode(boxes, labels, valid, masks, geometry, self.config.eval.mask_thr_binary)
 
-    def sidecar(self) -> dict:
-        shared = super().sidecar()
+    def export_description(self) -> dict:
+        shared = super().export_description()
         return {**shared, "masks": "values in 0..1, to be stretched over the box; above "
                 f"{self.config.eval.mask_thr_binary} is the object"}

@@ -1,4 +1,4 @@
-"""Prior boxes: the fixed boxes that detectors refine."""
+"""Priors: the fixed boxes that detectors refine."""
 from __future__ import annotations
 
 import math
@@ -26,7 +26,7 @@ class PriorBoxes(NamedTuple):
 def ssd_prior_boxes(input_size: Sequence[int], feature_sizes: Sequence[Sequence[int]],
                     steps: Sequence[Sequence[float]], min_scale: float, max_scale: float,
                     aspect_ratios: Sequence[Sequence[float]], scales: Optional[Sequence[float]] = None) -> PriorBoxes:
-    """Prior boxes of SSD (section 2.2), level by level, row by row.
+    """Priors of SSD (section 2.2), level by level, row by row.
 
     input_size: height, width in pixels. feature_sizes, steps: (height, width) of each map in cells, and of a cell
     in pixels. aspect_ratios: per level the ratios besides 1; an empty first level gets the paper's three small boxes.
@@ -56,7 +56,7 @@ def ssd_prior_boxes(input_size: Sequence[int], feature_sizes: Sequence[Sequence[
 
 def octave_prior_boxes(input_size: Sequence[int], feature_sizes: Sequence[Sequence[int]],
                        steps: Sequence[Sequence[float]]) -> PriorBoxes:
-    """Prior boxes of RetinaNet (Lin et al. 2017, section 4), level by level, row by row.
+    """Priors of RetinaNet (Lin et al. 2017, section 4), level by level, row by row.
 
     The smaller of two sizes per octave is OCTAVE_SCALE steps; each comes as a square, twice as wide, twice as high.
     Arguments as of `ssd_prior_boxes`. Computed in float32 throughout, as in the zoo, where sizes that ought

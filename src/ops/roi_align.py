@@ -42,7 +42,7 @@ class PyramidRoIAlign(nn.Cell):
         self.end_offset = end_offset
         self.least_cells = least_cells
         self.scales = Tensor(1 / np.array(strides), ms.float32)
-        # Middle of every sample as a part of the RoI's side.
+        # Middle of every sample as a fraction of the RoI's side.
         self.samples = Tensor((np.arange(size * SAMPLES) + 0.5) / (size * SAMPLES), ms.float32)
         self.table = CellTable()
         self.weighted_sums = WeightedSums()

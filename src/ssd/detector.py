@@ -93,7 +93,7 @@ class SSDDetector(Detector):
                       max_boxes=settings.max_boxes, max_per_image=settings.max_per_image,
                       candidates_per_class=settings.nms_candidates, end_offset=0 if self.as_torchvision else 1)
 
-    def sidecar(self) -> dict:
+    def export_description(self) -> dict:
         return {"input": {"layout": "NCHW", "channels": "RGB", "height": self.input_size[0],
                           "width": self.input_size[1], "keep_ratio": False,
                           "resized_as": "float32" if self.as_torchvision else "uint8",

@@ -106,7 +106,7 @@ def test_networks_get_the_bits_of_their_python_transform(application, tmp_path, 
     detector = build_detector(load_config(["--config_path", str(path)], "eval"), ("object",))
     height, width = detector.input_size
     (tmp_path / "model.mindir").write_text(f"1 3 {height} {width}")
-    (tmp_path / "model.json").write_text(json.dumps({"batch_size": 1, **detector.sidecar()}))
+    (tmp_path / "model.json").write_text(json.dumps({"batch_size": 1, **detector.export_description()}))
     (tmp_path / "pictures").mkdir()
     for name, size in {"landscape": (213, 320), "portrait": (301, 200), "large": (800, 1301)}.items():
         (tmp_path / "pictures" / f"{name}.jpg").write_bytes(encode_jpeg(recipe.image(*size, 1)))
@@ -118,7 +118,7 @@ def test_networks_get_the_bits_of_their_python_transform(application, tmp_path, 
         wanted, geometry = detector.preprocess(image)
         found = np.fromfile(tmp_path / "inputs" / f"{path.stem}.bin", np.float32).reshape(wanted.shape)
         # Two versions of OpenCV do not interpolate numbers alike: a hundredth of 255 levels.
-        levels = 1e-2 if detector.sidecar()["input"].get("resized_as") == "float32" else 0
+        levels = 1e-2 if detector.export_description()["input"].get("resized_as") == "float32" else 0
         np.testing.assert_allclose(found, wanted, rtol=0, atol=levels / min(detector.std), err_msg=path.name)
         assert repr(detector.geometry(*image.shape[:2])) == repr(geometry)
 

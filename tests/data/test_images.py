@@ -156,7 +156,7 @@ def test_mutated_bytes_give_a_picture_or_an_image_error(data, noise, position, r
 
 
 def test_a_jpeg_of_many_scans_is_not_decoded():
-    """Each of its scans would be decoded for the whole picture: 600 of them took 39 s on 10,000 x 10,000 pixels."""
+    """Each of its scans would be decoded for the whole image: 600 of them took 39 s on 10,000 x 10,000 pixels."""
     jpeg = cv2.imencode(".jpg", quarters(), [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes()
     last, scans = jpeg.rindex(b"\xff\xda"), jpeg.count(b"\xff\xda")
 
@@ -164,5 +164,5 @@ def test_a_jpeg_of_many_scans_is_not_decoded():
         return jpeg[:-2] + jpeg[last:-2] * times + jpeg[-2:]
 
     assert decode_image(repeated(50 - scans), "a").shape == (24, 40, 3)
-    with pytest.raises(ImageError, match="a: has more than 50 scans, each of which is decoded for the whole picture"):
+    with pytest.raises(ImageError, match="a: has more than 50 scans, each of which is decoded for the whole image"):
         decode_image(repeated(51 - scans), "a")

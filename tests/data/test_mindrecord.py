@@ -187,7 +187,7 @@ def test_stale_files_are_named_and_written_anew(written, tmp_path, capsys):
     files = prepare(fewer, folder, shards=1)
 
     assert files.image_count == 2
-    assert "stale, annotations changed since it was written. It is written anew." in capsys.readouterr().out
+    assert "stale, annotations changed since it was written. It is written again." in capsys.readouterr().out
     assert sorted(path.name for path in folder.iterdir()) == ["ssd.mindrecord", "ssd.mindrecord.db",
                                                               "ssd.mindrecord.json"]
 
@@ -391,7 +391,7 @@ def test_files_that_another_run_replaces_are_not_read_on(tmp_path):
     prepare(replace(annotations, classes=("disc", "ring")), folder)
 
     assert {first["image_id"], *(row["image_id"] for row in rows)} == {3, 7, 11}  # what was open stays as it was
-    with pytest.raises(DatasetError, match="another run has written these MindRecord files anew"):
+    with pytest.raises(DatasetError, match="another run has written these MindRecord files again"):
         next(read_rows(files, [0]))
 
 

@@ -35,7 +35,7 @@ def test_every_model_has_a_detector_that_gives_what_the_contract_asks_for(name):
     assert array.shape == (3, *detector.input_size) and array.dtype == np.float32
     assert type(geometry) is type(detector.geometry(90, 120))
     assert len(detector.views(image, one_shape=True)) == 1
-    described = detector.sidecar()["input"]
+    described = detector.export_description()["input"]
     assert (described["height"], described["width"]) == detector.input_size
 
 

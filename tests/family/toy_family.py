@@ -105,7 +105,7 @@ class ToyDetector(Detector):
     def loss(self, network):
         return ToyLoss(network)
 
-    def sidecar(self):
+    def export_description(self):
         return {"input": {"layout": "NCHW", "channels": "RGB", "height": SIDE, "width": SIDE, "keep_ratio": False,
                           "mean": self.mean.tolist(), "std": self.std.tolist()}}
 
