@@ -17,7 +17,7 @@ from src.engine.run_folder import describe_run, run_folder
 from src.engine.start_weights import require_backbone_file
 from src.engine.terminal import quiet_terminal
 from src.entry import keep_traces_in, run
-from src.errors import ConfigError, UsageError
+from src.errors import ConfigError, DatasetError, UsageError
 from src.evaluation.evaluate import audit_as_configured
 from src.files import LockedError, locked
 from src.model_utils.device_adapter import Process, init_distributed, set_device, this_process
@@ -113,6 +113,18 @@ def load_validation_set(config, classes: tuple) -> AnnotationSet | None:
         return None
 
 
+def audited_validation_set(config, validation: AnnotationSet) -> AnnotationSet | None:
+    """What the audit leaves of it; None, or with run_eval a DatasetError, when nothing in it can be found."""
+    audited = audit_as_configured(config, validation).annotations
+    if has_objects(audited):
+        return audited
+    if config.train.run_eval:
+        raise DatasetError(f"{validation.source}: has no object, so no AP can be measured; correct the validation "
+                           "split, or add --run_eval False")
+    print(f"no evaluation while training: {validation.source} has no object")
+    return None
+
+
 def open_run(config, folder: Path) -> None:
     """Begin a run, or go on with one; raises UsageError when the folder holds another run, or other settings."""
     resume = config.runtime.resume
@@ -138,6 +150,8 @@ def training_files(config, training: TrainingData, folder: Path, process: Proces
         report = audit_as_configured(config, annotations)
         print(report.table())
         report.write(folder)
+        if not has_objects(report.annotations):
+            raise DatasetError(f"{annotations.source}: no object is left to learn; look at {folder / 'audit.json'}")
         return report.annotations if settings.keep_empty_images else without_empty(report.annotations)
 
     # On ModelArts every host has a disk of its own, so that one process of each has to write.
@@ -157,6 +171,11 @@ def stored_classes(files: RecordFiles, settings) -> tuple[str, ...]:
     return files.classes
 
 
+def has_objects(annotations: AnnotationSet) -> bool:
+    """Whether there is an object that can be learned and found; crowds are neither."""
+    return any((~record.crowd).any() for record in annotations.records)
+
+
 def without_empty(annotations: AnnotationSet) -> AnnotationSet:
     """The images that show at least one object that can be learned."""
     kept = tuple(record for record in annotations.records if not record.crowd.all())
@@ -172,7 +191,7 @@ def train(config, folder: Path, process, files: RecordFiles, validation: Annotat
 
     detector = build_detector(config, files.classes)
     if validation is not None:
-        validation = audit_as_configured(config, validation).annotations
+        validation = audited_validation_set(config, validation)
     profile = profiled(folder / "profile") if config.runtime.enable_profiling else contextlib.nullcontext()
     with build_trainer(config, detector, folder, process, files, validation) as trainer, profile:
         trainer.fit()

@@ -2,15 +2,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
 from src.command_line import load_config
+from src.data.annotations import load_split
 from src.data.shapes import draw_shapes
 from src.engine.build import check_same_data
 from src.errors import AnnotationError, ConfigError, DatasetError, UsageError
 from src.model_utils.device_adapter import ALONE
-from train import find_data, training_files
+from train import audited_validation_set, find_data, training_files
 
 CLASSES = ("circle", "rectangle", "triangle")
 
@@ -116,3 +118,33 @@ def test_a_resumed_run_has_to_find_its_data_again(tmp_path):
         check_same_data(data, {**data, "images": 8, "steps per epoch": 2}, tmp_path)
     with pytest.raises(UsageError, match=r"classes: \['circle', 'rectangle', 'triangle'\] before, \['zebra'\] now"):
         check_same_data(data, {**data, "classes": ["zebra"]}, tmp_path)
+
+
+def emptied(folder, split, crowd):
+    """The drawn set with a split that has no object, or crowds only."""
+    shutil.copytree(folder / "shapes", folder / split)
+    path = folder / split / "annotations" / f"instances_{split}2017.json"
+    content = json.loads(path.read_text())
+    content["annotations"] = [{**entry, "iscrowd": 1} for entry in content["annotations"]] if crowd else []
+    path.write_text(json.dumps(content))
+    return folder / split
+
+
+@pytest.mark.parametrize("crowd, message", [(False, "no object is left to learn"), (True, "marked iscrowd=1")])
+def test_a_set_without_objects_is_not_trained_on_even_when_empty_images_are_kept(tmp_path, crowd, message):
+    draw_shapes(tmp_path / "shapes", train=2, val=1)
+
+    with pytest.raises(DatasetError, match=message):
+        prepare(tmp_path, coco_root=emptied(tmp_path, "train", crowd), keep_empty_images=True)
+
+
+def test_a_validation_split_without_objects_is_said_and_not_measured(tmp_path, capsys):
+    draw_shapes(tmp_path / "shapes", train=2, val=1)
+    root = emptied(tmp_path, "val", crowd=False)
+    settings = {value: config(tmp_path, coco_root=root, run_eval=value) for value in ("none", "true")}
+    validation = load_split(settings["none"].data, "val")
+
+    assert audited_validation_set(settings["none"], validation) is None
+    assert "no evaluation while training" in capsys.readouterr().out
+    with pytest.raises(DatasetError, match="has no object, so no AP can be measured"):
+        audited_validation_set(settings["true"], validation)
