@@ -19,6 +19,7 @@ struct ModelDescription {
   bool bgr = false;                   // order of the channels
   std::array<float, 3> mean{};        // in that order, of values 0 to 255
   std::array<float, 3> std{};
+  bool image_sizes = false;           // a second input is the height and width that the image has in the first
   std::vector<std::string> outputs;   // names; empty: unknown
 
   std::vector<int64_t> InputShape() const { return {batch_size, 3, height, width}; }

@@ -6,6 +6,10 @@
 
 #include "model_description.h"
 
+// Size in the input of an image of this size that is stretched or lies in the corner: `fit` of
+// src/faster_rcnn/transforms.py.
+cv::Size SizeInInput(const cv::Size &image, const ModelDescription &description);
+
 // uint8 image (blue, green, red) -> values of (3, height, width), the same bits as the family's transforms.py:
 // resized, then (value - mean) / std in float32; where it has no pixels, that of black, or 0.
 std::vector<float> Preprocess(const cv::Mat &bgr, const ModelDescription &description);

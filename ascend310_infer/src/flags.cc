@@ -153,6 +153,8 @@ CommandLine::CommandLine(Options *o) {
   Text("--resized_as", "NAME", "uint8 or float32", &model->resized_as);
   Text("--padding", "NAME", "beside images that do not fill the input: black, or mean, which becomes 0",
        &model->padding);
+  Switch("--image_sizes", "the second input is the height and width that the image has in the first",
+         &model->image_sizes);
   Add("--channels", "NAME", "RGB or BGR",
       [model](const std::string &value) { model->bgr = OneOf(value, {"RGB", "BGR"}) == "BGR"; });
   Add("--mean", "R,G,B", "subtracted from values of 0 to 255, in the order of the channels",

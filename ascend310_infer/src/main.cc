@@ -2,8 +2,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
-#include <cstring>
 #include <filesystem>
 #include <iostream>
 #include <thread>
@@ -13,6 +13,7 @@
 #include "files.h"
 #include "flags.h"
 #include "infer_session.h"
+#include "preprocess.h"
 #include "reader.h"
 #include "result_folder.h"
 
@@ -55,7 +56,12 @@ class Progress {
 
 // What the network is given, without the data: the images come first.
 std::vector<TensorInfo> WantedInputs(const Options &options) {
-  return {{"images", options.dvpp ? "uint8" : "float32", options.description.InputShape()}};
+  std::vector<TensorInfo> inputs = {
+      {"images", options.dvpp ? "uint8" : "float32", options.description.InputShape()}};
+  if (options.description.image_sizes) {
+    inputs.push_back({"image_sizes", "float32", {options.description.batch_size, 2}});
+  }
+  return inputs;
 }
 
 void CheckInputs(const Options &options, const std::vector<TensorInfo> &found) {
@@ -106,14 +112,22 @@ void NameAndCheck(const ModelDescription &description, std::vector<Tensor> *outp
 
 // The inputs of one batch, filled up with its last image.
 std::vector<Tensor> NetworkInputs(const Options &options, const std::vector<Prepared> &batch) {
-  Tensor images{WantedInputs(options).front(), {}};
-  const size_t row_bytes = batch.front().input.size();
-  images.data.resize(row_bytes * static_cast<size_t>(options.description.batch_size));
-  for (size_t row = 0; row * row_bytes < images.data.size(); ++row) {
-    const Prepared &image = batch[std::min(row, batch.size() - 1)];
-    std::memcpy(images.data.data() + row * row_bytes, image.input.data(), row_bytes);
+  std::vector<Tensor> inputs;
+  for (const TensorInfo &info : WantedInputs(options)) {
+    inputs.push_back({info, {}});
   }
-  return {images};
+  for (size_t row = 0; row < static_cast<size_t>(options.description.batch_size); ++row) {
+    const Prepared &image = batch[std::min(row, batch.size() - 1)];
+    std::vector<char> &images = inputs.front().data;
+    images.insert(images.end(), image.input.begin(), image.input.end());
+    if (options.description.image_sizes) {
+      const cv::Size size = SizeInInput({image.size.width, image.size.height}, options.description);
+      const std::array<float, 2> sides = {static_cast<float>(size.height), static_cast<float>(size.width)};
+      const char *bytes = reinterpret_cast<const char *>(sides.data());
+      inputs.back().data.insert(inputs.back().data.end(), bytes, bytes + sizeof(sides));
+    }
+  }
+  return inputs;
 }
 
 // The first output whose row holds NaN or infinity, of which decoding would silently make fewer detections.

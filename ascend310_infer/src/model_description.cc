@@ -58,6 +58,12 @@ ModelDescription ReadDescription(const std::string &path) {
   description.bgr = IsBgr(path, input.Text("channels"));
   description.mean = input.Colors("mean");
   description.std = input.Colors("std");
+  const auto inputs = json.find("inputs");
+  if (inputs != json.end() && inputs->is_array()) {
+    for (const nlohmann::json &tensor : *inputs) {
+      description.image_sizes |= JsonReader(path, tensor).Text("name") == "image_sizes";
+    }
+  }
   const auto outputs = json.find("outputs");
   if (outputs != json.end() && outputs->is_array()) {
     for (const nlohmann::json &output : *outputs) {
@@ -90,4 +96,8 @@ void CheckDescription(const ModelDescription &description) {
   CheckChoice("placement", description.placement, "corner", "center");
   CheckChoice("resized_as", description.resized_as, "uint8", "float32");
   CheckChoice("padding", description.padding, "black", "mean");
+  if (description.padding == "mean" && !description.image_sizes) {
+    throw UsageError("a model whose padding is mean takes the sizes of the images as a second input, image_sizes, which "
+                     "its description does not name; export the model again, or give --image_sizes");
+  }
 }

@@ -6,29 +6,9 @@
 
 namespace {
 
-// Stretched to the whole input, or as large as allowed for the corner: `fit` of src/faster_rcnn/transforms.py.
-cv::Size SizeInInput(const cv::Mat &image, const ModelDescription &description) {
-  double down = static_cast<double>(description.height) / image.rows;
-  double across = static_cast<double>(description.width) / image.cols;
-  if (description.keep_ratio) {
-    const auto [shorter, longer] = description.resize_sides;
-    down = std::min(down, across);
-    if (shorter > 0) {
-      down = std::min({down, static_cast<double>(shorter) / std::min(image.rows, image.cols),
-                       static_cast<double>(longer) / std::max(image.rows, image.cols)});
-    }
-    across = down;
-  }
-  const double rounding = description.keep_ratio && description.resized_as == "float32" ? 0 : 0.5;
-  const auto side = [&](int old, double scale, int limit) {
-    return std::max(1, std::min(limit, static_cast<int>(old * scale + rounding)));
-  };
-  return {side(image.cols, across, description.width), side(image.rows, down, description.height)};
-}
-
 cv::Mat Resized(const cv::Mat &image, const ModelDescription &description) {
   cv::Mat resized;
-  cv::resize(image, resized, SizeInInput(image, description), 0, 0, cv::INTER_LINEAR);
+  cv::resize(image, resized, SizeInInput(image.size(), description), 0, 0, cv::INTER_LINEAR);
   return resized;
 }
 
@@ -54,6 +34,25 @@ void WriteChannel(const cv::Mat &placed, int channel, int64_t width, float *targ
 }
 
 }  // namespace
+
+cv::Size SizeInInput(const cv::Size &image, const ModelDescription &description) {
+  double down = static_cast<double>(description.height) / image.height;
+  double across = static_cast<double>(description.width) / image.width;
+  if (description.keep_ratio) {
+    const auto [shorter, longer] = description.resize_sides;
+    down = std::min(down, across);
+    if (shorter > 0) {
+      down = std::min({down, static_cast<double>(shorter) / std::min(image.height, image.width),
+                       static_cast<double>(longer) / std::max(image.height, image.width)});
+    }
+    across = down;
+  }
+  const double rounding = description.keep_ratio && description.resized_as == "float32" ? 0 : 0.5;
+  const auto side = [&](int old, double scale, int limit) {
+    return std::max(1, std::min(limit, static_cast<int>(old * scale + rounding)));
+  };
+  return {side(image.width, across, description.width), side(image.height, down, description.height)};
+}
 
 std::vector<float> Preprocess(const cv::Mat &bgr, const ModelDescription &description) {
   cv::Mat image = bgr;

@@ -402,6 +402,8 @@ def test_readers_take_any_bytes():
     ({"resize_sides": "800,0"}, "resize_sides has to hold two numbers above 0"),
     ({"resized_as": "int8"}, "resized_as 'int8': choose uint8 or float32"),
     ({"padding": "white"}, "padding 'white': choose black or mean"),
+    ({"padding": "mean"}, "takes the sizes of the images as a second input, image_sizes, which its description does "
+     "not name; export the model again, or give --image_sizes"),
     ({"device_id": "-1"}, "--device_id: '-1' is not a whole number"),
     ({"batch_size": "0"}, "batch_size has to be at least 1"),
     ({"keep_ratio": "maybe"}, "--keep_ratio: 'maybe' is neither true nor false"),

@@ -105,8 +105,10 @@ def test_networks_get_the_bits_of_their_python_transform(application, tmp_path, 
     path = ROOT / "config" / f"{config}.yaml"
     detector = build_detector(load_config(["--config_path", str(path)], "eval"), ("object",))
     height, width = detector.input_size
-    (tmp_path / "model.mindir").write_text(f"1 3 {height} {width}")
-    (tmp_path / "model.json").write_text(json.dumps({"batch_size": 1, **detector.export_description()}))
+    with_sizes = len(detector.input_names) == 2
+    (tmp_path / "model.mindir").write_text(f"1 3 {height} {width}{' 2' if with_sizes else ''}")
+    (tmp_path / "model.json").write_text(json.dumps({
+        "batch_size": 1, "inputs": [{"name": name} for name in detector.input_names], **detector.export_description()}))
     (tmp_path / "pictures").mkdir()
     for name, size in {"landscape": (213, 320), "portrait": (301, 200), "large": (800, 1301)}.items():
         (tmp_path / "pictures" / f"{name}.jpg").write_bytes(encode_jpeg(recipe.image(*size, 1)))
@@ -121,6 +123,8 @@ def test_networks_get_the_bits_of_their_python_transform(application, tmp_path, 
         levels = 1e-2 if detector.export_description()["input"].get("resized_as") == "float32" else 0
         np.testing.assert_allclose(found, wanted, rtol=0, atol=levels / min(detector.std), err_msg=path.name)
         assert repr(detector.geometry(*image.shape[:2])) == repr(geometry)
+        for row in detector.further_inputs(geometry):
+            assert np.fromfile(tmp_path / "result_Files" / f"{path.stem}_4.bin", np.float32).tolist() == row.tolist()
 
 
 def run_application(application, cwd: Path, path: Path, pictures: Path, engine: str) -> None:

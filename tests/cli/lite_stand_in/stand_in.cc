@@ -1,4 +1,5 @@
-// A library in the place of MindSpore Lite: its models are text files that hold a batch size, 3, a height and a width.
+// A library in the place of MindSpore Lite: its models are text files that hold a batch size, 3, a height and a width;
+// with a 2 behind them they take the sizes of the images as a second input, which they give back as a last output.
 // Per picture they give the sums of the channels (float32), the half precision number 1.5 (float16), the number of
 // values (int32) and whether the first one is above 0 (bool). With AIPP they take YUV420SP, and the first sum is that of
 // its bytes. Every byte of a picture from DVPP is 7.
@@ -41,6 +42,8 @@ Status Model::Build(const std::string &path, ModelType type, const std::shared_p
   while (file >> side) {
     shape_.push_back(side);
   }
+  with_sizes_ = shape_.size() == 5;
+  shape_.resize(with_sizes_ ? 4 : shape_.size());
   if (shape_.size() != 4) {
     return {kLiteError, "no model of the stand-in"};
   }
@@ -50,7 +53,11 @@ Status Model::Build(const std::string &path, ModelType type, const std::shared_p
 }
 
 std::vector<MSTensor> Model::GetInputs() {
-  return {MSTensor("images", DataType::kNumberTypeFloat32, shape_, nullptr, 0)};
+  std::vector<MSTensor> inputs = {MSTensor("images", DataType::kNumberTypeFloat32, shape_, nullptr, 0)};
+  if (with_sizes_) {
+    inputs.push_back(MSTensor("image_sizes", DataType::kNumberTypeFloat32, {shape_[0], 2}, nullptr, 0));
+  }
+  return inputs;
 }
 
 Status Model::Predict(const std::vector<MSTensor> &inputs, std::vector<MSTensor> *outputs) {
@@ -83,6 +90,9 @@ Status Model::Predict(const std::vector<MSTensor> &inputs, std::vector<MSTensor>
               MSTensor("half", DataType::kNumberTypeFloat16, {rows, 1}, halves.data(), halves.size() * 2),
               MSTensor("count", DataType::kNumberTypeInt32, {rows}, counts.data(), counts.size() * 4),
               MSTensor("above", DataType::kNumberTypeBool, {rows, 1}, above.data(), above.size())};
+  if (with_sizes_) {
+    outputs->push_back(inputs.at(1));
+  }
   return kSuccess;
 }
 

@@ -18,5 +18,6 @@ class Model {
 
  private:
   std::vector<int64_t> shape_;
+  bool with_sizes_ = false;
 };
 }  // namespace mindspore
