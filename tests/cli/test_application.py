@@ -386,6 +386,33 @@ def test_readers_take_any_bytes():
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
 
+# What the build says
+
+@pytest.mark.parametrize("flags, missing", [
+    ("-DCMAKE_FIND_USE_CMAKE_SYSTEM_PATH=OFF", "OpenCV (core) is not installed"),
+    ("-DOPENCV_INCLUDE=/ -DOPENCV_core=/ -DOPENCV_imgproc=/ -DOPENCV_imgcodecs=/ "
+     "-DCMAKE_FIND_USE_CMAKE_SYSTEM_PATH=OFF", "nlohmann-json is not installed"),
+    ("-DOPENCV_INCLUDE=/ -DOPENCV_core=/ -DOPENCV_imgproc=/ -DOPENCV_imgcodecs=/ -DJSON_INCLUDE=/ "
+     "-DCMAKE_FIND_USE_CMAKE_SYSTEM_PATH=OFF", "CLI11 is not installed"),
+])
+def test_a_missing_library_is_named_with_what_installs_it(tmp_path, flags, missing):
+    if shutil.which("g++") is None or shutil.which("cmake") is None:
+        pytest.skip("the build of the C++ application is not tested: no compiler; `make cpp-deps` installs it")
+    environment = {**os.environ, "BUILD_DIR": str(tmp_path), "CMAKE_FLAGS": flags, "PYTHON": "no-python"}
+    done = subprocess.run(["bash", ROOT / "ascend310_infer" / "build.sh", "mslite"], capture_output=True, text=True,
+                          env={**environment, "LITE_HOME": str(tmp_path)})
+    said = " ".join(done.stderr.split())
+    assert done.returncode != 0 and missing in said and "`make cpp-deps` in the project's folder installs it" in said
+
+
+def test_a_missing_compiler_is_named_with_what_installs_it(tmp_path):
+    (tmp_path / "dirname").symlink_to(shutil.which("dirname"))
+    done = subprocess.run([shutil.which("bash"), ROOT / "ascend310_infer" / "build.sh"], capture_output=True, text=True,
+                          env={"PATH": str(tmp_path)})
+    assert done.returncode == 2 and done.stderr.startswith("c++ is not installed")
+    assert "`make cpp-deps` in the project's folder installs it" in done.stderr
+
+
 # What users get wrong
 
 @pytest.mark.parametrize("changed, message", [
