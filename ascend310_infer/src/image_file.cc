@@ -16,7 +16,7 @@ struct Size {
 
 const uint8_t kPngMagic[] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1A, '\n'};
 constexpr uint8_t kEndOfImage = 0xD9, kStartOfScan = 0xDA, kApp1 = 0xE1;
-constexpr int kMaxScans = 50;  // as in src/data/images.py; encoders write about ten
+constexpr int kMaxScans = 32;  // as in src/data/images.py; encoders write about ten
 
 // Unsigned numbers at any place of a file; whoever reads beyond its end gets FileError.
 class Bytes {

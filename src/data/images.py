@@ -17,7 +17,7 @@ from src.files import read_file
 
 MAX_PIXELS = 100_000_000
 # Every scan of a JPEG is decoded for the whole image; encoders write about ten.
-MAX_SCANS = 50
+MAX_SCANS = 32
 
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _SOI, _EOI, _SOS, _APP1 = 0xD8, 0xD9, 0xDA, 0xE1
