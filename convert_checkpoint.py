@@ -20,7 +20,8 @@ from src.settings.flags import split_flags
 
 HELP = f"""usage: python convert_checkpoint.py --ckpt_file FILE --model NAME [--source SOURCE] [--output FILE.ckpt]
 
-  --ckpt_file  weights of the old model zoo (.ckpt), of PyTorch (.pth, .pt; tensors only) or .safetensors
+  --ckpt_file  weights of the old model zoo (.ckpt), of PyTorch (.pth, .pt; tensors only), .safetensors, a frozen graph
+               of TensorFlow (.pb), or the folder or model.json of a TensorFlow.js model
   --model      the detector they are for: {', '.join(MODELS)};
                without it Faster R-CNN with the ResNet or Res2Net in the file, as in the old zoo
   --source     {' | '.join(SOURCES)}; found out from the names in the file when left out

@@ -71,6 +71,9 @@ def convert(weights: Weights, naming: Naming, parameters: dict, num_classes: Opt
     named = {theirs: naming.rename(theirs) for theirs in weights.arrays if theirs not in ignored}
     unknown = [f"{theirs} {weights.arrays[theirs].shape}" for theirs, ours in named.items() if ours not in parameters]
     taken = {ours: theirs for theirs, ours in named.items()}
+    for copy, original in naming.copies.items():
+        taken.update({copy + ours[len(original):]: theirs for ours, theirs in list(taken.items())
+                      if ours and ours.startswith(original + ".")})
     absent = [name for name in parameters if name not in taken]
     missing = [f"{name} {parameters[name]}" for name in absent if naming.is_needed(name)]
     if missing or unknown:

@@ -8,9 +8,11 @@ from typing import Optional
 from src.checkpoint import Weights, read_weights
 from src.conversion.pytorch_file import is_pytorch_file, read_pytorch_file
 from src.conversion.safetensors_file import read_safetensors
+from src.conversion.tensorflow_files import read_graph, read_tfjs
 from src.errors import CheckpointError, UsageError
 
-READABLE = "MindSpore's .ckpt, PyTorch's .pth and .pt (a state_dict or a training checkpoint), .safetensors"
+READABLE = "MindSpore's .ckpt, PyTorch's .pth and .pt (a state_dict or a training checkpoint), .safetensors, " \
+    "TensorFlow's frozen graphs (.pb) and TensorFlow.js' model.json"
 # Files that hold weights in a format that is not read: how they begin (at which byte), or how their names end.
 BEGINNINGS = {
     (0, b"\x89HDF\r\n\x1a\n"): "an HDF5 file, as Keras writes it",
@@ -21,22 +23,24 @@ ENDINGS = {
     ".onnx": "an ONNX model", ".mindir": "a MindIR, which predict.py and eval.py run as it is",
     ".ms": "a MindSpore Lite model", ".om": "a model for Ascend's runtime",
     ".index": "a part of a TensorFlow checkpoint",
-    ".pb": "a TensorFlow graph", ".json": "a JSON file", ".pdparams": "a PaddlePaddle file",
+    ".pdparams": "a PaddlePaddle file",
 }
+TENSORFLOW = {".pb": read_graph, ".json": read_tfjs}
 PICKLE_END, PICKLE_VERSIONS = b".", (b"\2", b"\3", b"\4", b"\5")
 # Prefixes that wrappers put in front of the names: MoCo, DataParallel and moving averages, Lightning.
 QUERY_ENCODER, WRAPPERS = "module.encoder_q.", ("module.", "model.")
 
 
 def existing_file(path: str) -> Path:
-    """The path; raises UsageError when there is no such file."""
-    if not Path(path).is_file():
-        raise UsageError(f"{path} does not exist; give a .ckpt, .safetensors or .pth file with --ckpt_file")
-    return Path(path)
+    """The path, of a folder that of its model.json; raises UsageError when there is no such file."""
+    file = Path(path, "model.json") if Path(path).is_dir() else Path(path)
+    if not file.is_file():
+        raise UsageError(f"{file} does not exist; give one of these with --ckpt_file: {READABLE}")
+    return file
 
 
 def read_any_weights(path: Path) -> Weights:
-    """Weights of a MindSpore .ckpt, a .safetensors or a PyTorch file, whichever it is, without a wrapper's prefix.
+    """Weights in any of the READABLE formats, without a wrapper's prefix.
 
     Raises CheckpointError when it is damaged, of a format that is not read, or holds no dictionary of tensors.
     """
@@ -45,6 +49,8 @@ def read_any_weights(path: Path) -> Weights:
         raise CheckpointError(f"{path} is {foreign}, which is not read here. Weights are read from: {READABLE}")
     if path.suffix.lower() == ".safetensors":
         return _without_prefix(read_safetensors(path), path, "")
+    if path.suffix.lower() in TENSORFLOW:
+        return Weights(TENSORFLOW[path.suffix.lower()](path), path)
     if is_pytorch_file(path):
         tensors = read_pytorch_file(path)
         return _without_prefix(tensors.arrays, path, tensors.found_in)

@@ -2,13 +2,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Callable, Iterable, Optional
 
 from src.backbones.depths import RESNET_BLOCKS
 from src.checkpoint import is_optimizer_state
 
-SOURCES = ("zoo", "torchvision", "timm", "mmdet")
+SOURCES = ("zoo", "torchvision", "timm", "mmdet", "tensorflow")
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ class Naming:
     array of theirs is left out, None if it is not. is_needed: whether a parameter of ours has to be in the file.
     prepare: arrays of the file, which has all that is needed -> what they have to be where our layers compute
     differently. conditions: arrays of the file -> what the network that loads the result has to have, see Weights.
+    copies: {our cell: the one whose weights it has, too}, where one layer of theirs is two of ours.
     """
 
     source: str
@@ -28,6 +29,7 @@ class Naming:
     is_needed: Callable[[str], bool]
     prepare: Callable[[dict], dict] = dict
     conditions: Callable[[dict], dict] = lambda _arrays: {}
+    copies: dict = field(default_factory=dict, hash=False)
 
 
 def resnet_of(names: Iterable[str]) -> tuple:

@@ -39,10 +39,12 @@ class SSDDetector(Detector):
 
     @property
     def layers_as(self) -> str | None:
-        return "torchvision_ssd" if self.as_torchvision else None
+        if self.as_torchvision:
+            return "torchvision_ssd"
+        return "tensorflow_ssdlite" if self.config.model.model_name == "ssd300" else None
 
     def conditions(self) -> dict:
-        return {**super().conditions(), "ssd_style": self.config.model.ssd_style}
+        return {**super().conditions(), "ssd_style": self.config.model.ssd_style, "steps": self.config.model.steps}
 
     @property
     def input_size(self) -> tuple:
