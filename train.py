@@ -21,6 +21,7 @@ from src.errors import ConfigError, DatasetError, UsageError
 from src.evaluation.evaluate import audit_as_configured
 from src.files import LockedError, locked
 from src.model_utils.device_adapter import Process, init_distributed, set_device, this_process
+from src.model_utils.local_adapter import is_scheduler
 from src.model_utils.moxing_adapter import stage_files
 from src.models import build_detector, detector_class
 
@@ -86,8 +87,11 @@ def find_data(config) -> TrainingData:
 
 @contextlib.contextmanager
 def only_run_in(folder: Path, config) -> Iterator[None]:
-    """Keep other runs out of the run folder; raises UsageError naming the process that is there already."""
-    if this_process(config.runtime).rank > 0:
+    """Keep other runs out of the run folder; raises UsageError naming the process that is there already.
+
+    Rank 0 keeps it for its job; msrun's scheduler, which is none of the ranks, trains nothing.
+    """
+    if is_scheduler() or this_process(config.runtime).rank > 0:
         yield
         return
     try:
