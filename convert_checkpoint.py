@@ -74,7 +74,7 @@ def convert_weights(weights: Weights, config, source: str | None, output: str | 
     """Convert weights for the model of `config`, print what became of them, and return the checkpoint written."""
     from mindspore import Tensor
 
-    from src.conversion.bodies import body_namings
+    from src.conversion.backbones import backbone_namings
     from src.conversion.detectors import detector_namings
 
     model = config.model.model_name
@@ -82,7 +82,7 @@ def convert_weights(weights: Weights, config, source: str | None, output: str | 
     detector = build_detector(config, classes)
     network = detector.network()
     shapes = {parameter.name: tuple(parameter.shape) for parameter in network.get_parameters()}
-    namings = zoo_namings(detector) + body_namings(detector, network) + detector_namings(detector, network)
+    namings = zoo_namings(detector) + backbone_namings(detector, network) + detector_namings(detector, network)
     naming = choose_naming(weights, namings, shapes, source)
     print(f"{weights.path}: {naming.content} of {naming.source}, {len(weights.arrays)} arrays" +
           (f"; taken: {weights.note}" if weights.note else ""))

@@ -13,7 +13,7 @@ from mindspore import nn
 
 from src.backbones.pytorch_names import torchvision_resnet
 from src.conditions import norm_eps
-from src.conversion.bodies import COUNTER, PYTORCH_EPS, batch_norms, renamed_from_pytorch, scale_norms
+from src.conversion.backbones import COUNTER, PYTORCH_EPS, batch_norms, renamed_from_pytorch, scale_norms
 from src.conversion.coco_classes import COCO_OUTPUTS, UNUSED_IDS, without_unused_ids
 from src.conversion.naming import Naming
 

@@ -10,7 +10,7 @@ from mindspore import Tensor
 
 from src.checkpoint import Weights, save_weights
 from src.command_line import load_config
-from src.conversion.bodies import body_namings
+from src.conversion.backbones import backbone_namings
 from src.conversion.coco_classes import COCO_CLASSES
 from src.conversion.convert import choose_naming, convert
 from src.conversion.naming import zoo_namings
@@ -70,7 +70,7 @@ def converted(model: str, module, *flags: str) -> tuple:
     arrays = module if isinstance(module, dict) else \
         {name: tensor.numpy() for name, tensor in module.state_dict().items()}
     weights = Weights(arrays, Path("body.pth"))
-    naming = choose_naming(weights, zoo_namings(detector) + body_namings(detector, network), parameters, None)
+    naming = choose_naming(weights, zoo_namings(detector) + backbone_namings(detector, network), parameters, None)
     conversion = convert(weights, naming, {name: tuple(value.shape) for name, value in parameters.items()})
     for name, array in conversion.arrays.items():
         parameters[name].set_data(Tensor(array))

@@ -1,4 +1,4 @@
-"""ImageNet bodies of PyTorch's libraries: how they name what ours have, and where they compute differently.
+"""ImageNet backbones of PyTorch's libraries: how they name what ours have, and where they compute differently.
 
 The tables hold the names of cells (theirs -> ours). Channels per group, activations and strides agree; what differs:
 - padding of strided layers: the setting backbone_style, which the checkpoint asks for when it is loaded;
@@ -21,19 +21,19 @@ from src.errors import CheckpointError
 
 NORM_WORDS = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
 COUNTER = ".num_batches_tracked"
-PYTORCH_EPS = 1e-5  # of every batch norm in the bodies below
+PYTORCH_EPS = 1e-5  # of every batch norm in the backbones below
 # torchvision's VGG16_Weights.IMAGENET1K_FEATURES, whose classifier is NaN: what its SSD300 starts from.
 FEATURES_MEAN, FEATURES_STD = (0.48235, 0.45882, 0.40784), (1 / 255, 1 / 255, 1 / 255)
 
 
-def body_namings(detector, network: nn.Cell) -> list:
-    """The files of PyTorch's libraries that fit the body of the network."""
+def backbone_namings(detector, network: nn.Cell) -> list:
+    """The files of PyTorch's libraries that fit the backbone of the network."""
     pytorch = detector.backbone.pytorch
     return [_naming(pytorch, detector, network)] if pytorch else []
 
 
-def _naming(body: PyTorchBackbone, detector, network: nn.Cell) -> Naming:
-    cells = body.cells()
+def _naming(backbone: PyTorchBackbone, detector, network: nn.Cell) -> Naming:
+    cells = backbone.cells()
     norms = batch_norms(network)
     parameters = {parameter.name for parameter in network.backbone.get_parameters()}
     theirs_of = {ours: theirs for theirs, ours in cells.items()}
@@ -45,7 +45,7 @@ def _naming(body: PyTorchBackbone, detector, network: nn.Cell) -> Naming:
         return renamed_from_pytorch(name, cells, norms)
 
     def reason_to_ignore(name: str):
-        if name.startswith(body.classifiers):
+        if name.startswith(backbone.classifiers):
             return "the classifier of ImageNet"
         if name.endswith(COUNTER):
             return "PyTorch's count of batches"
@@ -70,12 +70,12 @@ def _naming(body: PyTorchBackbone, detector, network: nn.Cell) -> Naming:
 
     def conditions(arrays: dict) -> dict:
         features_only = any(np.isnan(array).any() for name, array in arrays.items()
-                            if name.startswith(body.classifiers))
-        mean, std = (FEATURES_MEAN, FEATURES_STD) if features_only else (body.mean, body.std)
+                            if name.startswith(backbone.classifiers))
+        mean, std = (FEATURES_MEAN, FEATURES_STD) if features_only else (backbone.mean, backbone.std)
         return {"backbone_style": "pytorch", "mean": list(mean[::-1] if bgr else mean),
                 "std": list(std[::-1] if bgr else std), "norm_eps": norm_eps(network.backbone)}
 
-    return Naming(body.source, "backbone", rename, reason_to_ignore, is_needed, prepare, conditions)
+    return Naming(backbone.source, "backbone", rename, reason_to_ignore, is_needed, prepare, conditions)
 
 
 def batch_norms(network: nn.Cell) -> dict:
