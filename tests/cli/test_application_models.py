@@ -173,7 +173,8 @@ def check_application(cli, drawn, application, tmp_path: Path, path: Path, engin
     made = annotations_of(tmp_path / "postprocess" / "predictions.json",
                           shapes / "annotations" / "instances_val2017.json", tmp_path / "made.json")
 
-    found = equal_aps(cli, tmp_path, **data, instances_set=made)
+    found = equal_aps(cli, tmp_path, **data, instances_set=made,
+                      audit_policy="many_bad_boxes=keep")  # random detections reach beyond their images
 
     assert len(found) == (2 if path.name.startswith("mask") else 1) and all(0.05 < ap < 0.95 for ap in found)
 

