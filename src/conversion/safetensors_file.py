@@ -1,7 +1,6 @@
 """Tensors out of .safetensors files."""
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ from safetensors import SafetensorError, deserialize
 
 from src.checkpoint import DAMAGED
 from src.errors import CheckpointError
+from src.files import parse_json
 
 DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
           "U8": "u1", "BOOL": "?"}
@@ -25,7 +25,7 @@ def read_safetensors(path: Path) -> dict:
         content = path.read_bytes()
         tensors = dict(deserialize(content))
         header = content[LENGTH_BYTES:LENGTH_BYTES + int.from_bytes(content[:LENGTH_BYTES], "little")]
-        names = json.loads(header, object_pairs_hook=_unique)
+        names = parse_json(header)
         return {name: _array(tensors[name]) for name in names if name in tensors}
     except (SafetensorError, *DAMAGED) as error:
         reason = (str(error).strip().splitlines() or ["unknown format"])[0]
@@ -36,12 +36,6 @@ def read_safetensors(path: Path) -> dict:
 def widened(bits: np.ndarray) -> np.ndarray:
     """bfloat16, given as uint16, as float32: its bits are the upper half of a float32's."""
     return (bits.astype("<u4") << 16).view("<f4")
-
-
-def _unique(pairs: list) -> dict:
-    if len(dict(pairs)) != len(pairs):
-        raise ValueError("its header names something twice")
-    return dict(pairs)
 
 
 def _array(tensor: dict) -> np.ndarray:

@@ -5,7 +5,6 @@ Formats: GraphDef in tensorflow/core/framework/graph.proto and its imports, in P
 """
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Iterator, NamedTuple
@@ -14,6 +13,7 @@ import numpy as np
 
 from src.checkpoint import DAMAGED
 from src.errors import CheckpointError
+from src.files import parse_json
 
 GRAPH_DTYPES = {1: "<f4", 2: "<f8", 19: "<f2"}  # DT_FLOAT, DT_DOUBLE, DT_HALF; other constants are no weights
 TFJS_DTYPES = {"float32": "<f4", "int32": "<i4", "bool": "?", "uint8": "u1"}
@@ -45,7 +45,7 @@ def read_graph(path: Path) -> dict:
 def read_tfjs(path: Path) -> dict:
     """Arrays by name of the model.json at `path`; raises CheckpointError when it or a shard is damaged."""
     try:
-        model = json.loads(path.read_bytes())
+        model = parse_json(path.read_bytes())
         arrays: dict = {}
         shards = [name for group in model["weightsManifest"] for name in group["paths"]]
         if len(set(shards)) != len(shards):
