@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 
+import mindspore as ms
 import numpy as np
 import pytest
 import recipe
@@ -25,10 +26,13 @@ def test_an_exported_file_clips_boxes_to_each_image_of_a_batch(tmp_path, file_fo
     """export() itself compares the file with the network; a wide and a high image, the wide one black."""
     config = load_config([*(f"--{key}={value}" for key, value in SMALL.items()), f"--file_format={file_format}"],
                          "export")
+    ms.set_seed(1)                      # for the backbone's weights
     network = build_detector(config, CLASSES).network()
     for parameter in network.get_parameters():
         if parameter.name.startswith(("rpn.", "box_head.")):
             parameter.set_data(Tensor(recipe.value(parameter.name, parameter.shape)))
+    growth = network.box_head.deltas.bias    # of every box, so far that all reach beyond the image and are clipped
+    growth.set_data(Tensor(np.tile(np.float32([0, 0, 20, 20]), len(growth) // 4)))
     checkpoint = tmp_path / "random.ckpt"
     save_weights(checkpoint, network.parameters_dict(), "faster_rcnn_resnet50", CLASSES)
 
@@ -39,5 +43,5 @@ def test_an_exported_file_clips_boxes_to_each_image_of_a_batch(tmp_path, file_fo
                       {"name": "image_sizes", "type": "float32", "shape": [2, 2]}]
     wide, high = open_predictor(config, read_model(path))([np.zeros((30, 60, 3), np.uint8), recipe.image(60, 30, 1)])
     for found, width, height in ((wide, 60, 30), (high, 30, 60)):
-        assert len(found) > 3 and (found.boxes[:, 2:] <= [width, height]).all()
+        assert len(found) and (found.boxes[:, 2:] <= [width, height]).all()
         assert found.boxes[:, 2].max() > width - 1 and found.boxes[:, 3].max() > height - 1
