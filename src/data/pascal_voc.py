@@ -1,14 +1,13 @@
-"""Pascal VOC annotations, one xml per image, in the layout of the VOC devkit and in that of the zoo."""
+"""Pascal VOC annotations, one xml per image; the layouts are those of `voc_layout`."""
 from __future__ import annotations
 
-import os.path
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Iterator, NamedTuple, Optional, Sequence
 from xml.etree import ElementTree
 
-from src.data.annotation_files import existing_folder, read_bytes, read_lines
+from src.data.annotation_files import existing_folder, read_bytes
 from src.data.checks import checked_flag, checked_integer, checked_name, number_in
 from src.data.coco_json import load_coco
 from src.data.records import (
@@ -18,22 +17,14 @@ from src.data.records import (
     ReaderFinding,
     Size,
     image_ids,
-    inside,
     make_record,
 )
-from src.errors import AnnotationError, UsageError
+from src.data.voc_layout import all_xml_files, any_image_folder, find_voc_split
+from src.errors import AnnotationError
 from src.settings.schema import DataSection, without_background
 
 MAX_XML_BYTES = 16 << 20
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
-# Names under which a split is looked for, as ImageSets/Main/<name>.txt or as a folder.
-SPLIT_NAMES = {"train": ("train",), "val": ("val", "eval"), "test": ("test", "eval")}
-
-
-class _Split(NamedTuple):
-    xml_paths: list[Path]
-    image_folder: Path
-    list_path: Optional[Path] = None
 
 
 class _Object(NamedTuple):
@@ -48,7 +39,7 @@ def read_split(data: DataSection, split: str, classes: Optional[Sequence[str]]) 
     ground_truth = _ground_truth(data, split)
     if ground_truth is None:
         return load_voc(root, split, classes)
-    return replace(load_coco(ground_truth, _any_image_folder(root, split), classes), format="voc")
+    return replace(load_coco(ground_truth, any_image_folder(root, split), classes), format="voc")
 
 
 def find_split(data: DataSection, split: str) -> DataSources:
@@ -56,10 +47,10 @@ def find_split(data: DataSection, split: str) -> DataSources:
     root = existing_folder(data.voc_root, "voc_root").resolve()
     ground_truth = _ground_truth(data, split)
     if ground_truth is not None:
-        return DataSources(root.name, {ground_truth.name: ground_truth}, _any_image_folder(root, split))
-    chosen = _find_split(root, split, [])
+        return DataSources(root.name, {ground_truth.name: ground_truth}, any_image_folder(root, split))
+    chosen = find_voc_split(root, split, [])
     paths = [*chosen.xml_paths, *([] if chosen.list_path is None else [chosen.list_path]),
-             *(_all_xml_files(root) if data.classes is None else [])]
+             *(all_xml_files(root) if data.classes is None else [])]
     return DataSources(root.name, {path.relative_to(root).as_posix(): path for path in paths}, root)
 
 
@@ -71,9 +62,6 @@ def _ground_truth(data: DataSection, split: str) -> Optional[Path]:
 def load_voc(root: Path, split: str, classes: Optional[Sequence[str]] = None) -> AnnotationSet:
     """Read the split "train", "val" or "test" below root.
 
-    Layouts: Annotations/, JPEGImages/ and ImageSets/Main/<split>.txt (VOC devkit), or the zoo's folders train/ and
-    eval/ with images and xml side by side, or in Images/ and Annotations/ inside each.
-
     classes: names in label order, objects of others are left out; None takes all names in any xml below root, sorted,
     so that splits agree, but for a leading "background".
     Boxes: as in the zoo, 1 is subtracted from all four 1-based coordinates; the last column and row of pixels that
@@ -83,7 +71,7 @@ def load_voc(root: Path, split: str, classes: Optional[Sequence[str]] = None) ->
     """
     root = Path(root).resolve()
     findings: list[ReaderFinding] = []
-    chosen = _find_split(root, split, findings)
+    chosen = find_voc_split(root, split, findings)
     classes = _all_class_names(root) if classes is None else tuple(classes)
     labels = {name: label for label, name in enumerate(classes)}
     images = _images_by_stem(chosen.image_folder)
@@ -109,71 +97,9 @@ def load_voc(root: Path, split: str, classes: Optional[Sequence[str]] = None) ->
                          source=root, findings=tuple(findings), unselected=unselected)
 
 
-def _any_image_folder(root: Path, split: str) -> Path:
-    """The folder of a split's images, in either layout; raises UsageError when there is none."""
-    root = root.resolve()
-    folders = [root / "JPEGImages", *(root / name for name in SPLIT_NAMES[split])]
-    for folder in folders:
-        if folder.is_dir():
-            return _image_folder(folder)
-    raise UsageError(f"{root}: has no images of the split '{split}'; looked for "
-                     f"{', '.join(folder.name for folder in folders)}; set voc_root")
-
-
-def _find_split(root: Path, split: str, findings: list[ReaderFinding]) -> _Split:
-    lists = [root / "ImageSets" / "Main" / f"{name}.txt" for name in SPLIT_NAMES[split]]
-    folders = [root / name for name in SPLIT_NAMES[split]]
-    for path in lists:
-        if path.is_file():
-            return _listed(root, path, findings)
-    for folder in folders:
-        if folder.is_dir():
-            return _Split(_xml_files(folder), _image_folder(folder))
-    raise UsageError(f"{root}: has no split '{split}'; looked for "
-                     f"{', '.join(str(path.relative_to(root)) for path in lists + folders)}; set voc_root")
-
-
-def _listed(root: Path, list_path: Path, findings: list[ReaderFinding]) -> _Split:
-    annotations, image_folder = root / "Annotations", root / "JPEGImages"
-    for folder in (annotations, image_folder):
-        if not folder.is_dir():
-            raise UsageError(f"{folder}: no such folder, and {list_path} needs it; set voc_root")
-    xml_paths = {}
-    for line, stem in read_lines(list_path):
-        where = f"{list_path}:{line}"
-        try:
-            xml_path = annotations / f"{checked_name(stem)}.xml"
-        except AnnotationError as error:
-            raise AnnotationError(f"{where}: {error}") from None
-        if os.path.isfile(xml_path) and not inside(root, xml_path):
-            raise AnnotationError(f"{where}: {xml_path} leads to {os.path.realpath(xml_path)}, which is not below "
-                                  f"{root}; copy the file, or set voc_root to a folder that holds both")
-        if not os.path.isfile(xml_path):
-            raise AnnotationError(f"{where}: '{stem}' has no {stem}.xml in {annotations}; add it or take the line out")
-        if stem in xml_paths:
-            findings.append(ReaderFinding("duplicate_image_id", f"{list_path.name}:{line}", stem, images=1))
-        xml_paths.setdefault(stem, xml_path)
-    return _Split([xml_paths[stem] for stem in sorted(xml_paths)], image_folder, list_path)
-
-
-def _image_folder(folder: Path) -> Path:
-    return folder / "Images" if (folder / "Images").is_dir() else folder
-
-
-def _xml_files(folder: Path) -> list[Path]:
-    if (folder / "Annotations").is_dir():
-        folder = folder / "Annotations"
-    return sorted(path for path in folder.glob("*.xml") if not path.name.startswith("."))
-
-
-def _all_xml_files(root: Path) -> list[Path]:
-    folders = [root] + [root / name for name in ("train", "val", "eval", "test")]
-    return [path for folder in folders for path in _xml_files(folder)]
-
-
 def _all_class_names(root: Path) -> tuple[str, ...]:
     names = set()
-    for xml_path in _all_xml_files(root):
+    for xml_path in all_xml_files(root):
         try:
             names.update(found.class_name for found in _objects(_parse(xml_path)))
         except AnnotationError as error:

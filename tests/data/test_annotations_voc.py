@@ -63,6 +63,53 @@ def test_zoo_layout_side_by_side_or_in_two_folders(tmp_path, images, annotations
         assert record.image_id == image_id and loaded.classes == ("in eval", "in train")
 
 
+LAYOUTS = {  # program that exports it: folder of the xml files, folder of the images, list of the training split
+    "Roboflow": ("train", "train", None),
+    "CVAT": ("Annotations", "JPEGImages", "default"),
+    "VOC 2007": ("Annotations", "JPEGImages", "trainval"),
+    "Label Studio": ("Annotations", "images", None),
+    "Kaggle": ("annotations", "images", None),
+    "LabelImg": ("", "", None),
+}
+
+
+@pytest.mark.parametrize("program", LAYOUTS)
+def test_the_layouts_that_labelling_programs_export(tmp_path, program):
+    xml_folder, image_folder, list_name = LAYOUTS[program]
+    for folder in (xml_folder, image_folder, "ImageSets/Main" if list_name else ""):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+    (tmp_path / xml_folder / "5.xml").write_text(xml(an_object("cat")))
+    (tmp_path / image_folder / "5.jpg").write_bytes(b"")
+    if list_name:
+        (tmp_path / "ImageSets" / "Main" / f"{list_name}.txt").write_text("5\n")
+
+    record, = load_voc(tmp_path, "train").records
+
+    assert record.image_path == tmp_path.resolve() / image_folder / "5.jpg" and len(record.boxes) == 1
+    with pytest.raises(UsageError, match="no split 'val'"):
+        load_voc(tmp_path, "val")
+
+
+def test_roboflow_calls_its_validation_split_valid(tmp_path):
+    for split, name in (("train", "cat"), ("valid", "dog")):
+        (tmp_path / split).mkdir()
+        (tmp_path / split / "5.xml").write_text(xml(an_object(name)))
+        (tmp_path / split / "5.jpg").write_bytes(b"")
+
+    validation = load_voc(tmp_path, "val")
+
+    assert validation.classes == ("cat", "dog") and validation.records[0].labels.tolist() == [1]
+    assert validation.records[0].image_path == tmp_path.resolve() / "valid" / "5.jpg"
+
+
+@pytest.mark.parametrize("lists", [{"trainval": ["1", "2"], "val": ["2"]}, {"test": ["1"]}])
+def test_what_other_splits_hold_is_not_taken_for_training(tmp_path, lists):
+    devkit(tmp_path, {"1": xml(an_object("cat")), "2": xml(an_object("cat"))}, **lists)
+
+    with pytest.raises(UsageError, match="no split 'train'"):
+        load_voc(tmp_path, "train")
+
+
 def test_a_class_that_is_not_asked_for_is_counted_and_left_out(tmp_path):
     devkit(tmp_path, {"1": xml(an_object("dog"), an_object("cat"), an_object("dog"))}, train=["1"])
 
