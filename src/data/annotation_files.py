@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import os.path
 from pathlib import Path
-from typing import NamedTuple, Optional
+from typing import NamedTuple, Optional, Union
 
 from src.errors import AnnotationError, UsageError
 from src.files import MAX_BYTES, read_file
@@ -23,7 +23,7 @@ def existing_folder(path: Optional[str], setting: str) -> Path:
     return Path(path)
 
 
-def existing_file(path: Optional[str], setting: str) -> Path:
+def existing_file(path: Union[str, Path, None], setting: str) -> Path:
     """The path, when it is a file; raises UsageError naming the setting."""
     if not path or not os.path.isfile(path):
         raise UsageError(f"'{path or ''}': no such file; set {setting}")

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -183,7 +183,7 @@ def _is_swapped(boxes: np.ndarray) -> np.ndarray:
 
 def _scaled(record: Record, x: float, y: float) -> Record:
     """The record with boxes, areas and polygons in the pixels of an image that was scaled; run lengths stay."""
-    def scaled(segment):
+    def scaled(segment: Any) -> Any:
         if not isinstance(segment, list):
             return segment
         return [[number * (y if index % 2 else x) for index, number in enumerate(polygon)] for polygon in segment]

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Optional
+from typing import TYPE_CHECKING, Any, Iterable, Optional, Sequence, Union
 
 import cv2
 import numpy as np
@@ -14,10 +14,14 @@ import numpy as np
 from src.data.audit_policy import RULES
 from src.data.drawing import contact_sheet, draw_boxes, fit
 from src.data.images import read_image
-from src.data.records import AnnotationSet
+from src.data.records import AnnotationSet, Record
 from src.errors import DatasetError
 from src.files import write_file
 from src.ops.masks import bitmap
+
+if TYPE_CHECKING:   # rich costs a tenth of a second, which only those who print need to spend
+    from rich.table import Table
+    from rich.text import Text
 
 SMALL, LARGE = 32 ** 2, 96 ** 2  # COCO's limits of box sizes, in square pixels
 SHEET_COLUMNS = 4
@@ -48,10 +52,10 @@ class Totals:
     boxes: int
 
     @classmethod
-    def of(cls, records):
+    def of(cls, records: Sequence[Record]) -> Totals:
         return cls(len(records), sum(len(record.labels) for record in records))
 
-    def __add__(self, other):
+    def __add__(self, other: Totals) -> Totals:
         return Totals(self.images + other.images, self.boxes + other.boxes)
 
 
@@ -71,7 +75,7 @@ class AuditReport:
     after: Totals = field(init=False)
     dropped: Totals = field(init=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         after = Totals.of(self.annotations.records)
         dropped = Totals(sum(f.images_dropped for f in self.findings), sum(f.boxes_dropped for f in self.findings))
         if self.before != after + dropped:
@@ -81,16 +85,16 @@ class AuditReport:
         object.__setattr__(self, "dropped", dropped)
 
     @property
-    def errors(self):
+    def errors(self) -> tuple[Finding, ...]:
         """The findings that the policy does not accept."""
         return tuple(f for f in self.findings if f.action == "error")
 
     @property
-    def max_objects(self):
+    def max_objects(self) -> int:
         """The largest number of objects in one image, crowds not counted."""
         return max((int(np.sum(~record.crowd)) for record in self.annotations.records), default=0)
 
-    def error_message(self):
+    def error_message(self) -> str:
         """The refused findings in a few lines: the count per kind, the first few, what to do."""
         kinds = Counter(f.kind for f in self.errors)
         counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
@@ -101,7 +105,7 @@ class AuditReport:
         return (f"{self.annotations.source}: the audit refuses {len(self.errors)} findings ({counts}):\n"
                 + "\n".join(first) + "\n" + _advice(kinds))
 
-    def statistics(self):
+    def statistics(self) -> dict[str, Any]:
         """What the data set holds after the audit, as plain numbers; sizes in pixels, areas as in COCO's metric."""
         records = self.annotations.records
         labels = _joined([record.labels for record in records], np.int32)
@@ -127,7 +131,7 @@ class AuditReport:
                         for i, name in enumerate(self.annotations.classes)},
         }
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """The whole report in types that json knows."""
         return {
             "source": str(self.annotations.source),
@@ -143,20 +147,21 @@ class AuditReport:
             "findings": [asdict(f) for f in self.findings],
         }
 
-    def table(self):
+    def table(self) -> str:
         """The report as text for the terminal."""
-        from rich.console import Console  # a tenth of a second that only those who print need to spend
+        from rich.console import Console
 
-        console = Console(file=io.StringIO(), width=120, color_system=None, highlight=False)
+        text = io.StringIO()
+        console = Console(file=text, width=120, color_system=None, highlight=False)
         console.print(f"Audit of {self.annotations.source}", markup=False)
         statistics = self.statistics()
         for table in (self._totals_table(statistics), _spread_table(statistics), self._class_table(statistics),
                       self._finding_table()):
             console.print()
             console.print(table)
-        return console.file.getvalue()
+        return text.getvalue()
 
-    def _totals_table(self, statistics):
+    def _totals_table(self, statistics: dict[str, Any]) -> Table:
         table = _table("", "before", "dropped", "after")
         for name in ("images", "boxes"):
             table.add_row(name, *(str(getattr(totals, name)) for totals in (self.before, self.dropped, self.after)))
@@ -167,7 +172,7 @@ class AuditReport:
             table.add_row(f"{name} boxes", "", "", str(count))
         return table
 
-    def _class_table(self, statistics):
+    def _class_table(self, statistics: dict[str, Any]) -> Table:
         table = _table("class", "boxes", "images")
         for name, counts in statistics["classes"].items():
             table.add_row(_plain(name), str(counts["boxes"]), str(counts["images"]))
@@ -175,10 +180,10 @@ class AuditReport:
             table.add_row(_plain(f"{name} (not selected)"), str(boxes), "")
         return table
 
-    def _finding_table(self):
+    def _finding_table(self) -> Union[Table, str]:
         if not self.findings:
             return "No findings."
-        groups = {}
+        groups: dict[tuple[str, str], list[Finding]] = {}
         for finding in self.findings:
             groups.setdefault((finding.kind, finding.action), []).append(finding)
         table = _table("finding", "action", "count", "first")
@@ -186,7 +191,7 @@ class AuditReport:
             table.add_row(kind, action, str(len(findings)), _plain(f"{findings[0].where}: {findings[0].value}"))
         return table
 
-    def write(self, folder):
+    def write(self, folder: Path) -> None:
         """Writes audit.json and audit.png into the folder, each under a new name first."""
         folder = Path(folder)
         try:
@@ -199,9 +204,9 @@ class AuditReport:
             raise DatasetError(f"{folder}: the audit report cannot be written ({error.strerror}); "
                                "choose another --report_dir") from error
 
-    def sheet(self):
+    def sheet(self) -> np.ndarray:
         """Up to 16 images of the audited data set with their boxes, those with the rarest findings first."""
-        kinds = {}
+        kinds: dict[Optional[int], set[str]] = {}
         for finding in self.findings:
             kinds.setdefault(finding.image_id, set()).add(finding.kind)
         images, captions = [], []
@@ -216,7 +221,7 @@ class AuditReport:
             captions.append(" ".join([record.image_path.name, *sorted(kinds.get(record.image_id, ()))]))
         return contact_sheet(images, SHEET_COLUMNS, SHEET_CELL, captions)
 
-    def _sheet_records(self, kinds):
+    def _sheet_records(self, kinds: dict[Optional[int], set[str]]) -> list[Record]:
         counts = Counter(f.kind for f in self.findings)
         records = self.annotations.records
         shuffled = [records[i] for i in np.random.default_rng(0).permutation(len(records))]
@@ -242,18 +247,18 @@ def _fitted(segment: object, size: tuple[int, int], image: np.ndarray) -> np.nda
     return cv2.resize(bitmap(segment, *size), image.shape[1::-1], interpolation=cv2.INTER_NEAREST).astype(bool)
 
 
-def _joined(arrays, dtype):
+def _joined(arrays: Iterable[np.ndarray], dtype: Any) -> np.ndarray:
     return np.concatenate([np.empty(0, dtype), *arrays])
 
 
-def _spread(values):
+def _spread(values: Union[Sequence[int], np.ndarray]) -> dict[str, float]:
     if len(values) == 0:
         return {"min": 0, "median": 0, "max": 0}
     return {"min": round(float(np.min(values)), 4), "median": round(float(np.median(values)), 4),
             "max": round(float(np.max(values)), 4)}
 
 
-def _spread_table(statistics):
+def _spread_table(statistics: dict[str, Any]) -> Table:
     table = _table("", "min", "median", "max")
     for name in ("objects_per_image", "image_width", "image_height", "box_aspect_ratio"):
         spread = statistics[name]
@@ -261,7 +266,7 @@ def _spread_table(statistics):
     return table
 
 
-def _table(*columns):
+def _table(*columns: str) -> Table:
     from rich.table import Table
 
     table = Table(show_edge=False, pad_edge=False, box=None)
@@ -271,7 +276,7 @@ def _table(*columns):
     return table
 
 
-def _plain(text):
+def _plain(text: str) -> Text:
     from rich.text import Text  # names of files and classes may hold brackets, which are markup to rich
 
     return Text(text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 import difflib
 import os
 from dataclasses import replace
-from typing import NamedTuple, Sequence
+from typing import Any, NamedTuple, Optional, Sequence
 
 import numpy as np
 
@@ -49,7 +49,7 @@ def set_findings(annotations: AnnotationSet) -> list[SetFinding]:
 
 def with_class_offset(annotations: AnnotationSet) -> tuple[ReaderFinding, ...]:
     """The reader's findings; unknown classes become "class_offset" where all numbers are off by one."""
-    unknown = {found.value for found in annotations.findings if found.kind == "unknown_class"}
+    unknown = {int(str(found.value)) for found in annotations.findings if found.kind == "unknown_class"}
     known = set(annotations.category_ids)
     used = {annotations.category_ids[label] for record in annotations.records for label in np.unique(record.labels)}
     shifted = bool(known) and (unknown == {min(known) - 1} and max(known) not in used
@@ -131,10 +131,11 @@ def merge_duplicates(records: Sequence[Record], merge: bool) -> Merged:
 
 
 def _merged(first: Record, second: Record) -> Record:
-    segments = None
+    segments: Optional[tuple[Any, ...]] = None
     if first.segments or second.segments:
+        no_outline: Any = []
         segments = tuple(segment for record in (first, second)
-                         for segment in record.segments or [[]] * len(record.labels))
+                         for segment in record.segments or (no_outline,) * len(record.labels))
     joined = {name: np.concatenate([getattr(first, name), getattr(second, name)])
               for name in ("boxes", "labels", "crowd", "difficult", "areas")}
     return replace(first, **joined, segments=segments, object_ids=first.object_ids + second.object_ids)

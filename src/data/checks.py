@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import reprlib
-from typing import Union
+from typing import Optional
 
 from src.errors import AnnotationError
 
@@ -12,7 +12,7 @@ MAX_NUMBER = 1e12
 
 def checked_number(value: object) -> float:
     """value, when it is a finite number of a size that occurs in images."""
-    if type(value) not in (int, float) or not -MAX_NUMBER < value < MAX_NUMBER:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not -MAX_NUMBER < value < MAX_NUMBER:
         raise AnnotationError(f"expected a finite number, found {reprlib.repr(value)}")
     return value
 
@@ -44,10 +44,10 @@ def checked_name(value: object) -> str:
     raise AnnotationError(f"expected a name, found {reprlib.repr(value)}")
 
 
-def number_in(text: Union[str, int, None]) -> float:
+def number_in(text: Optional[str]) -> float:
     """The number that a piece of text spells."""
     try:
-        value = float(text)
-    except (TypeError, ValueError):
+        value = float(text or "")
+    except ValueError:
         raise AnnotationError(f"expected a number, found {reprlib.repr(text)}") from None
     return checked_number(value)

@@ -83,7 +83,8 @@ def to_coco(annotations: AnnotationSet) -> dict[str, list[dict]]:
     for "no match" and needs them unique. VOC's difficult objects become crowds: both metrics ignore them, and
     pycocotools overwrites an 'ignore' field with iscrowd.
     """
-    images, objects = [], []
+    images: list[dict[str, Any]] = []
+    objects: list[dict[str, Any]] = []
     for record in annotations.records:
         path, root = record.image_path, annotations.root
         images.append({"id": record.image_id, "height": record.height, "width": record.width,
@@ -174,7 +175,7 @@ def _select(names: dict[int, str], classes: Optional[Sequence[str]], json_path: 
 
 def _read_images(entries: list[dict], source: str, findings: list[ReaderFinding]) -> dict[int, _ListedImage]:
     """The images by id; adds to `findings`."""
-    images = {}
+    images: dict[int, _ListedImage] = {}
     for position, entry in enumerate(entries):
         try:
             image_id = _field(entry, "id", checked_integer)
@@ -196,7 +197,8 @@ def _read_images(entries: list[dict], source: str, findings: list[ReaderFinding]
 def _read_objects(entries: list[dict], source: str, images: dict[int, _ListedImage], names: dict[int, str],
                   labels: dict[int, int], findings: list[ReaderFinding]) -> _Objects:
     """The objects of listed images and wanted classes; adds to `findings`."""
-    objects, seen, unselected = defaultdict(list), set(), Counter()
+    objects, seen = defaultdict(list), set()
+    unselected: Counter[str] = Counter()
     for position, entry in enumerate(entries):
         try:
             object_id, image_id, category = (_field(entry, key, checked_integer)
@@ -282,7 +284,8 @@ def _run_lengths(value: dict) -> dict:
 def _decompressed(text: str) -> list[int]:
     """The runs behind COCO's compressed form: 5 bits per character from '0' up, bit 6 says that more follow,
     bit 5 of the last is the sign; from the fourth run on the difference to the run before the previous one."""
-    runs, value, shift = [], 0, 0
+    runs: list[int] = []
+    value, shift = 0, 0
     for character in text:
         code = ord(character) - 48
         if not 0 <= code < 64 or shift > 60:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+from typing import Optional, Sequence
 
 import cv2
 import numpy as np
@@ -24,14 +25,20 @@ CAPTION_SIZE = 13
 TAG_MARGIN = 2
 SUBPIXEL_BITS = 4
 
+Colour = tuple[int, int, int]             # RGB
+Place = tuple[int, int, int, int]         # left, top, right, bottom in pixels
 
-def class_colour(label):
+
+def class_colour(label: int) -> Colour:
     """The RGB colour of a class index, the same in every image of the project."""
     shade = SHADES[label // len(PALETTE) % len(SHADES)]
-    return tuple(int(channel * shade) for channel in PALETTE[label % len(PALETTE)])
+    red, green, blue = (int(channel * shade) for channel in PALETTE[label % len(PALETTE)])
+    return red, green, blue
 
 
-def draw_boxes(image, boxes, labels, classes, scores=None, masks=None, crowd=None):
+def draw_boxes(image: np.ndarray, boxes: np.ndarray, labels: np.ndarray, classes: Sequence[str],
+               scores: Optional[np.ndarray] = None, masks: Optional[Sequence[Optional[np.ndarray]]] = None,
+               crowd: Optional[np.ndarray] = None) -> np.ndarray:
     """A copy of the image with boxes, names, scores and masks drawn on it.
 
     image: (H, W, 3) uint8 RGB. boxes: (N, 4) x1, y1, x2, y2 in its pixels; parts outside are cut off.
@@ -51,7 +58,8 @@ def draw_boxes(image, boxes, labels, classes, scores=None, masks=None, crowd=Non
             _paint_mask(canvas, masks[i], class_colour(int(labels[i])))
     for i in order:
         _draw_outline(canvas, boxes[i], class_colour(int(labels[i])), thickness)
-    size, taken, tags = max(11, round(max(height, width) / 55)), [], []
+    size, tags = max(11, round(max(height, width) / 55)), []
+    taken: list[Place] = []
     for i in order[::-1]:
         text = names[int(labels[i])]
         if scores is not None:
@@ -66,7 +74,8 @@ def draw_boxes(image, boxes, labels, classes, scores=None, masks=None, crowd=Non
     return canvas
 
 
-def contact_sheet(images, columns, cell=(240, 320), captions=None):
+def contact_sheet(images: Sequence[np.ndarray], columns: int, cell: tuple[int, int] = (240, 320),
+                  captions: Optional[Sequence[str]] = None) -> np.ndarray:
     """One image made of many, row by row, each fitted into a cell of (height, width) pixels.
 
     captions: one line of text per image, written below it, or None.
@@ -88,7 +97,7 @@ def contact_sheet(images, columns, cell=(240, 320), captions=None):
     return sheet
 
 
-def fit(image, cell):
+def fit(image: np.ndarray, cell: tuple[int, int]) -> tuple[np.ndarray, tuple[float, float]]:
     """The image resized to the largest size of its shape that fits into (height, width).
 
     Returns the image and the factors (x, y) that carry its old pixels to the new ones.
@@ -100,13 +109,13 @@ def fit(image, cell):
     return cv2.resize(image, size, interpolation=interpolation), (size[0] / width, size[1] / height)
 
 
-def _draw_outline(canvas, box, colour, thickness):
+def _draw_outline(canvas: np.ndarray, box: np.ndarray, colour: Colour, thickness: int) -> None:
     # OpenCV puts (0, 0) at the centre of the first pixel, boxes put it at the pixel's corner.
     x1, y1, x2, y2 = (int(v) for v in np.round((box - 0.5) * (1 << SUBPIXEL_BITS)))
     cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, thickness, cv2.LINE_AA, SUBPIXEL_BITS)
 
 
-def _tag_place(box, tag, thickness, taken, size):
+def _tag_place(box: np.ndarray, tag: Text, thickness: int, taken: Sequence[Place], size: tuple[int, int]) -> Place:
     """The (left, top, right, bottom) of a name: above its box, inside, or below, where the image has room and no name
     in `taken` is hidden; else the first of these that the image has room for."""
     (height, width), tag_width, tag_height = size, tag.width + 2 * TAG_MARGIN, tag.height
@@ -117,11 +126,11 @@ def _tag_place(box, tag, thickness, taken, size):
     return next((place for place in places if not any(_overlap(place, other) for other in taken)), places[0])
 
 
-def _overlap(one, other):
+def _overlap(one: Place, other: Place) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
-def _draw_tag(canvas, place, tag, colour):
+def _draw_tag(canvas: np.ndarray, place: Place, tag: Text, colour: Colour) -> None:
     """The name on a filled background."""
     left, top, right, bottom = place
     cv2.rectangle(canvas, (left, top), (right - 1, bottom - 1), colour, cv2.FILLED)
@@ -129,7 +138,7 @@ def _draw_tag(canvas, place, tag, colour):
     tag.draw(canvas, left + TAG_MARGIN, top, (0, 0, 0) if luminance > 128 else (255, 255, 255))
 
 
-def _paint_mask(canvas, mask, colour):
+def _paint_mask(canvas: np.ndarray, mask: Optional[np.ndarray], colour: Colour) -> None:
     if mask is None:
         return
     inside = mask.astype(bool) if isinstance(mask, np.ndarray) else bitmap(mask, *canvas.shape[:2]).astype(bool)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import struct
 from pathlib import Path
+from typing import Iterator, Optional, Union
 
 import cv2
 import numpy as np
@@ -27,7 +28,8 @@ _MARKER_AFTER_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _ORIENTATION_TAG = 0x0112
 
 
-def read_image(path, orientation=None, max_pixels=None) -> np.ndarray:
+def read_image(path: Union[str, Path], orientation: Optional[int] = None,
+               max_pixels: Optional[int] = None) -> np.ndarray:
     """`decode_image` of a file. Raises ImageError."""
     try:
         data = read_file(Path(path))
@@ -36,7 +38,8 @@ def read_image(path, orientation=None, max_pixels=None) -> np.ndarray:
     return decode_image(data, path, orientation, max_pixels)
 
 
-def decode_image(data, name, orientation=None, max_pixels=None) -> np.ndarray:
+def decode_image(data: bytes, name: object, orientation: Optional[int] = None,
+                 max_pixels: Optional[int] = None) -> np.ndarray:
     """(H, W, 3) uint8 RGB of the bytes of a JPEG, PNG or BMP file.
 
     name: what messages call the image.
@@ -65,7 +68,7 @@ def decode_image(data, name, orientation=None, max_pixels=None) -> np.ndarray:
     return _turned(rgb, exif_orientation(data) if orientation is None else orientation)
 
 
-def image_size(data, name="image") -> tuple:
+def image_size(data: bytes, name: object = "image") -> tuple[int, int]:
     """(height, width) as stored, from the header alone. Raises ImageError."""
     try:
         if data.startswith(b"\xff\xd8"):
@@ -83,7 +86,7 @@ def image_size(data, name="image") -> tuple:
     return height, width
 
 
-def exif_orientation(data) -> int:
+def exif_orientation(data: bytes) -> int:
     """EXIF orientation 1 to 8 of a JPEG; 1 (as stored) when it says nothing or is not readable."""
     if not data.startswith(b"\xff\xd8"):
         return 1
@@ -96,7 +99,7 @@ def exif_orientation(data) -> int:
     return 1
 
 
-def encode_jpeg(rgb, quality=95) -> bytes:
+def encode_jpeg(rgb: np.ndarray, quality: int = 95) -> bytes:
     """JPEG bytes of an (H, W, 3) uint8 RGB image."""
     encoded, data = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not encoded:
@@ -104,7 +107,7 @@ def encode_jpeg(rgb, quality=95) -> bytes:
     return data.tobytes()
 
 
-def _jpeg_segments(data):
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Yields (marker, start, end of its content) in the order of the file; stops where the structure breaks."""
     position = 2
     while position + 2 <= len(data):
@@ -130,25 +133,25 @@ def _jpeg_segments(data):
             position = scan_end.start()
 
 
-def _jpeg_size(data):
+def _jpeg_size(data: bytes) -> tuple[int, int]:
     for marker, start, _ in _jpeg_segments(data):
         if marker in _FRAMES:
             return struct.unpack_from(">HH", data, start + 1)
     return 0, 0
 
 
-def _jpeg_scans(data):
+def _jpeg_scans(data: bytes) -> int:
     """The number of scans; 0 of another format."""
     return sum(marker == _SOS for marker, _, _ in _jpeg_segments(data)) if data.startswith(b"\xff\xd8") else 0
 
 
-def _bmp_size(data):
+def _bmp_size(data: bytes) -> tuple[int, int]:
     header_bytes, = struct.unpack_from("<I", data, 14)
     width, height = struct.unpack_from("<HH" if header_bytes == 12 else "<ii", data, 18)
     return width, abs(height)  # negative: rows run from the top
 
 
-def is_complete(data):
+def is_complete(data: bytes) -> bool:
     """Whether the end is there: cv2 fills what is missing with grey and says nothing."""
     if data.startswith(b"\xff\xd8"):
         return any(marker == _EOI for marker, _, _ in _jpeg_segments(data))
@@ -160,7 +163,7 @@ def is_complete(data):
         return False
 
 
-def _png_is_complete(data):
+def _png_is_complete(data: bytes) -> bool:
     """Whether the chunks lie inside the file up to the last: cv2 reserves up to 4 GB when a length field says so."""
     position, kind = len(_PNG_MAGIC), b""
     while kind != b"IEND" and position + 12 <= len(data):
@@ -169,7 +172,7 @@ def _png_is_complete(data):
     return kind == b"IEND" and position <= len(data)
 
 
-def _bmp_bytes(data):
+def _bmp_bytes(data: bytes) -> int:
     """The least size of the file; of run-length encoded pixels (compression 1 and 2) only the header's."""
     pixels_start, header_bytes = struct.unpack_from("<II", data, 10)
     width, height = _bmp_size(data)
@@ -181,7 +184,7 @@ def _bmp_bytes(data):
     return pixels_start + (0 if compression in (1, 2) else row_bytes * height)
 
 
-def _tiff_orientation(tiff):
+def _tiff_orientation(tiff: bytes) -> int:
     order = {b"II": "<", b"MM": ">"}.get(bytes(tiff[:2]))
     if order is None:
         return 1
@@ -194,7 +197,7 @@ def _tiff_orientation(tiff):
     return 1
 
 
-def _turned(rgb, orientation):
+def _turned(rgb: np.ndarray, orientation: int) -> np.ndarray:
     """The image upright: 5 to 8 swap rows and columns, the rest is mirroring."""
     if orientation >= 5:
         rgb = rgb.transpose(1, 0, 2)

@@ -8,19 +8,22 @@ from __future__ import annotations
 import multiprocessing as processes
 import signal
 from collections import deque
-from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
-from typing import Iterator
+from typing import Any, Callable, Generator, Iterator
 
 import cv2
 import numpy as np
 
 from src.data.images import decode_image
-from src.data.mindrecord_description import ReplacedFiles
+from src.data.mindrecord_description import RecordFiles, ReplacedFiles
 from src.data.mindrecord_rows import read_rows
 from src.errors import DatasetError, ImageError
 
 BATCHES_AHEAD = 3
+
+# image (H, W, 3) uint8 RGB, target, generator -> arrays of fixed shapes
+Transform = Callable[[np.ndarray, dict[str, Any], np.random.Generator], dict[str, Any]]
 
 
 class TrainLoader:
@@ -33,7 +36,8 @@ class TrainLoader:
     faster choice for transforms that spend their time in cv2 and numpy.
     """
 
-    def __init__(self, files, transform, batch_size, seed, rank=0, rank_size=1, workers=4, multiprocessing=False):
+    def __init__(self, files: RecordFiles, transform: Transform, batch_size: int, seed: int, rank: int = 0,
+                 rank_size: int = 1, workers: int = 4, multiprocessing: bool = False):
         self.files = files
         self.transform = transform
         self.batch_size = batch_size
@@ -42,24 +46,25 @@ class TrainLoader:
         self.rank_size = rank_size
         image_ids = [row["image_id"] for row in read_rows(files, range(files.image_count), ["image_id"])]
         self._rows_by_image_id = np.argsort(image_ids)
+        self._pool: Executor
         if multiprocessing:
             self._pool = ProcessPoolExecutor(workers, processes.get_context("spawn"), initializer=_start_process)
         else:
             self._pool = ThreadPoolExecutor(workers)
 
     @property
-    def steps_per_epoch(self):
+    def steps_per_epoch(self) -> int:
         """Full global batches; the rest of the images is left to other epochs. At least one."""
         return max(1, self.files.image_count // (self.batch_size * self.rank_size))
 
-    def epoch(self, epoch, start_step=0):
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[dict[str, np.ndarray]]:
         """Yield the batches of an epoch from `start_step` on: dicts of stacked arrays, and "image_id" (B,) int64.
 
         Raises DatasetError or ImageError naming image id and file when an image cannot be prepared.
         """
         rows = self._rows(epoch, start_step)
         prepare = partial(prepare_sample, self.transform, self.seed, epoch)
-        pending = deque()
+        pending: deque[Future] = deque()
         try:
             for row in rows:
                 pending.append(self._pool.submit(prepare, row))
@@ -75,18 +80,18 @@ class TrainLoader:
             for future in pending:
                 future.cancel()
 
-    def _rows(self, epoch: int, start_step: int) -> Iterator[dict]:
+    def _rows(self, epoch: int, start_step: int) -> Generator[dict[str, Any], None, None]:
         try:
             yield from read_rows(self.files, self._order(epoch)[start_step:].ravel())
         except ReplacedFiles as error:
             step = epoch * self.steps_per_epoch + start_step
             raise DatasetError(f"{error}. Up to step {step} this run was trained on the right data") from None
 
-    def close(self):
+    def close(self) -> None:
         """Stop the workers."""
         self._pool.shutdown(cancel_futures=True)
 
-    def _order(self, epoch):
+    def _order(self, epoch: int) -> np.ndarray:
         """(steps, batch_size) rows of this rank: its slice of every global batch of the epoch's permutation.
 
         Fewer images than one global batch fill it by being repeated.
@@ -95,7 +100,7 @@ class TrainLoader:
         batches = np.resize(shuffled, (self.steps_per_epoch, self.rank_size, self.batch_size))
         return self._rows_by_image_id[batches[:, self.rank]]
 
-    def _next_batch(self, pending):
+    def _next_batch(self, pending: deque[Future]) -> dict[str, np.ndarray]:
         samples = [pending.popleft().result() for _ in range(self.batch_size)]
         try:
             return {name: np.stack([sample[name] for sample in samples]) for name in samples[0]}
@@ -104,7 +109,7 @@ class TrainLoader:
                                f"do not have the same names and shapes, {error}") from error
 
 
-def prepare_sample(transform, seed, epoch, row):
+def prepare_sample(transform: Transform, seed: int, epoch: int, row: dict[str, Any]) -> dict[str, np.ndarray]:
     """Decode and transform one row of `read_rows`; the arrays of the transform and "image_id" (int64)."""
     target = dict(row)
     name = f"image {row['image_id']} ({row['file']})"
@@ -120,6 +125,6 @@ def prepare_sample(transform, seed, epoch, row):
         raise DatasetError(f"{name}: cannot be prepared for training, {type(error).__name__}: {error}") from error
 
 
-def _start_process():
+def _start_process() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to handle
     cv2.setNumThreads(1)

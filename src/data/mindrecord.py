@@ -13,7 +13,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Optional
+from typing import Callable, Iterator, Optional
 
 from src.data.identity import DataRequest, ImageState, content_fingerprint, image_state
 from src.data.mindrecord_description import (
@@ -136,7 +136,7 @@ def current_files(request: DataRequest, place: Place, say: bool = False) -> Opti
 
 
 @contextlib.contextmanager
-def _only_writer(place: Place, timeout: float):
+def _only_writer(place: Place, timeout: float) -> Iterator[None]:
     """Wait until no other process writes these files, and clear away what a killed one has left."""
     deadline, said = time.monotonic() + timeout, False
     path = place.folder / f".{place.prefix}.lock"

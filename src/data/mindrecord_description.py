@@ -75,8 +75,8 @@ def remember_times(files: RecordFiles, request: DataRequest) -> None:
     """Note the sizes and times that the images have today, so that the next start need not read those of a copied data
     set again. Raises OSError when the description cannot be written."""
     path = files.description
-    meta = read_meta(path.parent, path.stem)
-    states = [ImageState(*state) for state in meta["images"]]
+    meta = read_meta(path.parent, path.stem) or {}
+    states = [ImageState(*state) for state in meta.get("images", ())]
     today = current_states(states, request.image_root)
     if today != states and [state.sha256 for state in today] == [state.sha256 for state in states]:
         write_description(path, {**meta, "images": today})
@@ -156,6 +156,10 @@ def _checked_content(path: Path, meta: dict, prefix: str) -> Optional[_Content]:
     def is_list_of(kind: type, values: Any) -> bool:
         return isinstance(values, list) and all(type(value) is kind for value in values)
 
+    sizes: Any
+    classes: Any
+    category_ids: Any
+    images: Any
     sizes, classes, category_ids, images = (meta.get(key) for key in ("sizes", "classes", "category_ids", "images"))
     names = shard_names(prefix, len(sizes) // 2) if isinstance(sizes, dict) else []
     sound = (names and sorted(sizes) == sorted(names + [name + ".db" for name in names])

@@ -7,7 +7,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, Iterator, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Iterator, NamedTuple, Optional, Sequence, Union
 
 import numpy as np
 from tqdm import tqdm
@@ -18,7 +18,7 @@ from src.data.records import AnnotationSet, Record
 from src.errors import DatasetError
 from src.files import open_input
 
-SCHEMA = {
+SCHEMA: dict[str, dict[str, Any]] = {
     "image_id": {"type": "int64"},
     "file": {"type": "string"},
     "height": {"type": "int32"},
@@ -32,7 +32,7 @@ SCHEMA = {
     "areas": {"type": "float32", "shape": [-1]},
     "image": {"type": "bytes"},
 }
-MASK_SCHEMA = {"segments": {"type": "bytes"}}
+MASK_SCHEMA: dict[str, dict[str, Any]] = {"segments": {"type": "bytes"}}
 ROWS_PER_WRITE = 32
 SMALLEST_PAGE = 1 << 20
 ROW_OVERHEAD = 64     # bytes that MindRecord adds; the lengths of the parts
@@ -48,7 +48,8 @@ class _Packed(NamedTuple):
     state: ImageState
 
 
-def read_rows(files: RecordFiles, indices: Sequence[int], columns: Optional[Sequence[str]] = None) -> Iterator[dict]:
+def read_rows(files: RecordFiles, indices: Union[Sequence[int], np.ndarray],
+              columns: Optional[Sequence[str]] = None) -> Iterator[dict]:
     """Yield rows by their index in the shards, in the order of `indices`; repeated indices are allowed.
 
     A row is a dict: image_id, file (relative to the data set's root, with '/'), height, width, orientation (see
@@ -106,10 +107,11 @@ def _pack(record: Record, root: Path, with_masks: bool) -> _Packed:
 
 def _unpack(row: dict[str, np.ndarray]) -> dict[str, Any]:
     count = int(row.pop("count", 0))
-    objects = {"boxes": np.float32, "labels": np.int32, "crowd": bool, "difficult": bool, "areas": np.float32}
-    scalars = {"image_id": int, "height": int, "width": int, "orientation": int, "file": str}
-    blobs = {"image": bytes, "segments": json.loads}
-    unpacked = {}
+    objects: dict[str, type] = {"boxes": np.float32, "labels": np.int32, "crowd": bool, "difficult": bool,
+                                "areas": np.float32}
+    scalars: dict[str, Callable] = {"image_id": int, "height": int, "width": int, "orientation": int, "file": str}
+    blobs: dict[str, Callable] = {"image": bytes, "segments": json.loads}
+    unpacked: dict[str, Any] = {}
     for name, value in row.items():
         if name in objects:
             unpacked[name] = value.reshape(SCHEMA[name]["shape"])[:count].astype(objects[name])

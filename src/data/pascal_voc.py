@@ -55,7 +55,7 @@ def find_split(data: DataSection, split: str) -> DataSources:
 
 
 def _ground_truth(data: DataSection, split: str) -> Optional[Path]:
-    path = Path(data.voc_root, data.voc_json) if data.voc_json and split == "val" else None
+    path = Path(data.voc_root, data.voc_json) if data.voc_root and data.voc_json and split == "val" else None
     return path if path is not None and path.is_file() else None
 
 
@@ -75,7 +75,8 @@ def load_voc(root: Path, split: str, classes: Optional[Sequence[str]] = None) ->
     classes = _all_class_names(root) if classes is None else tuple(classes)
     labels = {name: label for label, name in enumerate(classes)}
     images = _images_by_stem(chosen.image_folder)
-    records, next_object_id, unselected = [], 1, Counter()
+    records, next_object_id = [], 1
+    unselected: Counter[str] = Counter()
     for xml_path, image_id in zip(chosen.xml_paths, image_ids([path.stem for path in chosen.xml_paths])):
         objects = []
         try:
@@ -98,7 +99,7 @@ def load_voc(root: Path, split: str, classes: Optional[Sequence[str]] = None) ->
 
 
 def _all_class_names(root: Path) -> tuple[str, ...]:
-    names = set()
+    names: set[str] = set()
     for xml_path in all_xml_files(root):
         try:
             names.update(found.class_name for found in _objects(_parse(xml_path)))
@@ -176,8 +177,8 @@ def _objects(document: ElementTree.Element) -> Iterator[_Object]:
     for position, element in enumerate(document.findall("object"), 1):
         try:
             name = checked_name((element.findtext("name") or "").strip())
-            box = tuple(_number(element, f"bndbox/{key}") - 1 for key in ("xmin", "ymin", "xmax", "ymax"))
+            x1, y1, x2, y2 = (_number(element, f"bndbox/{key}") - 1 for key in ("xmin", "ymin", "xmax", "ymax"))
             difficult = checked_flag(_number(element, "difficult")) if element.findtext("difficult") else False
         except AnnotationError as error:
             raise AnnotationError(f"object {position}: {error}") from None
-        yield _Object(name, box, difficult)
+        yield _Object(name, (x1, y1, x2, y2), difficult)

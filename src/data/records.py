@@ -149,8 +149,7 @@ def image_ids(stems: Sequence[str]) -> list[int]:
     image. Running numbers follow the order given (VOC: sorted names, TXT: rows).
     """
     endings = [re.search(r"[0-9]{1,18}$", stem) for stem in stems]
-    if all(endings):
-        numbers = [int(ending.group()) for ending in endings]
-        if len(set(numbers)) == len(numbers):
-            return numbers
+    numbers = [int(ending.group()) for ending in endings if ending]
+    if len(set(numbers)) == len(stems):
+        return numbers
     return list(range(1, len(stems) + 1))

@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any, Iterable, Union
 
 import cv2
 import numpy as np
@@ -32,7 +33,8 @@ FORMAT_VERSION = 3
 _SUBPIXEL_BITS = 4
 
 
-def draw_shapes(folder, train=400, val=100, size=(240, 180), seed=1) -> bool:
+def draw_shapes(folder: Union[str, Path], train: int = 400, val: int = 100, size: tuple[int, int] = (240, 180),
+                seed: int = 1) -> bool:
     """Write <folder>/{train,val}2017/*.jpg and <folder>/annotations/instances_{train,val}2017.json (COCO form).
 
     size: (width, height) in pixels around which the images vary by a sixth.
@@ -57,11 +59,13 @@ def draw_shapes(folder, train=400, val=100, size=(240, 180), seed=1) -> bool:
     return True
 
 
-def draw_image(size, rng):
+def draw_image(size: tuple[int, int],
+               rng: np.random.Generator) -> tuple[np.ndarray, list[tuple[int, np.ndarray]]]:
     """One image and its objects: (H, W, 3) uint8 RGB, list of (class index, (K, 2) float64 outline)."""
     width, height = (int(side * rng.uniform(5 / 6, 7 / 6)) for side in size)
     image = _background(width, height, rng)
-    objects, visible = [], []
+    objects: list[tuple[int, np.ndarray]] = []
+    visible: list[tuple[np.ndarray, int]] = []
     for _ in range(0 if rng.random() < EMPTY_SHARE else rng.integers(1, MAX_SHAPES + 1)):
         for _ in range(PLACEMENTS):
             label = int(rng.integers(len(CLASSES)))
@@ -78,7 +82,7 @@ def draw_image(size, rng):
     return np.clip(image + noise, 0, 255).astype(np.uint8), objects
 
 
-def _background(width, height, rng):
+def _background(width: int, height: int, rng: np.random.Generator) -> np.ndarray:
     """A gradient, a pattern on it, and clutter, all in dull colours."""
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     angle = rng.uniform(0, 2 * np.pi)
@@ -98,7 +102,7 @@ def _background(width, height, rng):
     return image
 
 
-def _draw_clutter(image, rng):
+def _draw_clutter(image: np.ndarray, rng: np.random.Generator) -> None:
     """A line, a cross or a zigzag."""
     height, width = image.shape[:2]
     centre = rng.uniform(0, 1, 2) * (width, height)
@@ -110,7 +114,7 @@ def _draw_clutter(image, rng):
                   _dull_colour(rng).tolist(), int(rng.integers(1, 4)), cv2.LINE_AA, _SUBPIXEL_BITS)
 
 
-def _unit_outline(label, rng):
+def _unit_outline(label: int, rng: np.random.Generator) -> np.ndarray:
     """(K, 2) outline in any scale: a circle, a rectangle or a triangle, the latter two turned."""
     if CLASSES[label] == "circle":
         angles = np.arange(48) * (2 * np.pi / 48)
@@ -126,7 +130,7 @@ def _unit_outline(label, rng):
     return points @ turn
 
 
-def _place(outline, width, height, rng):
+def _place(outline: np.ndarray, width: int, height: int, rng: np.random.Generator) -> np.ndarray:
     """The outline scaled, its longer side to a share of the image's shorter one, and moved inside the image."""
     longer_side = rng.uniform(*RELATIVE_SIZE) * min(width, height)
     low, high = outline.min(axis=0), outline.max(axis=0)
@@ -134,7 +138,7 @@ def _place(outline, width, height, rng):
     return outline + rng.uniform(1, (width, height) - outline.max(axis=0) - 1)
 
 
-def _paint(image, outline, label, rng):
+def _paint(image: np.ndarray, outline: np.ndarray, label: int, rng: np.random.Generator) -> None:
     """A saturated fill with a rim of the same hue, darker or lighter.
 
     Each class keeps to its part of the colour wheel: a detector that starts from nothing finds shapes within minutes
@@ -147,24 +151,24 @@ def _paint(image, outline, label, rng):
     cv2.polylines(image, [_fixed_point(outline)], True, rim.tolist(), 2, cv2.LINE_AA, _SUBPIXEL_BITS)
 
 
-def _fill(image, outline, colour, line_type=cv2.LINE_8):
+def _fill(image: np.ndarray, outline: np.ndarray, colour: Any, line_type: int = cv2.LINE_8) -> None:
     cv2.fillPoly(image, [_fixed_point(outline)], colour, line_type, _SUBPIXEL_BITS)
 
 
-def _fixed_point(points):
+def _fixed_point(points: np.ndarray) -> np.ndarray:
     # cv2 puts whole numbers in the middle of a pixel, COCO at its corner.
     return np.round((points - 0.5) * (1 << _SUBPIXEL_BITS)).astype(np.int32)
 
 
-def _colour(hue, saturation, value):
+def _colour(hue: float, saturation: float, value: float) -> np.ndarray:
     return np.array(colorsys.hsv_to_rgb(hue, saturation, value)) * 255
 
 
-def _dull_colour(rng):
+def _dull_colour(rng: np.random.Generator) -> np.ndarray:
     return _colour(rng.random(), rng.uniform(0, 0.3), rng.uniform(0.2, 0.9))
 
 
-def _holds_the_same(folder, settings):
+def _holds_the_same(folder: Path, settings: dict[str, Any]) -> bool:
     """Whether the set is there already; settings.json is written last and so marks a finished one."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
@@ -178,7 +182,7 @@ def _holds_the_same(folder, settings):
     return True
 
 
-def _write_set(folder, settings):
+def _write_set(folder: Path, settings: dict[str, Any]) -> None:
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.unfinished")
     try:
         (unfinished / "annotations").mkdir(parents=True)
@@ -195,9 +199,10 @@ def _write_set(folder, settings):
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _write_split(folder, name, image_ids, settings):
+def _write_split(folder: Path, name: str, image_ids: Iterable[int], settings: dict[str, Any]) -> None:
     (folder / name).mkdir()
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for image_id in image_ids:
         image, objects = draw_image(settings["size"], np.random.default_rng([settings["seed"], image_id]))
         file_name = f"{image_id:012d}.jpg"
@@ -216,7 +221,7 @@ def _write_split(folder, name, image_ids, settings):
     path.write_text(json.dumps(content), encoding="utf-8")
 
 
-def _area(outline):
+def _area(outline: np.ndarray) -> float:
     """Shoelace formula."""
     x, y = outline.T
     return round(float(abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1)))) / 2, 2)

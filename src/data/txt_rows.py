@@ -80,4 +80,5 @@ def _box(column: str) -> _Box:
         raise AnnotationError(f"{reprlib.repr(column)} has {len(numbers)} numbers; a box is "
                               "x1,y1,x2,y2,class or x1,y1,x2,y2,class,is_crowd without blanks")
     crowd = len(numbers) == 6 and checked_flag(numbers[5])
-    return _Box(tuple(numbers[:4]), checked_integer(numbers[4]), crowd)
+    x1, y1, x2, y2, label = numbers[:5]
+    return _Box((x1, y1, x2, y2), checked_integer(label), crowd)

@@ -108,7 +108,7 @@ def _listed(root: Path, list_path: Path, findings: list[ReaderFinding]) -> VocSp
     if annotations is None or images is None:
         missing = root / ("Annotations" if annotations is None else "JPEGImages")
         raise UsageError(f"{missing}: no such folder, and {list_path} needs it; set voc_root")
-    xml_paths = {}
+    xml_paths: dict[str, Path] = {}
     for line, stem in read_lines(list_path):
         where = f"{list_path}:{line}"
         try:
