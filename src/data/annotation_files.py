@@ -5,6 +5,7 @@ import os.path
 from pathlib import Path
 from typing import NamedTuple, Optional, Union
 
+from src.data.records import inside
 from src.errors import AnnotationError, UsageError
 from src.files import MAX_BYTES, read_file
 
@@ -28,6 +29,13 @@ def existing_file(path: Union[str, Path, None], setting: str) -> Path:
     if not path or not os.path.isfile(path):
         raise UsageError(f"'{path or ''}': no such file; set {setting}")
     return Path(path)
+
+
+def check_below(root: Path, path: Path, setting: str) -> None:
+    """Raises AnnotationError naming link and target when a file does not lie below root."""
+    if not inside(root, path):
+        raise AnnotationError(f"{path} leads to {os.path.realpath(path)}, which is not below {root}; copy the file, or "
+                              f"set {setting} to a folder that holds both")
 
 
 def read_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:

@@ -63,9 +63,11 @@ def exif_is_applied(records: Sequence[Record], facts: Sequence[ImageFacts]) -> b
 def orientation_of_boxes(record: Record, image: ImageFacts, applied: bool) -> int:
     """The EXIF orientation by which the image is turned to be the one that the boxes refer to.
 
-    Of an image without a declared size that is EXIF's. A declared size tells a turn of 90 degrees; where the turn
-    changes no size, `applied` decides.
+    A reader whose boxes are fractions has turned the image already. Of an image without a declared size it is EXIF's. A
+    declared size tells a turn of 90 degrees; where the turn changes no size, `applied` decides.
     """
+    if record.orientation != 1:
+        return record.orientation
     declared = Size(record.height, record.width)
     if 0 in declared:
         return image.orientation

@@ -20,6 +20,17 @@ LOST_PART = 0.1     # of a box's area; annotation programs often let a box end a
 RELATIVE = 1.0001
 ROUNDING = 1.0      # pixels by which two sizes of one ratio may differ
 
+FORMS = {   # what four numbers of a box may be -> corners of it
+    "x1, y1, x2, y2": lambda a, b, c, d: (a, b, c, d),
+    "x, y, width, height": lambda a, b, c, d: (a, b, a + c, b + d),
+    "the centre, width and height": lambda a, b, c, d: (a - c / 2, b - d / 2, a + c / 2, b + d / 2),
+}
+NUMBERS = {     # corners -> the four numbers of each form
+    "x1, y1, x2, y2": lambda x1, y1, x2, y2: (x1, y1, x2, y2),
+    "x, y, width, height": lambda x1, y1, x2, y2: (x1, y1, x2 - x1, y2 - y1),
+    "the centre, width and height": lambda x1, y1, x2, y2: ((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1),
+}
+
 
 class SetFinding(NamedTuple):
     """A finding about the whole set; where: an example."""
@@ -92,7 +103,7 @@ def box_findings(records: Sequence[Record], name: str) -> list[SetFinding]:
     swapped = (boxes[:, 2:] < boxes[:, :2]).any(axis=1)
     if (bad | swapped).sum() < max(FEWEST_BAD, BAD_SHARE * len(boxes)):
         return []
-    form = _likely_form(boxes, sizes, as_corners=not DATA_FORMATS[name].has_ids)
+    form = _likely_form(boxes, sizes, DATA_FORMATS[name].boxes)
     if form:    # else corners in another order are only that
         bad |= swapped
     if bad.sum() < FEWEST_BAD or bad.mean() <= BAD_SHARE:
@@ -158,23 +169,19 @@ def _is_bad(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     return (sides <= 0).any(axis=1) | (left < (1 - LOST_PART) * sides.prod(axis=1))
 
 
-def _likely_form(boxes: np.ndarray, sizes: np.ndarray, as_corners: bool) -> str:
+def _likely_form(boxes: np.ndarray, sizes: np.ndarray, expected: str) -> str:
     """The form in which nearly all boxes would lie inside their images, in words; "" when none fits.
 
-    as_corners: whether the format's own numbers are the corners, and not x, y, width, height.
+    expected: the form in which the boxes were read.
     """
-    numbers = boxes if as_corners else _as_width_and_height(boxes)
-    a, b, c, d = numbers.T
-    corners = {"x1, y1, x2, y2": numbers, "x, y, width, height": np.stack([a, b, a + c, b + d], axis=1),
-               "the centre, width and height": np.stack([a - c / 2, b - d / 2, a + c / 2, b + d / 2], axis=1)}
-    wanted = "x1, y1, x2, y2" if as_corners else "x, y, width, height"
-    own = corners.pop(wanted)
-    corners["y before x"] = own[:, [1, 0, 3, 2]]
+    numbers = NUMBERS[expected](*boxes.T)
+    corners = {form: np.stack(to_corners(*numbers), axis=1) for form, to_corners in FORMS.items()}
+    corners["y before x"] = corners.pop(expected)[:, [1, 0, 3, 2]]
     shares = {form: 1 - _is_bad(candidate, sizes).mean() for form, candidate in corners.items()}
     best = max(shares, key=lambda form: shares[form])
     if shares[best] < NEARLY_ALL or len(boxes) < FEWEST_BAD:
         return ""
-    return f"the numbers seem to be {best}, where {wanted} is expected"
+    return f"the numbers seem to be {best}, where {expected} is expected"
 
 
 def _as_width_and_height(boxes: np.ndarray) -> np.ndarray:

@@ -57,6 +57,8 @@ def request_of(data: DataSection, split: str, with_masks: bool) -> DataRequest:
         "keep_empty_images": data.keep_empty_images,
         "annotations": annotations,
     }
+    if sources.images:
+        described["images"] = hashlib.sha256("\n".join(sources.images).encode()).hexdigest()
     fingerprint = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
     paths = {key: str(Path(getattr(data, key)).resolve()) for key in DATA_FORMATS[data.dataset].paths
              if getattr(data, key)}

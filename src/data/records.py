@@ -37,7 +37,7 @@ class Record:
     areas: (N,) float32, COCO area when given, else the area of the box.
     segments: one entry per object, a list of polygons (x, y, x, y, ...), a COCO RLE, an empty list or,
         before the audit, a BadOutline; None when no object of the image has an outline.
-    object_ids: (N,) COCO annotation ids; for VOC and TXT running numbers over the set, from 1.
+    object_ids: (N,) COCO annotation ids; in other formats running numbers over the set, from 1.
     source: where it was read, for messages: "instances.json", "img.xml", "train.txt:17".
     orientation: EXIF orientation by which the stored image is turned to be the one of the boxes; 1 leaves it as it is.
     """
@@ -76,7 +76,7 @@ class AnnotationSet:
     """The annotations of one split.
 
     classes: names in label order, without the background.
-    category_ids: the original id of each label; label + 1 for VOC and TXT.
+    category_ids: the original id of each label; label + 1 where the format has names only.
     records: of Record, sorted by image id.
     root: the folder in which all image paths ought to lie.
     format: name in settings.data_formats.DATA_FORMATS.
@@ -99,12 +99,13 @@ class DataSources(NamedTuple):
     """The files behind a split, found without reading them.
 
     name: short name of the data set. annotation_files: by the name that they have wherever the data set lies.
-    image_root: `AnnotationSet.root` of the split.
+    image_root: `AnnotationSet.root` of the split. images: names of the images, where no annotation file lists them.
     """
 
     name: str
     annotation_files: dict[str, Path]
     image_root: Path
+    images: tuple[str, ...] = ()
 
 
 class LabelledBox(NamedTuple):

@@ -5,9 +5,9 @@ import os.path
 from pathlib import Path
 from typing import NamedTuple, Optional
 
-from src.data.annotation_files import read_lines
+from src.data.annotation_files import check_below, read_lines
 from src.data.checks import checked_name
-from src.data.records import ReaderFinding, inside
+from src.data.records import ReaderFinding
 from src.errors import AnnotationError, UsageError
 
 # Names under which a split is looked for, as ImageSets/Main/<name>.txt or as a folder.
@@ -115,11 +115,9 @@ def _listed(root: Path, list_path: Path, findings: list[ReaderFinding]) -> VocSp
             xml_path = annotations / f"{checked_name(stem)}.xml"
         except AnnotationError as error:
             raise AnnotationError(f"{where}: {error}") from None
-        if os.path.isfile(xml_path) and not inside(root, xml_path):
-            raise AnnotationError(f"{where}: {xml_path} leads to {os.path.realpath(xml_path)}, which is not below "
-                                  f"{root}; copy the file, or set voc_root to a folder that holds both")
         if not os.path.isfile(xml_path):
             raise AnnotationError(f"{where}: '{stem}' has no {stem}.xml in {annotations}; add it or take the line out")
+        check_below(root, xml_path, "voc_root")
         if stem in xml_paths:
             findings.append(ReaderFinding("duplicate_image_id", f"{list_path.name}:{line}", stem, images=1))
         xml_paths.setdefault(stem, xml_path)

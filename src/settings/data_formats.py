@@ -14,6 +14,7 @@ class DataFormat(NamedTuple):
     splits: splits that the format can tell apart; the split "test" of a format without one is "val".
     metric: "coco", or "voc" where Pascal VOC's AP is measured as well.
     has_ids: whether the annotations number images and objects.
+    boxes: what the four numbers of a box are, one of the forms of src/data/audit_set.py.
     """
 
     reader: str
@@ -22,13 +23,17 @@ class DataFormat(NamedTuple):
     splits: tuple[str, ...] = ("train", "val")
     metric: str = "coco"
     has_ids: bool = False
+    boxes: str = "x1, y1, x2, y2"
 
 
 DATA_FORMATS = {
-    "coco": DataFormat("coco_json", paths=("coco_root",), validation=("val_data_type",), has_ids=True),
+    "coco": DataFormat("coco_json", paths=("coco_root",), validation=("val_data_type",), has_ids=True,
+                       boxes="x, y, width, height"),
     "voc": DataFormat("pascal_voc", paths=("voc_root",), validation=("voc_json",), splits=("train", "val", "test"),
                       metric="voc"),
     "txt": DataFormat("txt_rows", paths=("image_dir", "anno_path", "val_anno_path")),
+    "yolo": DataFormat("yolo_rows", paths=("yolo_root",), splits=("train", "val", "test"),
+                       boxes="the centre, width and height"),
 }
 OLD_NAMES = {"other": "txt"}    # the zoo's name -> ours
 SPLITS = ("train", "val", "test")

@@ -130,7 +130,8 @@ class DataSection(Section):
     """Where annotations and images are, and how they are checked, stored and read."""
 
     dataset: Literal[tuple(DATA_FORMATS)] = Field(  # type: ignore[valid-type]
-        "coco", description="annotation format: COCO JSON, Pascal VOC XML, or rows of text, which the zoo calls other")
+        "coco", description="annotation format: COCO JSON, Pascal VOC XML, rows of text, which the zoo calls other, or "
+        "YOLO labels")
     coco_root: Optional[str] = Field(
         "data/coco", description="COCO: folder that holds the image folders and the annotations")
     train_data_type: str = Field(
@@ -150,6 +151,8 @@ class DataSection(Section):
     anno_path: Optional[str] = Field(
         None, description="rows of text: training file, one image per row: path x1,y1,x2,y2,class[,is_crowd] ...")
     val_anno_path: Optional[str] = Field(None, description="rows of text: validation file")
+    yolo_root: Optional[str] = Field(
+        None, description="YOLO: folder with images, labels and data.yaml, classes.txt or obj.names; or the yaml file")
     classes: Optional[List[str]] = Field(
         None, description="class names; none = those of the annotations; a leading 'background' is left out")
     num_classes: Optional[int] = Field(

@@ -29,8 +29,9 @@ class _Loader(yaml.SafeLoader):
 
     yaml_implicit_resolvers: dict = {}
 
-    def __init__(self, text):
+    def __init__(self, text, key_types):
         super().__init__(text)
+        self.key_types = key_types
         self.depth = 0
         self.lines = {}
 
@@ -51,7 +52,7 @@ class _Loader(yaml.SafeLoader):
         seen = {}
         for key_node, _ in node.value:
             key, line = self.construct_object(key_node, deep=True), key_node.start_mark.line + 1
-            if not isinstance(key, str):
+            if type(key) not in self.key_types:
                 raise yaml.MarkedYAMLError(problem=f"key {key!r} is not text", problem_mark=key_node.start_mark)
             if key in seen:
                 raise yaml.MarkedYAMLError(problem=f"key '{key}' is given twice, first in line {seen[key]}",
@@ -81,13 +82,13 @@ for _tag, _pattern, _first in _SCALARS:
     _Dumper.add_implicit_resolver(_tag, re.compile(_pattern), list(_first))
 
 
-def parse(text: str, name: str):
+def parse(text: str, name: str, key_types: tuple[type, ...] = (str,)):
     """All documents in `text`, and the line of each key.
 
     Returns (list of plain values, {key: line}); raises ConfigError that begins with `name`.
     """
     try:
-        loader = _Loader(text)
+        loader = _Loader(text, key_types)
         documents = []
         while loader.check_data():
             documents.append(loader.get_data())
