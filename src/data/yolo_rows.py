@@ -54,7 +54,8 @@ def read_split(data: DataSection, split: str, classes: Optional[Sequence[str]]) 
     sizes = shown_sizes(chosen.images, found.root, read_outside)
     findings = [ReaderFinding("unknown_image", _name(path, found.root), f"there is no image {path.stem}.*",
                               boxes=sum(1 for _ in _rows(path))) for path in chosen.strays]
-    records, unselected, next_object_id = [], Counter(), 1
+    unselected: Counter[str] = Counter()
+    records, next_object_id = [], 1
     for image, label_path, shown, image_id in zip(chosen.images, chosen.labels, sizes,
                                                   image_ids([path.stem for path in chosen.images])):
         source = _name(label_path or image, found.root)
