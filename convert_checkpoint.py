@@ -7,7 +7,7 @@ from pathlib import Path
 
 from src.checkpoint import Weights, save_weights
 from src.command_line import load_config
-from src.conditions import as_flag
+from src.conditions import as_flag, with_zoo_settings
 from src.conversion.coco_classes import COCO_CLASSES
 from src.conversion.convert import Conversion, choose_naming, convert
 from src.conversion.files import existing_file, read_any_weights
@@ -15,7 +15,7 @@ from src.conversion.naming import SOURCES, resnet_of, zoo_namings
 from src.engine.terminal import quiet_terminal
 from src.entry import run
 from src.errors import UsageError
-from src.models import MODELS, build_detector
+from src.models import MODELS, build_detector, detector_class
 from src.settings.flags import split_flags
 
 HELP = f"""usage: python convert_checkpoint.py --ckpt_file FILE --model NAME [--source SOURCE] [--output FILE.ckpt]
@@ -78,6 +78,7 @@ def convert_weights(weights: Weights, config, source: str | None, output: str | 
     from src.conversion.detectors import detector_namings
 
     model = config.model.model_name
+    config = with_zoo_settings(config, weights, detector_class(config))
     classes = tuple(config.data.classes or COCO_CLASSES)
     detector = build_detector(config, classes)
     network = detector.network()

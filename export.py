@@ -53,6 +53,7 @@ def export(config, checkpoint: Path, folder: Path) -> Path:
     import mindspore as ms
 
     network, detector = load_network(config, read_weights(checkpoint))
+    config = detector.config
     inference = detector.inference(network)
     inference.set_train(False)
     inputs = example_batch(detector, config)

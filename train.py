@@ -14,7 +14,7 @@ from src.data.mindrecord import Place, current_files, prepare_mindrecord
 from src.data.mindrecord_description import RecordFiles, open_mindrecord
 from src.data.records import AnnotationSet
 from src.engine.run_folder import describe_run, run_folder
-from src.engine.start_weights import require_backbone_file
+from src.engine.start_weights import require_start_files, with_settings_of_start
 from src.engine.terminal import quiet_terminal
 from src.entry import keep_traces_in, run
 from src.errors import ConfigError, DatasetError, UsageError
@@ -33,11 +33,12 @@ def main(argv=None) -> int:
 
 
 def train_detector(config) -> None:
-    require_backbone_file(config)
+    require_start_files(config)
     training = find_data(config)
     validation = load_validation_set(config, training.classes) if training.classes else None
     folder = run_folder(config, config.runtime.resume)
     with only_run_in(folder, config), quiet_terminal(folder / "mindspore.log", config.runtime.verbose):
+        config = with_settings_of_start(config)
         open_run(config, folder)
         set_device(config.runtime)
         process = init_distributed(config.runtime)

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from src.errors import ConfigError, UsageError
@@ -12,7 +13,7 @@ from src.settings.files import read_file
 from src.settings.flags import split_flags
 from src.settings.given import Setting
 from src.settings.help import PROGRAMS, help_text
-from src.settings.old_keys import ALIASES
+from src.settings.old_keys import ALIASES, MODEL_FILE, START, STARTS_IN_OLD_FILES
 
 
 def read_config(path) -> Config:
@@ -45,10 +46,24 @@ def load_config(argv, command: str) -> Config:
         raise UsageError(_no_settings(command, model_flag))
     file_settings = read_file(path)
     name = name_flag.value if name_flag else _model_name(file_settings, path)
-    config = build(config_class(model(name).family), file_settings, list(flags.values()))
+    given = list(flags.values())
+    if command == "train":
+        file_settings, given = list(map(_start, file_settings)), list(map(_start, given))
+    config = build(config_class(model(name).family), file_settings, given)
     if help_wanted:
         _print_help(command, config, help_wanted)
     return config
+
+
+def _start(setting: Setting) -> Setting:
+    """The setting as train.py means it: a model file that is given to it is the checkpoint to start from.
+
+    In files only where the zoo's train.py read it; the others name the model of eval.py and export.py.
+    """
+    is_flag = setting.section is None and not setting.old_file
+    is_start = ALIASES.get(setting.name, setting.name) == MODEL_FILE if is_flag else (
+        setting.old_file and setting.name in STARTS_IN_OLD_FILES)
+    return replace(setting, key=START) if is_start else setting
 
 
 def _without_help(argv) -> tuple[list[str], str]:

@@ -1,4 +1,4 @@
-"""What converted weights ask of the network that loads them; written into the checkpoint, see Weights."""
+"""What weights ask of the network that loads them: converted ones say it, see Weights; the old zoo's show it."""
 from __future__ import annotations
 
 import math
@@ -10,7 +10,7 @@ from src.errors import CheckpointError
 
 def check_conditions(weights: Weights, network, detector) -> None:
     """Raises CheckpointError when the network does not have what the weights were trained with."""
-    have = {**detector.conditions(), "norm_eps": norm_eps(network.backbone)}
+    have = {**_settings(detector.config), **detector.conditions(), "norm_eps": norm_eps(network.backbone)}
     unmet = {key: value for key, value in weights.conditions.items() if not _same(value, have.get(key))}
     if "norm_eps" in unmet:
         raise CheckpointError(f"{weights.path} was converted for batch norms with an epsilon of {unmet['norm_eps']}, "
@@ -19,6 +19,25 @@ def check_conditions(weights: Weights, network, detector) -> None:
     if unmet:
         flags = " ".join(f"--{key} {as_flag(value)}" for key, value in unmet.items())
         raise CheckpointError(f"{weights.path} was trained with other settings; add {flags}")
+
+
+def with_zoo_settings(config, weights: Weights, detector_class):
+    """The configuration with the settings that a checkpoint of the old zoo needs, since it cannot say them itself.
+
+    Prints one line that names the settings which differ from those given.
+    """
+    needed = {} if weights.model_name else detector_class.settings_of_zoo(weights.arrays)
+    given = _settings(config)
+    changed = {key: value for key, value in needed.items() if given[key] != value}
+    if not changed:
+        return config
+    listed = ", ".join(f"{key} {as_flag(value)}" for key, value in changed.items())
+    print(f"{weights.path} is a checkpoint of the old zoo, used as it was trained: {listed}")
+    return config.replace(**changed)
+
+
+def _settings(config) -> dict:
+    return {key: value for section in config.model_dump().values() for key, value in section.items()}
 
 
 def _same(wanted, have) -> bool:

@@ -140,6 +140,14 @@ class Detector(abc.ABC):
         """{name of a cell in the old zoo's checkpoints: ours}; empty when there are no such checkpoints."""
         return {}
 
+    @classmethod
+    def settings_of_zoo(cls, arrays: dict) -> dict:  # noqa: ARG003 (for families that override it)
+        """{setting: value} that a checkpoint of the old zoo needs, as its names and shapes show.
+
+        arrays: by the names in the file; empty for a checkpoint that is not the zoo's.
+        """
+        return {}
+
     def imagenet_cells(self) -> dict:
         """{name of a cell in the file of feature_extractor_base_param: ours}."""
         return self.backbone.zoo_cells()

@@ -8,7 +8,7 @@ import numpy as np
 
 from src.centernet.config import STRIDE
 from src.centernet.decode import Geometry, decode
-from src.centernet.legacy import FILTER_WORDS, NOT_FROM_IMAGENET, TRAINING_CELL, zoo_cells
+from src.centernet.legacy import FILTER_WORDS, NOT_FROM_IMAGENET, TRAINING_CELL, settings_of, zoo_cells
 from src.centernet.targets import TargetEncoder, Targets
 from src.centernet.transforms import TrainTransform, Window, normalize, padded_window, scaled
 from src.family import FIT_ADVICE, Detector
@@ -64,6 +64,10 @@ class CenterNetDetector(Detector):
         model = self.config.model
         return CenterNetLoss(network, (model.hm_weight, model.wh_weight, model.off_weight),
                              smooth=model.reg_loss == "sl1", per_coordinate=model.regression_norm == "coordinates")
+
+    @classmethod
+    def settings_of_zoo(cls, arrays: dict) -> dict:
+        return settings_of(arrays)
 
     def zoo_cells(self) -> dict:
         return zoo_cells(self.config.model)

@@ -8,6 +8,11 @@ NOT_FROM_IMAGENET = ("fc.", "end_point.", "stages.", *(f"{head}." for head in HE
 TRAINING_CELL = "train_on_step."
 
 
+def settings_of(arrays: dict) -> dict:
+    """Settings of a checkpoint of the zoo, whose networks have no deformable convolutions; empty for other files."""
+    return {"up_sampling": "plain"} if any(".deconv_layers." in name for name in arrays) else {}
+
+
 def zoo_cells(model) -> dict:
     """Names of all cells with parameters in a checkpoint of the zoo, for the network of the `model` section."""
     prefix = f"network.{model.backbone_name}."

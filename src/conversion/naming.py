@@ -44,7 +44,8 @@ def zoo_namings(detector) -> list:
     """The old zoo's checkpoints: of whole detectors, and the ImageNet files its backbones started from."""
     elsewhere = tuple(detector.not_from_imagenet)
     return [
-        Naming("zoo", "detector", detector.from_zoo, _of_the_optimizer, is_needed=bool),  # every name
+        Naming("zoo", "detector", detector.from_zoo, _of_the_optimizer, is_needed=bool,  # every name
+               conditions=detector.settings_of_zoo),
         Naming("zoo", "backbone", detector.from_imagenet,
                lambda theirs: "the classifier of ImageNet" if theirs.startswith(elsewhere)
                else _of_the_optimizer(theirs),

@@ -16,7 +16,7 @@ from src.data.loader import TrainLoader
 from src.data.mindrecord_rows import read_rows
 from src.engine.logs import TrainLog
 from src.engine.optimizer import build_optimizer
-from src.engine.start_weights import load_backbone
+from src.engine.start_weights import load_start
 from src.engine.tensorboard import EventWriter
 from src.engine.train_step import TrainStep
 from src.engine.trainer import Position, Trainer
@@ -52,10 +52,8 @@ def build_trainer(config, detector, folder: Path, process, files, validation):
     if saved:
         check_same_data(saved[2].get("data"), data, folder)
         load_weights(network, read_weights(saved[0]), detector.from_zoo)
-    elif settings.pre_trained:
-        load_pretrained(network, detector, config)
-    elif config.model.feature_extractor_base_param:
-        load_backbone(network, detector, config.model.feature_extractor_base_param)
+    else:
+        load_start(network, detector, config)
     if settings.freeze_layer == "backbone":
         for parameter in network.backbone.get_parameters():
             parameter.requires_grad = False
@@ -125,20 +123,6 @@ def build_step(config, loss: nn.Cell, detector, rates: np.ndarray, process) -> T
                      clip_norm=settings.grad_clip_norm, accumulation_steps=config.train.accumulation_steps,
                      ema_decay=config.train.ema_decay,
                      reducer=nn.DistributedGradReducer(parameters) if process.size > 1 else None)
-
-
-def load_pretrained(network: nn.Cell, detector, config) -> None:
-    """Weights of `pre_trained`; with filter_weight the heads keep their initial values."""
-    weights = read_weights(config.train.pre_trained)
-    filtered = detector.filtered_parameters() if config.train.filter_weight else ()
-    if weights.classes is not None and not filtered and weights.classes != detector.classes:
-        raise UsageError(f"{weights.path} was trained on {len(weights.classes)} classes "
-                         f"({', '.join(weights.classes[:5])}, ...), the data has {len(detector.classes)} "
-                         f"({', '.join(detector.classes[:5])}, ...); for transfer training add --filter_weight True")
-    kept = load_weights(network, weights, detector.from_zoo, may_be_missing=filtered,
-                        advice=detector.fit_advice)
-    if kept:
-        print(f"{len(kept)} parameters keep their initial values (checkpoint_filter_list)")
 
 
 @contextlib.contextmanager

@@ -1,34 +1,94 @@
-"""The ImageNet weights that a backbone starts from."""
+"""The weights that a training starts from: a checkpoint of a detector, or of a backbone."""
 from __future__ import annotations
 
 from pathlib import Path
 
-from src.checkpoint import load_weights, read_weights
-from src.conditions import check_conditions
+from src.checkpoint import Weights, is_optimizer_state, load_weights, read_weights
+from src.conditions import check_conditions, with_zoo_settings
 from src.errors import UsageError
+from src.models import detector_class
+
+BACKBONE = "backbone."  # beginning of the names of its parameters
+ADVICE = ("feature_extractor_base_param takes an ImageNet checkpoint of the model's own backbone; give one, or train "
+          "without: --feature_extractor_base_param none")
 
 
-def require_backbone_file(config) -> None:
-    """Raises UsageError when a training that starts afresh names a feature_extractor_base_param that is not there."""
+def require_start_files(config) -> None:
+    """Raises UsageError when a training that starts afresh names a file to start from that is not there."""
+    if config.runtime.resume:
+        return
+    path = config.train.pre_trained
+    if path:
+        if not Path(path).is_file():
+            raise UsageError(f"pre_trained {path}, the checkpoint to start from, "
+                             f"{'is a folder' if Path(path).is_dir() else 'does not exist'}; give the path of a .ckpt "
+                             "file, or train without one: --pre_trained none")
+        return
     path = config.model.feature_extractor_base_param
-    afresh = not config.train.pre_trained and not config.runtime.resume
-    if path and afresh and not Path(path).is_file():
+    if path and not Path(path).is_file():
         raise UsageError(f"feature_extractor_base_param {path}, the ImageNet checkpoint that {config.model.model_name} "
                          "starts from, does not exist; give its path, or train without one: "
                          "--feature_extractor_base_param none")
 
 
-def load_backbone(network, detector, path: str) -> None:
-    """Put the ImageNet checkpoint at `path` into the backbone.
+def with_settings_of_start(config):
+    """The configuration with the settings that `pre_trained` needs, where it is a checkpoint of the old zoo."""
+    path = config.train.pre_trained
+    if not path or not Path(path).is_file():  # a run that is resumed does not need it any more
+        return config
+    return with_zoo_settings(config, read_weights(path), detector_class(config))
 
+
+def load_start(network, detector, config) -> None:
+    """Put the weights that a training starts from into the network, and print which.
+
+    `pre_trained` may hold a detector or a backbone, and wins over `feature_extractor_base_param`.
     Raises CheckpointError when names or shapes do not fit, or when the settings differ from those that converted
-    weights were trained with.
+    weights were trained with; UsageError when the classes are others.
+    """
+    path = config.train.pre_trained or config.model.feature_extractor_base_param
+    if not path:
+        return
+    weights = read_weights(path)
+    only_backbone = holds_backbone(weights, network, detector)
+    if only_backbone or not config.train.pre_trained:
+        load_backbone(network, detector, weights)
+        print(f"training starts from the backbone in {path}"
+              + ("" if only_backbone else "; --pre_trained would take the whole detector"))
+    else:
+        kept = load_detector(network, detector, weights, config.train.filter_weight)
+        print(f"training starts from the detector in {path}"
+              + (f"; {len(kept)} parameters keep their initial values (checkpoint_filter_list)" if kept else ""))
+
+
+def holds_backbone(weights: Weights, network, detector) -> bool:
+    """Whether a file holds parameters of the network's backbone, under any of the names they have, and no others."""
+    parameters = {parameter.name for parameter in network.get_parameters()}
+    names = [name for name in weights.arrays if not is_optimizer_state(name)]
+    found = {ours for name in names for ours in (name, detector.from_zoo(name)) if ours in parameters}
+    if any(not name.startswith(BACKBONE) for name in found):
+        return False
+    return bool(found) or any(detector.from_imagenet(name) in parameters for name in names)
+
+
+def load_backbone(network, detector, weights: Weights) -> None:
+    """Put the backbone of an ImageNet checkpoint, or of a detector, into the network's.
 
     Layers that an ImageNet network does not have keep their initial values, and its classifier is left out.
     """
-    weights = read_weights(path)
     check_conditions(weights, network, detector)
-    load_weights(network, weights, detector.from_imagenet, may_be_missing=detector.not_from_imagenet,
-                 only=("backbone.",),
-                 advice="feature_extractor_base_param takes an ImageNet checkpoint of the model's own backbone; give "
-                        "one, or train without: --feature_extractor_base_param none")
+    load_weights(network, weights, lambda name: detector.from_imagenet(name) or detector.from_zoo(name),
+                 may_be_missing=detector.not_from_imagenet, only=(BACKBONE,), advice=ADVICE)
+
+
+def load_detector(network, detector, weights: Weights, filtered: bool) -> list:
+    """Put the weights of a detector into the network; returns the names of those that keep their initial values.
+
+    filtered: whether the parameters of checkpoint_filter_list are left out, for other classes.
+    """
+    left_out = detector.filtered_parameters() if filtered else ()
+    if weights.classes is not None and not left_out and weights.classes != detector.classes:
+        raise UsageError(f"{weights.path} was trained on {len(weights.classes)} classes "
+                         f"({', '.join(weights.classes[:5])}, ...), the data has {len(detector.classes)} "
+                         f"({', '.join(detector.classes[:5])}, ...); for transfer training add --filter_weight True")
+    return load_weights(network, weights, detector.from_zoo, may_be_missing=left_out, advice=detector.fit_advice)

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
 from src.checkpoint import Weights, checkpoint_of_run, is_list_of_names, load_weights, read_weights
-from src.conditions import check_conditions
+from src.conditions import check_conditions, with_zoo_settings
 from src.errors import CheckpointError, ConfigError, UsageError
 from src.evaluation.predictor import Predictor, mindir_runner, network_runner, onnx_runner
 from src.model_utils.device_adapter import set_device
-from src.models import build_detector
+from src.models import build_detector, detector_class
 from src.settings.config import Config
 
 ENDINGS = (".ckpt", ".mindir", ".onnx")
@@ -153,8 +153,12 @@ def check_input_size(path: Path, size: list[int], detector: Any) -> None:
 
 def load_network(config: Config, weights: Weights,
                  classes_of_data: Optional[tuple[str, ...]] = None) -> LoadedNetwork:
-    """A network with these weights. Raises what `open_predictor` raises for a checkpoint."""
+    """A network with these weights. Raises what `open_predictor` raises for a checkpoint.
+
+    detector.config has the settings that were used: a checkpoint of the old zoo brings some of its own.
+    """
     check_model_name(weights.path, weights.model_name, config)
+    config = with_zoo_settings(config, weights, detector_class(config))
     detector = build_detector(config, _classes(weights.path, weights.classes, config, classes_of_data))
     network = detector.network()
     check_conditions(weights, network, detector)

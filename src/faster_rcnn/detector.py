@@ -8,7 +8,7 @@ import numpy as np
 from src.family import Detector
 from src.faster_rcnn.anchors import pyramid_anchors
 from src.faster_rcnn.decode import decode
-from src.faster_rcnn.legacy import FILTER_WORDS, NOT_FROM_IMAGENET, imagenet_cells, zoo_cells
+from src.faster_rcnn.legacy import FILTER_WORDS, NOT_FROM_IMAGENET, imagenet_cells, settings_of, zoo_cells
 from src.faster_rcnn.targets import AnchorSampler
 from src.faster_rcnn.transforms import MEAN, STD, Placement, TrainTransform, fit
 from src.ops.detections import Detections
@@ -123,6 +123,10 @@ class FasterRCNNDetector(Detector):
 
     def conditions(self) -> dict:
         return {**super().conditions(), "box_style": self.config.model.box_style}
+
+    @classmethod
+    def settings_of_zoo(cls, arrays: dict) -> dict:
+        return settings_of(arrays)
 
     def zoo_cells(self) -> dict:
         return zoo_cells(self.backbone)

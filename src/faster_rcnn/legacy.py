@@ -13,6 +13,20 @@ PYRAMID_LEVELS = 4
 SHORTCUT = ("conv_down_sample", "bn_down_sample")  # of a backbone's blocks
 
 
+def settings_of(arrays: dict, box_head: str = "rcnn") -> dict:
+    """Settings of a checkpoint of the zoo, by its names and shapes; empty for other files.
+
+    In the zoo's Res2Nets (src/FasterRcnn/res2net.py) the first two norms of the stem always take the statistics of the
+    batch. Later revisions of Faster R-CNN predict no box for the background.
+    """
+    plain = {name.removeprefix(EXPORT_PREFIX): array for name, array in arrays.items()}
+    scores, boxes = (plain.get(f"{box_head}.{name}.bias") for name in ("cls_scores", "reg_scores"))
+    if scores is None or boxes is None:
+        return {}
+    settings = {"without_bg_loss": boxes.size == 4 * (scores.size - 1)}
+    return {**settings, "stem_batch_statistics": True} if "backbone.bn1_0.gamma" in plain else settings
+
+
 def zoo_cells(backbone: Backbone, box_head: str = "rcnn") -> dict:
     """Names of all cells with parameters in a checkpoint of the zoo."""
     cells = {f"{box_head}.shared_fc_0": "box_head.hidden.0", f"{box_head}.shared_fc_1": "box_head.hidden.1",

@@ -6,9 +6,10 @@ from typing import Sequence
 import numpy as np
 
 from src.faster_rcnn.detector import FasterRCNNDetector
+from src.faster_rcnn.legacy import settings_of
 from src.faster_rcnn.transforms import Placement
 from src.mask_rcnn.decode import decode
-from src.mask_rcnn.legacy import FILTER_WORDS, zoo_cells
+from src.mask_rcnn.legacy import BOX_HEAD, FILTER_WORDS, zoo_cells
 from src.mask_rcnn.transforms import TrainTransform
 from src.ops.detections import Detections
 
@@ -23,6 +24,10 @@ class MaskRCNNDetector(FasterRCNNDetector):
     output_names = ("boxes", "labels", "valid", "masks")
     filter_words = FILTER_WORDS
     transform_class = TrainTransform
+
+    @classmethod
+    def settings_of_zoo(cls, arrays: dict) -> dict:
+        return settings_of(arrays, BOX_HEAD)
 
     def network(self):
         from src.mask_rcnn.network import build_mask_rcnn

@@ -2,6 +2,7 @@
 import difflib
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Iterable, Mapping
 
@@ -141,7 +142,7 @@ def _translate(settings: list, known: dict, dead_in_old_files: dict, dead: dict)
         key, value = _current_name(setting, known)
         if isinstance(value, str) and _EXPRESSION.match(value):
             expressions.append(f"{setting.source}: {name} holds the Python expression {value!r}")
-        setting = Setting(name, value, setting.source)
+        setting = replace(setting, value=value)
         earlier = found.setdefault(key, setting)
         if earlier.value in ("", None):     # old files list every spelling and leave the unused ones empty
             found[key] = setting
@@ -157,6 +158,8 @@ def _translate(settings: list, known: dict, dead_in_old_files: dict, dead: dict)
 def _current_name(setting: Setting, known: dict) -> tuple:
     """(key, value) of a setting whose name may be an old spelling; raises ConfigError for an unknown name."""
     name, value = setting.name, setting.value
+    if setting.key in known:
+        return setting.key, value
     if name in known:
         section = known[name][0]
         if setting.section not in (None, section):

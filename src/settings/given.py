@@ -12,3 +12,4 @@ class Setting:
     source: str                     # "file.yaml:12", "flag --name"
     section: Optional[str] = None   # section of the file
     old_file: bool = False          # from a file of the old zoo
+    key: Optional[str] = None       # what the name means here, where that is not its usual meaning

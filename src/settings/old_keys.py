@@ -37,6 +37,10 @@ ALIASES = {
     "SOFT_NMS": "soft_nms",
 }
 
+MODEL_FILE = "checkpoint_file_path"
+START = "pre_trained"
+STARTS_IN_OLD_FILES = ("load_checkpoint_path",)     # what train.py of the zoo's CenterNet started from
+
 # model_name of an old file -> today's
 OLD_MODEL_NAMES = {"maskrcnn": "mask_rcnn_resnet50"}
 

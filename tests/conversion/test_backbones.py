@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 
-from src.checkpoint import Weights, save_weights
+from src.checkpoint import Weights, read_weights, save_weights
 from src.command_line import load_config
 from src.conversion.backbones import backbone_namings
 from src.conversion.coco_classes import COCO_CLASSES
@@ -146,7 +146,7 @@ def body_file(folder: Path, mobilenet) -> Path:
 def started(path: Path, model: str, *flags: str):
     detector = build_detector(load_config(["--model_name", model, *flags], "train"), ["a"])
     network = detector.network()
-    load_backbone(network, detector, path)
+    load_backbone(network, detector, read_weights(path))
     return network.parameters_dict()
 
 

@@ -141,7 +141,7 @@ def test_every_old_spelling_is_a_flag(old, key):
     text = {"classes": "[a]", "file_format": "ONNX", "eval_split": "test", "lr_type": "PolyDecay"}.get(key, "1")
     name, section = next((name, fields(config_class(row.family))[key][0]) for name, row in MODELS.items()
                          if key in fields(config_class(row.family)))
-    changed, wanted = (load_config(["--model_name", name, f"--{flag}", text], "train") for flag in (old, key))
+    changed, wanted = (load_config(["--model_name", name, f"--{flag}", text], "eval") for flag in (old, key))
     assert getattr(getattr(changed, section), key) == getattr(getattr(wanted, section), key)
 
 
@@ -221,7 +221,10 @@ def test_classes_name_each_class_once(classes, words):
 
 
 def test_checkpoint_path_is_dead_in_an_old_ssd_file_but_means_the_checkpoint_as_a_flag(tmp_path):
-    assert load_text(tmp_path, OLD_FILE, "--checkpoint_path", "b.ckpt").eval.checkpoint_file_path == "b.ckpt"
+    path = tmp_path / "given.yaml"
+    path.write_text(OLD_FILE)
+    for flags, model in ([], "mobilenet.ckpt"), (["--checkpoint_path", "b.ckpt"], "b.ckpt"):
+        assert load_config(["--config_path", str(path), *flags], "eval").eval.checkpoint_file_path == model
 
 
 def test_empty_spellings_of_an_old_file_do_not_contradict(tmp_path):

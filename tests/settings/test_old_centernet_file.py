@@ -70,7 +70,7 @@ def test_groups_are_read(tmp_path, capsys):
     assert (config.eval.soft_nms, config.eval.keep_res, config.eval.multi_scales, config.eval.K) == (
         False, False, [1.0, 0.5], 50)
     assert (config.eval.eval_split, config.eval.visual_image, config.runtime.run_distribute) == ("test", False, False)
-    assert config.eval.report_score_threshold == 0.4 and config.eval.checkpoint_file_path == "centernet.ckpt"
+    assert config.eval.report_score_threshold == 0.4 and config.train.pre_trained == "centernet.ckpt"
     warning = capsys.readouterr().err
     assert all(f"{key} (" in warning for key in ("block_class", "decay_filter", "down_ratio", "eps", "optimizer"))
 

@@ -9,8 +9,8 @@ import pytest
 from mindspore import Tensor
 from ssd_family import detector_of
 
-from src.checkpoint import save_weights
-from src.engine.start_weights import load_backbone, require_backbone_file
+from src.checkpoint import read_weights, save_weights
+from src.engine.start_weights import load_backbone, require_start_files
 from src.errors import CheckpointError, ConfigError, UsageError
 from src.models import MODELS
 from src.ssd.priors import feature_sizes
@@ -86,7 +86,7 @@ def imagenet_file(folder: Path, detector, network, **changed: np.ndarray) -> Pat
 def test_an_imagenet_checkpoint_fills_the_body(name, elsewhere, tmp_path):
     detector = detector_of(name)
     network = detector.network()
-    load_backbone(network, detector, imagenet_file(tmp_path, detector, network))
+    load_backbone(network, detector, read_weights(imagenet_file(tmp_path, detector, network)))
     for parameter in network.get_parameters():
         loaded = (parameter.asnumpy() == 0.5).all()
         assert loaded == (parameter.name.startswith("backbone.") and parameter.name not in elsewhere), parameter.name
@@ -101,14 +101,14 @@ def test_a_checkpoint_that_does_not_fit_is_refused(key, size, words, tmp_path):
     network = detector.network()
     path = imagenet_file(tmp_path, detector, network, **{key: np.zeros(size, np.float32)})
     with pytest.raises(CheckpointError, match=words):
-        load_backbone(network, detector, path)
+        load_backbone(network, detector, read_weights(path))
 
 
 def test_a_file_of_another_body_is_refused_with_both_lists_and_the_way_around_it(tmp_path):
     mobilenet, vgg = detector_of("ssd_mobilenet_v1"), detector_of("ssd_vgg16")
     path = imagenet_file(tmp_path, mobilenet, mobilenet.network())
     with pytest.raises(CheckpointError) as refused:
-        load_backbone(vgg.network(), vgg, path)
+        load_backbone(vgg.network(), vgg, read_weights(path))
     assert "missing in the file: backbone.blocks.0.0.conv.weight;" in str(refused.value)
     assert "unknown to the network: network.0.0.weight;" in str(refused.value)
     assert "--feature_extractor_base_param none" in str(refused.value)
@@ -117,16 +117,16 @@ def test_a_file_of_another_body_is_refused_with_both_lists_and_the_way_around_it
 def test_a_missing_backbone_file_is_named_with_the_way_around_it():
     words = "/ckpt/mobilenet_v1.ckpt, .* does not exist; .* --feature_extractor_base_param none"
     with pytest.raises(UsageError, match=words):
-        require_backbone_file(detector_of("ssd_mobilenet_v1_fpn").config)
+        require_start_files(detector_of("ssd_mobilenet_v1_fpn").config)
 
 
-@pytest.mark.parametrize("flags", [["--feature_extractor_base_param", "none"], ["--pre_trained", "earlier.ckpt"],
+@pytest.mark.parametrize("flags", [["--feature_extractor_base_param", "none"], ["--pre_trained", __file__],
                                    ["--resume"]])
 def test_a_training_that_does_not_start_from_imagenet_needs_no_backbone_file(flags):
-    assert require_backbone_file(detector_of("ssd_mobilenet_v1_fpn", *flags).config) is None
+    assert require_start_files(detector_of("ssd_mobilenet_v1_fpn", *flags).config) is None
 
 
 def test_a_backbone_file_with_other_norms_is_refused(tmp_path):
     normed, plain = detector_of("ssd_vgg16", "--ssd_vgg_bn", "true"), detector_of("ssd_vgg16")
     with pytest.raises(CheckpointError, match="does not fit the network"):
-        load_backbone(plain.network(), plain, imagenet_file(tmp_path, normed, normed.network()))
+        load_backbone(plain.network(), plain, read_weights(imagenet_file(tmp_path, normed, normed.network())))
