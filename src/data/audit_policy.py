@@ -64,6 +64,7 @@ RULES = {
     "relative_boxes": Rule("error", keep="take the numbers as pixels"),
     "many_bad_boxes": Rule("error", keep="go on with what is left"),
     "swapped_corners": Rule("repair", drop="leave out the box", repair="put the corners in order"),
+    "shape_without_area": Rule("drop", drop="leave out a point or a line"),
     "degenerate_box": Rule("drop", drop="leave out the box, it has no area"),
     "outside_box": Rule("repair", drop="leave out the box", keep="leave the box as it is",
                         repair="clip the box to the image; leave it out when no area remains"),

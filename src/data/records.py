@@ -60,8 +60,8 @@ class Record:
 class ReaderFinding(NamedTuple):
     """A finding of a reader: a reference that no Record can hold, and what is therefore missing from the records.
 
-    kind: "unknown_image", "unknown_class", "duplicate_image_id" (the first is kept) or "duplicate_annotation_id" (both
-        objects are kept).
+    kind: "unknown_image", "unknown_class", "shape_without_area", "duplicate_image_id" (the first is kept) or
+        "duplicate_annotation_id" (both objects are kept).
     """
 
     kind: str

@@ -34,6 +34,7 @@ DATA_FORMATS = {
     "txt": DataFormat("txt_rows", paths=("image_dir", "anno_path", "val_anno_path")),
     "yolo": DataFormat("yolo_rows", paths=("yolo_root",), splits=("train", "val", "test"),
                        boxes="the centre, width and height"),
+    "labelme": DataFormat("labelme_json", paths=("labelme_root",), splits=("train", "val", "test")),
 }
 OLD_NAMES = {"other": "txt"}    # the zoo's name -> ours
 SPLITS = ("train", "val", "test")

@@ -9,7 +9,8 @@ from src.settings.schema import type_name
 
 WIDTH = 100
 SHOWN_AS = {"checkpoint_file_path": "model_path"}  # the spelling that README and examples use
-DATA = ("dataset", "coco_root", "voc_root", "yolo_root", "image_dir", "anno_path", "val_anno_path", "classes")
+DATA = ("dataset", "coco_root", "voc_root", "yolo_root", "labelme_root", "image_dir", "anno_path", "val_anno_path",
+        "classes")
 MODEL = ("checkpoint_file_path", "config_path", "model_name")
 
 

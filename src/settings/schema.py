@@ -130,8 +130,8 @@ class DataSection(Section):
     """Where annotations and images are, and how they are checked, stored and read."""
 
     dataset: Literal[tuple(DATA_FORMATS)] = Field(  # type: ignore[valid-type]
-        "coco", description="annotation format: COCO JSON, Pascal VOC XML, rows of text, which the zoo calls other, or "
-        "YOLO labels")
+        "coco", description="annotation format: COCO JSON, Pascal VOC XML, rows of text (the zoo calls them other), "
+        "YOLO labels, or LabelMe JSON")
     coco_root: Optional[str] = Field(
         "data/coco", description="COCO: folder that holds the image folders and the annotations")
     train_data_type: str = Field(
@@ -153,6 +153,8 @@ class DataSection(Section):
     val_anno_path: Optional[str] = Field(None, description="rows of text: validation file")
     yolo_root: Optional[str] = Field(
         None, description="YOLO: folder with images, labels and data.yaml, classes.txt or obj.names; or the yaml file")
+    labelme_root: Optional[str] = Field(
+        None, description="LabelMe: folder with a JSON file per image, or with such folders train/ and val/")
     classes: Optional[List[str]] = Field(
         None, description="class names; none = those of the annotations; a leading 'background' is left out")
     num_classes: Optional[int] = Field(

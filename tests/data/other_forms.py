@@ -1,8 +1,11 @@
 """Annotations written as other programs write them, for tests of the readers."""
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
+
+import numpy as np
 
 from src.data.records import AnnotationSet, Record
 
@@ -22,6 +25,25 @@ def write_yolo(folder: Path, polygons: bool = False, **splits: AnnotationSet) ->
     lines += [f"  {number}: {name}" for number, name in enumerate(first.classes)]
     (folder / "data.yaml").write_text("\n".join(lines) + "\n")
     return folder
+
+
+def write_labelme(folder: Path, **splits: AnnotationSet) -> Path:
+    """A LabelMe data set: images and json files in a folder per split; objects with one outline are polygons."""
+    for split, loaded in splits.items():
+        for record in loaded.records:
+            path = _copied(record, folder / split)
+            path.with_suffix(".json").write_text(json.dumps({
+                "version": "5.5.0", "flags": {}, "imagePath": path.name, "imageData": None,
+                "imageHeight": record.height, "imageWidth": record.width,
+                "shapes": [_shape(record, index, loaded.classes) for index in range(len(record.labels))]}))
+    return folder
+
+
+def _shape(record: Record, index: int, classes: tuple[str, ...]) -> dict:
+    polygons = record.segments[index] if record.segments else []
+    points = np.reshape(polygons[0] if polygons else record.boxes[index], (-1, 2)).tolist()
+    return {"label": classes[record.labels[index]], "points": points, "group_id": None, "flags": {}, "description": "",
+            "difficult": bool(record.difficult[index]), "shape_type": "polygon" if polygons else "rectangle"}
 
 
 def _yolo_row(record: Record, index: int, polygons: bool) -> str:

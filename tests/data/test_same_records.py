@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from other_forms import write_yolo
+from other_forms import write_labelme, write_yolo
 
 from src.data.annotations import load_split
 from src.data.records import AnnotationSet
@@ -52,3 +52,12 @@ def test_yolo(splits, polygons, tmp_path):
         found = load_split(DataSection(dataset="yolo", yolo_root=str(root)), split)
 
         assert_same_records(found, wanted, outlines=polygons)
+
+
+def test_labelme(splits, tmp_path):
+    root = write_labelme(tmp_path / "labelme", **splits)
+
+    for split, wanted in splits.items():
+        found = load_split(DataSection(dataset="labelme", labelme_root=str(root)), split)
+
+        assert_same_records(found, wanted, outlines=True)
