@@ -221,6 +221,27 @@ cv::Mat Turned(const cv::Mat &image, int orientation) {
   return turned;
 }
 
+// Of a 16-bit image the 8 highest of the bits in use, as src/data/images.py takes them: cameras of 10, 12 or 14 bits
+// store their values in 16 bits as they are.
+cv::Mat As8Bits(const cv::Mat &image) {
+  if (image.depth() != CV_16U) {
+    return image;
+  }
+  double largest = 0;
+  cv::minMaxLoc(image.reshape(1), nullptr, &largest);
+  int shift = 0;
+  while (static_cast<int>(largest) >> shift > 255) {
+    ++shift;
+  }
+  cv::Mat bytes(image.size(), CV_8UC(image.channels()));
+  for (int row = 0; row < image.rows; ++row) {
+    const uint16_t *from = image.ptr<uint16_t>(row);
+    std::transform(from, from + static_cast<size_t>(image.cols) * image.channels(), bytes.ptr<uint8_t>(row),
+                   [shift](uint16_t value) { return static_cast<uint8_t>(value >> shift); });
+  }
+  return bytes;
+}
+
 }  // namespace
 
 cv::Size CheckImage(const std::vector<uint8_t> &data, int max_pixels) {
@@ -245,7 +266,7 @@ Image DecodeImage(const std::vector<uint8_t> &data, bool ignore_orientation, int
   const cv::Size size = CheckImage(data, max_pixels);
   Image image;
   try {
-    image.bgr = cv::imdecode(data, cv::IMREAD_COLOR | cv::IMREAD_IGNORE_ORIENTATION);
+    image.bgr = As8Bits(cv::imdecode(data, cv::IMREAD_COLOR | cv::IMREAD_ANYDEPTH | cv::IMREAD_IGNORE_ORIENTATION));
   } catch (const cv::Exception &error) {
     throw FileError("cannot be decoded: " + error.err);
   }

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from src.data.images import MAX_PIXELS, decode_image
+from src.data.images import MAX_PIXELS, as_8_bits, decode_image
 from src.errors import ImageError
 from src.files import read_file
 
@@ -36,9 +36,11 @@ def read_any_image(path: Union[str, Path], max_pixels: Optional[int] = None) -> 
         raise ImageError(f"{path}: {width} x {height} is more than {limit} pixels; shrink it, or raise "
                          "max_image_pixels if it is to be trusted")
     try:
-        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+        if bgr is not None and bgr.dtype not in (np.uint8, np.uint16):  # TIFF of floating-point numbers
+            bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
         raise ImageError(f"{path}: cannot be decoded: {error.err}") from None
     if bgr is None:
         raise ImageError(f"{path}: cannot be decoded, the file is broken or of a rare kind; save it again as JPEG")
-    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+    return cv2.cvtColor(as_8_bits(bgr), cv2.COLOR_BGR2RGB)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterator, Optional, Sequence
 
+import numpy as np
 from tqdm import tqdm
 
-from src.data.images import decode_image, exif_orientation, image_size, is_complete
+from src.data.images import bits_in_use, decode_stored, exif_orientation, image_size, is_complete
 from src.data.records import Record, Size, inside
 from src.errors import ImageError
 from src.files import read_file
@@ -20,6 +21,7 @@ class ImageFacts:
     """What a file holds: a kind of finding that makes it useless, or size and EXIF orientation.
 
     size: of the pixels in the file, before any turn. outside: where the file lies when that is not below the root.
+    depth: of a 16-bit image whose largest value needs fewer bits, in words.
     """
 
     fault: str = ""
@@ -27,6 +29,7 @@ class ImageFacts:
     size: Size = Size(0, 0)
     orientation: int = 1
     outside: str = ""
+    depth: str = ""
 
     @property
     def turned_size(self) -> Size:
@@ -95,7 +98,12 @@ def _look_at(record: Record, root: Path, max_pixels: int, read_outside: bool) ->
         if not is_complete(data):
             return ImageFacts("truncated_image", f"{len(data)} bytes, the file breaks off before the end of the image",
                               outside=outside)
-        decode_image(data, path.name, orientation=1, max_pixels=max_pixels)
+        stored = decode_stored(data, path.name, max_pixels)
     except ImageError as error:
         return ImageFacts("unreadable_image", str(error).removeprefix(f"{path.name}: "), outside=outside)
-    return ImageFacts(size=size, orientation=exif_orientation(data), outside=outside)
+    return ImageFacts(size=size, orientation=exif_orientation(data), outside=outside, depth=_depth(stored))
+
+
+def _depth(stored: np.ndarray) -> str:
+    bits = bits_in_use(stored) if stored.dtype == np.uint16 else 16
+    return f"the largest value is {stored.max()}, {bits} of the 16 bits are in use" if bits < 16 else ""

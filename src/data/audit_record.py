@@ -49,6 +49,8 @@ class RecordCheck:
         if accepted and image.orientation != orientation:
             accepted = self._accept_image("exif_rotation", f"orientation {image.orientation}, but boxes are taken to "
                                           f"refer to the stored {image.size}")
+        if accepted and image.depth:
+            accepted = self._accept_image("bit_depth", image.depth)
         self.record = replace(self.record, height=found.height, width=found.width, orientation=orientation)
         return accepted
 

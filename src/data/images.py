@@ -19,6 +19,7 @@ from src.files import read_file
 MAX_PIXELS = 100_000_000
 # Every scan of a JPEG is decoded for the whole image; encoders write about ten.
 MAX_SCANS = 32
+STORED = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
 
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _SOI, _EOI, _SOS, _APP1 = 0xD8, 0xD9, 0xDA, 0xE1
@@ -40,7 +41,7 @@ def read_image(path: Union[str, Path], orientation: Optional[int] = None,
 
 def decode_image(data: bytes, name: object, orientation: Optional[int] = None,
                  max_pixels: Optional[int] = None) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of the bytes of a JPEG, PNG or BMP file.
+    """(H, W, 3) uint8 RGB of the bytes of a JPEG, PNG or BMP file; of 16-bit images see `as_8_bits`.
 
     name: what messages call the image.
     orientation: EXIF orientation by which it is turned (1 = as stored), None = the one that the file asks for.
@@ -48,6 +49,12 @@ def decode_image(data: bytes, name: object, orientation: Optional[int] = None,
     Raises ImageError for another format, a truncated or broken file, more pixels than the limit, or a JPEG of more than
     `MAX_SCANS` scans.
     """
+    rgb = cv2.cvtColor(as_8_bits(decode_stored(data, name, max_pixels)), cv2.COLOR_BGR2RGB)
+    return _turned(rgb, exif_orientation(data) if orientation is None else orientation)
+
+
+def decode_stored(data: bytes, name: object, max_pixels: Optional[int] = None) -> np.ndarray:
+    """(H, W, 3) BGR as stored, uint8, or uint16 of a 16-bit PNG. Parameters and errors: see `decode_image`."""
     height, width = image_size(data, name)
     limit = MAX_PIXELS if max_pixels is None else max_pixels
     if height * width > limit:
@@ -59,13 +66,25 @@ def decode_image(data: bytes, name: object, orientation: Optional[int] = None,
         raise ImageError(f"{name}: has more than {MAX_SCANS} scans, each of which is decoded for the whole image; "
                          "save it again")
     try:
-        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), STORED)
     except cv2.error as error:
         raise ImageError(f"{name}: cannot be decoded: {error.err}") from error
     if bgr is None or bgr.shape[:2] != (height, width):
         raise ImageError(f"{name}: cannot be decoded, the file is broken or of a rare kind; save it again as JPEG")
-    rgb = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
-    return _turned(rgb, exif_orientation(data) if orientation is None else orientation)
+    return bgr
+
+
+def as_8_bits(image: np.ndarray) -> np.ndarray:
+    """The image as uint8; of a uint16 image the 8 highest of the bits in use.
+
+    Cameras of 10, 12 or 14 bits store their values in 16 bits as they are: the 8 highest of 16 would be black.
+    """
+    return image if image.dtype == np.uint8 else (image >> (bits_in_use(image) - 8)).astype(np.uint8)
+
+
+def bits_in_use(image: np.ndarray) -> int:
+    """Bits of the largest value of a uint8 or uint16 image; at least 8."""
+    return max(8, int(image.max()).bit_length())
 
 
 def image_size(data: bytes, name: object = "image") -> tuple[int, int]:

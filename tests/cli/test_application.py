@@ -88,6 +88,15 @@ def test_pictures_are_turned_as_in_python(application, room, orientation):
                                   eval_input(read_image(path), (HEIGHT, WIDTH)))
 
 
+@pytest.mark.parametrize("bits", [10, 16])
+def test_16_bit_pictures_are_stretched_as_in_python(application, room, bits):
+    path = room / "pictures" / "x-ray.png"
+    cv2.imwrite(str(path), (drawn(70, 50, 6).astype(np.uint16) << 8) >> (16 - bits))
+    passed(application(room, **flags(room, save_inputs=room / "inputs")))
+    np.testing.assert_array_equal(network_inputs(room / "inputs")["x-ray"],
+                                  eval_input(read_image(path), (HEIGHT, WIDTH)))
+
+
 def test_the_orientation_is_ignored_when_told_so(application, room):
     passed(application(room, "--ignore_orientation", **flags(room, save_inputs=room / "inputs")))
     about = json.loads((room / "result_Files" / "outputs.json").read_text())

@@ -318,6 +318,21 @@ def test_a_set_of_crowds_only_has_nothing_to_learn(folder):
     assert not repaired.errors and not any(record.crowd.any() for record in repaired.annotations.records)
 
 
+# --- bit depth
+
+@pytest.mark.parametrize("largest, bits", [(1023, 10), (4095, 12), (3000, 12), (65535, None), (40000, None)])
+def test_images_of_few_bits_in_16_are_named_with_their_largest_value(folder, largest, bits):
+    for name in range(1, 5):
+        image = np.full(SIZE, largest, np.uint16)
+        (folder / f"{name}.png").write_bytes(cv2.imencode(".png", image)[1].tobytes())
+
+    report = found(coco(folder))
+
+    assert kinds(report) == ({"bit_depth": 4} if bits else {}) and not report.errors
+    if bits:
+        assert report.findings[0].value == f"the largest value is {largest}, {bits} of the 16 bits are in use"
+
+
 # --- EXIF
 
 def exif_jpeg(height, width, orientation):

@@ -86,6 +86,18 @@ def test_the_orientation_that_is_given_wins_over_the_file():
                                   decode_image(data, "image", orientation=1)[::-1, ::-1])
 
 
+@pytest.mark.parametrize("bits", range(8, 17))
+def test_the_bits_in_use_of_a_16_bit_image_become_8(bits):
+    """Cameras store 10, 12 or 14 bits in 16 as they are: object and background would both be black."""
+    stored = np.zeros((24, 40), np.uint16)
+    stored[:12] = 2 ** bits - 1
+    stored[12:, :20] = 2 ** (bits - 1)
+
+    image = decode_image(cv2.imencode(".png", stored)[1].tobytes(), "x-ray.png")
+
+    assert (image[:12] == 255).all() and (image[12:, :20] == 128).all() and (image[12:, 20:] == 0).all()
+
+
 @pytest.mark.parametrize("orientation", [0, 9])
 def test_an_orientation_that_does_not_exist_means_as_stored(orientation):
     assert exif_orientation(with_exif(encode_jpeg(quarters()), orientation)) == 1
