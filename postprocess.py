@@ -11,7 +11,7 @@ from src.engine.run_folder import make_folder, versions
 from src.entry import keep_traces_in, run
 from src.evaluation.evaluate import audit_ground_truth, evaluate_predictions, predict_dataset
 from src.evaluation.model_file import exported_detector, read_exported
-from src.evaluation.result_files import ResultFiles
+from src.evaluation.result_files import REPORT_FOLDER, ResultFiles
 
 
 def main(argv=None) -> int:
@@ -21,7 +21,7 @@ def main(argv=None) -> int:
     files = ResultFiles(exported_detector(config, model), results, model.description["outputs"],
                         config.eval.agnostic_nms_threshold)
     annotations = load_split(config.data, config.eval.eval_split, model.classes)
-    folder = make_folder(results.absolute().parent / "postprocess", "result_path")
+    folder = make_folder(results.absolute().parent / REPORT_FOLDER, "result_path")
     keep_traces_in(folder)
     audited = audit_ground_truth(config, annotations, folder)
     files.check(audited.records, annotations.records, config.eval.drop)

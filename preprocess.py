@@ -40,7 +40,8 @@ def main(argv=None) -> int:
 
 def write_inputs(config: Config, detector: Any, records: Sequence[Record],
                  folder: Path) -> dict[str, dict[str, int]]:
-    """<name>.bin of the image of every record; returns name -> size of the image, which the application needs."""
+    """<name>.bin of the image of every record; returns name -> size and applied EXIF orientation of the
+    image, which the application needs."""
     names = image_names(record.image_path for record in records)
 
     def write(record: Record) -> tuple[str, dict[str, int]]:
@@ -49,7 +50,8 @@ def write_inputs(config: Config, detector: Any, records: Sequence[Record],
         path = folder / f"{names[record.image_path]}.bin"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_file(path, np.ascontiguousarray(array).tobytes())
-        return names[record.image_path], {"height": image.shape[0], "width": image.shape[1]}
+        return names[record.image_path], {"height": image.shape[0], "width": image.shape[1],
+                                          "orientation": record.orientation}
 
     folder.mkdir(exist_ok=True)
     images = {record.image_path: record for record in records}.values()

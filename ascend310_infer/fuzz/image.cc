@@ -5,7 +5,7 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   try {
-    DecodeImage({data, data + size}, false, 1 << 14);
+    DecodeImage({data, data + size}, kOwnOrientation, 1 << 14);
   } catch (const FileError &) {
   }
   return 0;

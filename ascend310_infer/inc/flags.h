@@ -18,6 +18,7 @@ struct Options {
   std::string save_inputs;   // folder for the network inputs, empty: not kept
   bool dvpp = false;
   bool ignore_orientation = false;
+  std::string orientations_path;  // of single images; empty: all have their own
   int max_image_pixels = kMaxPixels;  // larger images are not decoded
   int readers = 0;           // threads that read images; 0: one per core
   ModelDescription description;

@@ -26,6 +26,9 @@ struct Prepared {
 // Name -> size of the images that preprocess.py made inputs of, from its sizes.json. Throws InferError.
 std::map<std::string, ImageSize> ReadSizes(const std::string &path);
 
+// Name -> EXIF orientation by which an image is turned in place of its own. Throws InferError.
+std::map<std::string, int> ReadOrientations(const std::string &path);
+
 // Reads images, or inputs that are ready, in any number of threads.
 class Reader {
  public:
@@ -43,6 +46,7 @@ class Reader {
 
   const Options &options_;
   std::map<std::string, ImageSize> sizes_;
+  std::map<std::string, int> orientations_;
   std::unique_ptr<Dvpp> dvpp_;
 };
 

@@ -142,6 +142,9 @@ CommandLine::CommandLine(Options *o) {
        &session->python);
   Text("--save_inputs", "FOLDER", "also write the network inputs, as <image>.bin", &o->save_inputs);
   Switch("--ignore_orientation", "do not turn images by their EXIF orientation (false)", &o->ignore_orientation);
+  Text("--orientations_path", "FILE",
+       "orientations.json that audit.py or postprocess.py wrote: the EXIF orientation of images whose boxes refer to "
+       "another than their own", &o->orientations_path);
   Number("--max_image_pixels", "larger images are not decoded (" + std::to_string(kMaxPixels) + ")",
          &o->max_image_pixels);
   Number("--image_height,--IMAGEHEIGHT", "height of the network input", &model->height);

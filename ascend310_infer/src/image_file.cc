@@ -262,7 +262,7 @@ cv::Size CheckImage(const std::vector<uint8_t> &data, int max_pixels) {
   return {static_cast<int>(size.width), static_cast<int>(size.height)};
 }
 
-Image DecodeImage(const std::vector<uint8_t> &data, bool ignore_orientation, int max_pixels) {
+Image DecodeImage(const std::vector<uint8_t> &data, int orientation, int max_pixels) {
   const cv::Size size = CheckImage(data, max_pixels);
   Image image;
   try {
@@ -273,10 +273,8 @@ Image DecodeImage(const std::vector<uint8_t> &data, bool ignore_orientation, int
   if (image.bgr.size() != size) {
     throw FileError("cannot be decoded, the file is broken or of a rare kind; save it again as JPEG");
   }
-  if (!ignore_orientation) {
-    image.orientation = ExifOrientation(Bytes(data));
-    image.bgr = Turned(image.bgr, image.orientation);
-  }
+  image.orientation = orientation == kOwnOrientation ? ExifOrientation(Bytes(data)) : orientation;
+  image.bgr = Turned(image.bgr, image.orientation);
   return image;
 }
 

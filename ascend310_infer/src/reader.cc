@@ -67,6 +67,15 @@ std::vector<fs::path> ListInputs(const std::string &folder, const std::map<std::
   return {files.begin(), files.end()};
 }
 
+int Orientation(const std::string &path, const nlohmann::json &json, const std::string &key) {
+  const int orientation = JsonReader(path, json).Count(key);
+  if (orientation > 8) {
+    throw InferError(path + ": '" + Shown(key) + "' is " + std::to_string(orientation) +
+                     ", an EXIF orientation lies between 1 and 8");
+  }
+  return orientation;
+}
+
 }  // namespace
 
 std::map<std::string, ImageSize> ReadSizes(const std::string &path) {
@@ -80,14 +89,30 @@ std::map<std::string, ImageSize> ReadSizes(const std::string &path) {
       throw InferError(path + ": '" + Shown(name) + "' is no name below a folder; run preprocess.py again");
     }
     const JsonReader reader(path, size);
-    sizes[name] = {reader.Count("height"), reader.Count("width"), 1};
+    sizes[name] = {reader.Count("height"), reader.Count("width"),
+                   size.contains("orientation") ? Orientation(path, size, "orientation") : 1};
   }
   return sizes;
+}
+
+std::map<std::string, int> ReadOrientations(const std::string &path) {
+  const nlohmann::json json = ReadJson(path);
+  if (!json.is_object()) {
+    throw InferError(path + " holds no orientations by the names of images");
+  }
+  std::map<std::string, int> orientations;
+  for (const auto &item : json.items()) {
+    orientations[item.key()] = Orientation(path, json, item.key());
+  }
+  return orientations;
 }
 
 Reader::Reader(const Options &options) : options_(options) {
   if (options.dvpp) {
     dvpp_ = OpenDvpp(options.description, options.session.device_id);
+  }
+  if (!options.orientations_path.empty()) {
+    orientations_ = ReadOrientations(options.orientations_path);
   }
   if (!options.input0_path.empty()) {
     // Beside the folder of the inputs, whether that is written with a slash at its end or not.
@@ -143,7 +168,9 @@ void Reader::ReadImage(const fs::path &path, Prepared *prepared) const {
     prepared->input = dvpp_->Decode(file);
     return;
   }
-  const Image image = DecodeImage(file, options_.ignore_orientation, options_.max_image_pixels);
+  const auto given = orientations_.find(prepared->name);
+  const int orientation = given != orientations_.end() ? given->second : options_.ignore_orientation ? 1 : kOwnOrientation;
+  const Image image = DecodeImage(file, orientation, options_.max_image_pixels);
   prepared->size = {image.bgr.rows, image.bgr.cols, image.orientation};
   const std::vector<float> values = Preprocess(image.bgr, options_.description);
   const char *bytes = reinterpret_cast<const char *>(values.data());

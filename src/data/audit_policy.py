@@ -50,7 +50,8 @@ RULES = {
     "wrong_size": Rule("error", drop=_NO_IMAGE, repair="scale the boxes to the size of the image",
                        keep="use the size of the image; boxes stay in pixels"),
     "exif_rotation": Rule("keep", drop=_NO_IMAGE, keep="use the image as it is stored, without turning it"),
-    "bit_depth": Rule("repair", drop=_NO_IMAGE, repair="stretch the bits in use, as prediction and the C++ application do"),
+    "bit_depth": Rule("repair", drop=_NO_IMAGE,
+                      repair="stretch the bits in use, as prediction and the C++ application do"),
     "duplicate_file": Rule("error", repair="put the objects of both entries together", advised="repair"),
     # Ids and classes
     "duplicate_image_id": Rule("error", drop="keep the first entry", advised="drop"),

@@ -28,6 +28,7 @@ SHEET_COLUMNS = 4
 SHEET_IMAGES = 16
 SHEET_CELL = (360, 480)
 EXAMPLES = 5
+ORIENTATIONS_FILE = "orientations.json"
 
 
 @dataclass(frozen=True)
@@ -192,17 +193,28 @@ class AuditReport:
         return table
 
     def write(self, folder: Path) -> None:
-        """Writes audit.json and audit.png into the folder, each under a new name first."""
+        """Writes audit.json and audit.png into the folder, each under a new name first; and orientations.json for the
+        C++ application, where boxes refer to images that are not turned as their files ask."""
         folder = Path(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False)
             write_file(folder / "audit.json", text)
+            self._write_orientations(folder / ORIENTATIONS_FILE)
             _, png = cv2.imencode(".png", cv2.cvtColor(self.sheet(), cv2.COLOR_RGB2BGR))
             write_file(folder / "audit.png", png.tobytes())
         except OSError as error:
             raise DatasetError(f"{folder}: the audit report cannot be written ({error.strerror}); "
                                "choose another --report_dir") from error
+
+    def _write_orientations(self, path: Path) -> None:
+        differing = {f.image_id for f in self.findings if f.kind == "exif_rotation"}
+        orientations = {record.image_path.stem: record.orientation for record in self.annotations.records
+                        if record.image_id in differing}
+        if orientations:
+            write_file(path, json.dumps(orientations, indent=0))
+        else:
+            path.unlink(missing_ok=True)
 
     def sheet(self) -> np.ndarray:
         """Up to 16 images of the audited data set with their boxes, those with the rarest findings first."""

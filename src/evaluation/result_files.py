@@ -8,6 +8,7 @@ from typing import Any, Callable, Hashable, Iterable, Iterator, NamedTuple, Opti
 
 import numpy as np
 
+from src.data.audit_report import ORIENTATIONS_FILE
 from src.data.records import Record
 from src.errors import ResultError
 from src.evaluation.image_names import image_names
@@ -15,6 +16,7 @@ from src.ops.detections import Detections
 from src.ops.nms import suppress_across_classes
 
 OUTPUTS_FILE = "outputs.json"
+REPORT_FOLDER = "postprocess"   # beside the folder of the results
 TYPES = ("float32", "float16", "int32", "int64", "uint8", "bool")
 
 
@@ -104,21 +106,20 @@ class ResultFiles:
         return [self.folder / f"{self._name(record)}_{number}.bin" for number in range(len(self.outputs))]
 
     def _check_size(self, record: Record) -> None:
-        """The boxes of an image refer to the size its annotation declares; see `decode_image`."""
+        """The application has to have turned an image as the audit has decided."""
         height, width, orientation = self.images[self._name(record)]
-        if 0 in (record.height, record.width):
-            return
+        if orientation != record.orientation:
+            raise ResultError(f"{record.image_path.name}: the application turned the image by the EXIF orientation "
+                              f"{orientation}, but its boxes refer to {record.orientation}; " + self._way_out(record))
         if (height, width) != (record.height, record.width):
-            how = "without" if orientation == 1 else "with"
-            raise ResultError(f"{record.image_path.name}: the application saw {width} x {height} pixels, the "
-                              f"annotation declares {record.width} x {record.height}; if the image has an EXIF "
-                              f"orientation, run the application {how} --ignore_orientation; where that breaks "
-                              "others, run it on what preprocess.py writes")
-        if orientation in (2, 3, 4) or orientation > 4 and height == width:
-            raise ResultError(f"{record.image_path.name}: the application turned the image by its EXIF orientation "
-                              f"{orientation}, eval.py does not since the declared size is that of the stored image; "
-                              "run the application with --ignore_orientation; where that breaks others, run it on "
-                              "what preprocess.py writes")
+            raise ResultError(f"{record.image_path.name}: the application saw {width} x {height} pixels, the audit "
+                              f"{record.width} x {record.height}; run the application on the same images")
+
+    def _way_out(self, record: Record) -> str:
+        if record.orientation != 1:
+            return "run the application without --ignore_orientation and without --cpu_dvpp DVPP"
+        path = self.folder.absolute().parent / REPORT_FOLDER / ORIENTATIONS_FILE
+        return f"run the application with --orientations_path {path}, which the audit has written"
 
 
 def read_tensor(path: Path, dtype: str, shape: tuple[int, ...]) -> np.ndarray:

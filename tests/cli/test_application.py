@@ -105,6 +105,22 @@ def test_the_orientation_is_ignored_when_told_so(application, room):
     np.testing.assert_array_equal(network_inputs(room / "inputs")["turned"], eval_input(stored, (HEIGHT, WIDTH)))
 
 
+def test_single_pictures_are_turned_as_the_audit_has_decided(application, room):
+    (room / "pictures" / "other.jpg").write_bytes(with_orientation(encode_jpeg(drawn(50, 80, 3)), 6))
+    decided = room / "orientations.json"
+    decided.write_text('{"turned": 1, "gray": 3}')
+    passed(application(room, **flags(room, save_inputs=room / "inputs", orientations_path=decided)))
+    about = json.loads((room / "result_Files" / "outputs.json").read_text())["pictures"]
+    assert [about[name]["orientation"] for name in ("turned", "gray", "other")] == [1, 3, 6]
+    found = network_inputs(room / "inputs")
+    for name, orientation in (("turned.JPG", 1), ("gray.png", 3), ("other.jpg", 6)):
+        wanted = eval_input(read_image(room / "pictures" / name, orientation), (HEIGHT, WIDTH))
+        np.testing.assert_array_equal(found[Path(name).stem], wanted)
+    decided.write_text('{"turned": 9}')
+    done = application(room, **flags(room, orientations_path=decided))
+    assert done.returncode == 1 and "'turned' is 9, an EXIF orientation lies between 1 and 8" in done.stderr
+
+
 def test_a_picture_that_keeps_its_ratio_lies_in_the_corner(application, room):
     passed(application(room, **flags(room, save_inputs=room / "inputs", keep_ratio="true", placement="corner")))
     found = network_inputs(room / "inputs")["two.dots"]

@@ -376,3 +376,7 @@ def test_a_turn_that_changes_no_size_follows_the_other_images_of_the_set(tmp_pat
 
     assert report.annotations.records[0].orientation == expected
     assert kinds(report) == ({} if applied else {"exif_rotation": 2})
+    report.write(tmp_path / "audit")
+    for_the_application = tmp_path / "audit" / "orientations.json"
+    assert for_the_application.exists() != applied
+    assert applied or json.loads(for_the_application.read_text()) == {"1": 1, "2": 1}

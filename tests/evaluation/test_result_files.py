@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -142,18 +143,19 @@ def test_names_that_are_not_utf_8_are_refused():
         image_names([Path("/c/lat\udce4in.jpg")])
 
 
-@pytest.mark.parametrize("declared, seen, message", [
-    ((30, 40), (30, 40, 1), None),
-    ((0, 0), (40, 30, 6), None),
-    ((40, 30), (40, 30, 6), None),
-    ((30, 40), (40, 30, 6), "saw 30 x 40 pixels, the annotation declares 40 x 30;.* with --ignore_orientation"),
-    ((40, 30), (30, 40, 1), "saw 40 x 30 pixels, the annotation declares 30 x 40;.* without --ignore_orientation"),
-    ((30, 40), (30, 40, 3), "turned the image by its EXIF orientation 3"),
-    ((30, 30), (30, 30, 8), "turned the image by its EXIF orientation 8"),
+@pytest.mark.parametrize("audited, seen, message", [
+    ((30, 40, 1), (30, 40, 1), None),
+    ((30, 40, 3), (30, 40, 3), None),
+    ((40, 30, 6), (40, 30, 6), None),
+    ((30, 40, 1), (40, 30, 6), "orientation 6, but its boxes refer to 1; .*--orientations_path .*orientations.json"),
+    ((40, 30, 6), (30, 40, 1), "orientation 1, but its boxes refer to 6; run the application without --ignore_orient"),
+    ((30, 40, 1), (30, 40, 3), "orientation 3, but its boxes refer to 1"),
+    ((30, 40, 3), (30, 40, 1), "orientation 1, but its boxes refer to 3"),
+    ((30, 40, 1), (31, 40, 1), "saw 40 x 31 pixels, the audit 40 x 30; run the application on the same images"),
 ])
-def test_turned_pictures_have_to_be_turned_as_their_boxes_are(write, declared, seen, message):
+def test_turned_pictures_have_to_be_turned_as_their_boxes_are(write, audited, seen, message):
     results = write(pictures={"a": dict(zip(("height", "width", "orientation"), seen))})
-    records = [record(size=declared)]
+    records = [replace(record(size=audited[:2]), orientation=audited[2])]
     if message is None:
         assert results.check(records, records, drop=False) is None
         return
