@@ -7,7 +7,7 @@ from __future__ import annotations
 import importlib
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Callable, Optional
+from typing import Callable
 
 from src.backbones.depths import (
     MOBILENET_V1_BLOCKS,
@@ -17,9 +17,15 @@ from src.backbones.depths import (
     VGG16_BLOCKS,
     VGG16_FC_CHANNELS,
 )
-from src.backbones.pytorch_names import (
-    PyTorchBackbone,
+from src.backbones.library_names import (
+    OTHER_MOBILENET_V1,
+    OTHER_RES2NET,
+    LibraryBackbone,
+    mindcv_mobilenet_v2,
+    mindcv_res2net,
+    mindcv_resnet,
     timm_mobilenet_v1,
+    timm_mobilenet_v2,
     timm_res2net,
     torchvision_mobilenet_v2,
     torchvision_resnet,
@@ -43,14 +49,14 @@ class Backbone:
     channels, strides: of these maps, finest first; h is H / stride, rounded up.
     zoo_cells: {the zoo's name of a cell: ours}, in the zoo's ImageNet files; arguments spell the names as a family's
     checkpoints do. Our names begin with "backbone.".
-    pytorch: the same network in a library of PyTorch, None when there is none.
+    libraries: the same network in other libraries.
     """
 
     build: Callable
     channels: tuple
     strides: tuple
     zoo_cells: Callable[..., dict]
-    pytorch: Optional[PyTorchBackbone] = None
+    libraries: tuple = ()
 
 
 def find_backbone(name: str) -> Backbone:
@@ -70,13 +76,17 @@ def _resnet(depth: int) -> Backbone:
     channels = tuple(hidden * RESNET_EXPANSION for hidden in RESNET_HIDDEN)
     return Backbone(
         partial(_build, "resnet.ResNet", depth), channels, (4, 8, 16, 32),
-        partial(resnet_cells, depth), PyTorchBackbone("torchvision", partial(torchvision_resnet, depth), ("fc.",)))
+        partial(resnet_cells, depth), (
+            LibraryBackbone("torchvision", partial(torchvision_resnet, depth), ("fc.",)),
+            LibraryBackbone("mindcv", partial(mindcv_resnet, depth), ("classifier.",), style="mindcv")))
 
 
 def _res2net(depth: int) -> Backbone:
     return replace(
         _resnet(depth), build=partial(_build, "res2net.res2net", depth), zoo_cells=partial(res2net_cells, depth),
-        pytorch=PyTorchBackbone("timm", partial(timm_res2net, depth), ("fc.",)))
+        libraries=(
+            LibraryBackbone("timm", partial(timm_res2net, depth), ("fc.",), refused=OTHER_RES2NET),
+            LibraryBackbone("mindcv", partial(mindcv_res2net, depth), ("classifier.",))))
 
 
 def _mobilenet_v1(taps: tuple, strides: tuple) -> Backbone:
@@ -84,14 +94,17 @@ def _mobilenet_v1(taps: tuple, strides: tuple) -> Backbone:
     channels, half = tuple(MOBILENET_V1_BLOCKS[tap - 1][0] for tap in taps), (0.5, 0.5, 0.5)
     return Backbone(
         partial(_build, "mobilenet_v1.MobileNetV1", taps), channels, strides, mobilenet_v1_cells,
-        PyTorchBackbone("timm", timm_mobilenet_v1, ("classifier.",), mean=half, std=half))
+        (LibraryBackbone("timm", timm_mobilenet_v1, ("classifier.",), mean=half, std=half,
+                         refused=OTHER_MOBILENET_V1),))
 
 
 def _vgg16(batch_norm: bool) -> Backbone:
+    cells = partial(torchvision_vgg16, batch_norm)
     return Backbone(
         partial(_build, "vgg.VGG16", batch_norm), (VGG16_BLOCKS[3][1], VGG16_FC_CHANNELS), (8, 16),
         partial(vgg16_cells, batch_norm),
-        PyTorchBackbone("torchvision", partial(torchvision_vgg16, batch_norm), ("classifier.",)))
+        (LibraryBackbone("torchvision", cells, ("classifier.",)),
+         LibraryBackbone("timm", cells, ("pre_logits.", "head."))))
 
 
 BACKBONES = {
@@ -105,7 +118,9 @@ BACKBONES = {
     "mobilenet_v1_pyramid": _mobilenet_v1((5, 11, 13), (8, 16, 32)),
     "mobilenet_v2": Backbone(
         partial(_build, "mobilenet_v2.MobileNetV2"), MOBILENET_V2_CHANNELS, (16, 32), mobilenet_v2_cells,
-        PyTorchBackbone("torchvision", torchvision_mobilenet_v2, ("classifier.",))),
+        (LibraryBackbone("torchvision", torchvision_mobilenet_v2, ("classifier.",)),
+         LibraryBackbone("timm", timm_mobilenet_v2, ("classifier.",)),
+         LibraryBackbone("mindcv", mindcv_mobilenet_v2, ("classifier.",)))),
     "vgg16": _vgg16(batch_norm=False),
     "vgg16_bn": _vgg16(batch_norm=True),
 }

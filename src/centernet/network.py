@@ -152,6 +152,6 @@ def _mirror(maps: Tensor) -> Tensor:
 
 def build_centernet(model, num_classes: int) -> CenterNet:
     """The network that the `model` section describes, randomly initialised."""
-    backbone = model.backbone.build(symmetric=True, symmetric_pool=model.as_pytorch, eps=1e-5, momentum=0.9)
+    backbone = model.backbone.build(symmetric=True, symmetric_pool=model.pools_every_side, eps=1e-5, momentum=0.9)
     return CenterNet(backbone, model.backbone.channels[-1], num_classes, model.head_conv,
                      model.up_sampling == "deformable")

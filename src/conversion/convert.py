@@ -43,15 +43,21 @@ def _part(name: str) -> str:
 
 def choose_naming(weights: Weights, namings: Iterable[Naming], parameters: Iterable[str],
                   source: Optional[str]) -> Naming:
-    """The naming that knows most of the file's names and, of several, misses least of our `parameters`.
+    """The naming that knows most of the file's names and, of several, misses least of our `parameters`, and then the
+    one that knows most of the rest.
 
-    Raises CheckpointError when none knows any.
+    Raises CheckpointError when none knows any, and when the file is another network's than it looks like.
     """
     candidates = [naming for naming in namings if source in (None, naming.source)]
+    for names, reason in (item for naming in candidates for item in naming.refused.items()):
+        if all(name in weights.arrays for name in names):
+            raise CheckpointError(f"{weights.path} does not fit the network: {reason}")
     found = {naming: {naming.rename(name) for name in weights.arrays} & set(parameters) for naming in candidates}
     missing = {naming: sum(naming.is_needed(name) for name in parameters if name not in found[naming])
                for naming in candidates}
-    best = max(candidates, key=lambda naming: (len(found[naming]), -missing[naming]), default=None)
+    unknown = {naming: sum(naming.rename(name) is None and naming.reason_to_ignore(name) is None
+                           for name in weights.arrays) for naming in candidates}
+    best = max(candidates, key=lambda naming: (len(found[naming]), -missing[naming], -unknown[naming]), default=None)
     if best is None or not found[best]:
         names = "; ".join(list(weights.arrays)[:3])
         tried = ", ".join(f"{naming.source} ({naming.content})" for naming in candidates) or f"none of {source}"

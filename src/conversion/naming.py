@@ -3,12 +3,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Callable, Iterable, Optional
+from typing import Callable, Iterable, Mapping, Optional
 
 from src.backbones.depths import RESNET_BLOCKS
 from src.checkpoint import is_optimizer_state
 
-SOURCES = ("zoo", "torchvision", "timm", "mmdet", "tensorflow")
+SOURCES = ("zoo", "mindcv", "torchvision", "timm", "mmdet", "detectron2", "centernet", "tensorflow")
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,8 @@ class Naming:
     array of theirs is left out, None if it is not. is_needed: whether a parameter of ours has to be in the file.
     prepare: arrays of the file, which has all that is needed -> what they have to be where our layers compute
     differently. conditions: arrays of the file -> what the network that loads the result has to have, see Weights.
-    copies: {our cell: the one whose weights it has, too}, where one layer of theirs is two of ours.
+    copies: {our cell: the one whose weights it has, too}, where one layer of theirs is two of ours. refused: {names of
+    theirs: why a file that has all of them is another network's}.
     """
 
     source: str
@@ -30,6 +31,7 @@ class Naming:
     prepare: Callable[[dict], dict] = dict
     conditions: Callable[[dict], dict] = lambda _arrays: {}
     copies: dict = field(default_factory=dict, hash=False)
+    refused: Mapping[tuple, str] = field(default_factory=dict, hash=False)
 
 
 def resnet_of(names: Iterable[str]) -> tuple:

@@ -11,9 +11,9 @@ from typing import Callable, Optional
 import numpy as np
 from mindspore import nn
 
-from src.backbones.pytorch_names import torchvision_resnet
+from src.backbones.library_names import torchvision_resnet
 from src.conditions import norm_eps
-from src.conversion.backbones import COUNTER, PYTORCH_EPS, batch_norms, renamed_from_pytorch, scale_norms
+from src.conversion.backbones import COUNTER, LIBRARY_EPS, batch_norms, renamed_from_library, scale_norms
 from src.conversion.coco_classes import COCO_OUTPUTS, UNUSED_IDS, without_unused_ids
 from src.conversion.naming import Naming
 
@@ -51,10 +51,10 @@ def _naming(library: Library, network: nn.Cell) -> Naming:
         library.prepare(result, theirs_of, outputs)
         result = {name: array.T if name.rpartition(".")[0] in linear else array for name, array in result.items()}
         frozen = library.name == "torchvision" and not any(name.endswith(COUNTER) for name in arrays)
-        scale_norms(result, library.cells, norms, FROZEN_EPS if frozen else PYTORCH_EPS)
+        scale_norms(result, library.cells, norms, FROZEN_EPS if frozen else LIBRARY_EPS)
         return result
 
-    return Naming(library.name, "detector", lambda name: renamed_from_pytorch(name, library.cells, norms),
+    return Naming(library.name, "detector", lambda name: renamed_from_library(name, library.cells, norms),
                   _reason_to_ignore, bool, prepare, lambda _arrays: {
                       "backbone_style": "pytorch", "box_style": library.name, "norm_eps": norm_eps(network.backbone)})
 

@@ -120,7 +120,7 @@ class FasterRCNNModel(ModelSection):
     @property
     def padded_on_every_side(self) -> bool:
         """Of the backbone's strided layers; the zoo pads its Res2Nets right and bottom only."""
-        return self.as_pytorch or not self.backbone_name.startswith("res2net")
+        return self.pads_every_side or not self.backbone_name.startswith("res2net")
 
     @property
     def input_size(self) -> tuple:

@@ -123,7 +123,7 @@ def build_stages(model, num_classes: int, *, frozen_body: bool, roi_sampling: Ro
 
 def build_backbone(model) -> nn.Cell:
     """The backbone of the model, randomly initialised."""
-    backbone = model.backbone.build(symmetric=model.padded_on_every_side, symmetric_pool=model.as_pytorch, **NORM)
+    backbone = model.backbone.build(symmetric=model.padded_on_every_side, symmetric_pool=model.pools_every_side, **NORM)
     for parameter in backbone.get_parameters():
         if parameter.name.endswith("weight"):
             parameter.set_data(initializer(HeNormal(mode="fan_out", nonlinearity="relu"), parameter.shape,

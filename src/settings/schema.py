@@ -116,14 +116,19 @@ class ModelSection(Section):
 
     model_name: str = Field(description="detector; --help lists the names")
     use_float16: bool = Field(False, description="compute in float16 on Ascend and GPU; a CPU always uses float32")
-    backbone_style: Literal["zoo", "pytorch"] = Field(
-        "zoo", description="padding and pooling of the backbone: zoo (the old zoo's checkpoints need it) or pytorch "
-        "(weights from PyTorch need it)")
+    backbone_style: Literal["zoo", "pytorch", "mindcv"] = Field(
+        "zoo", description="padding and pooling of the backbone: zoo (the old zoo's checkpoints need it), pytorch "
+        "(weights from PyTorch need it) or mindcv (MindCV's ResNets need it: pytorch with the zoo's max pooling)")
 
     @property
-    def as_pytorch(self) -> bool:
-        """Whether the backbone computes as PyTorch's does."""
-        return self.backbone_style == "pytorch"
+    def pads_every_side(self) -> bool:
+        """Whether strided convolutions of the backbone pad all sides of a map, instead of two."""
+        return self.backbone_style != "zoo"
+
+    @property
+    def pools_every_side(self) -> bool:
+        """Whether pooling of the backbone does so."""
+        return self.backbone_style not in ("zoo", "mindcv")
 
 
 class DataSection(Section):

@@ -31,11 +31,11 @@ class Variant:
 
 
 def _mobilenet(model) -> dict:
-    return {"symmetric": model.as_pytorch}
+    return {"symmetric": model.pads_every_side}
 
 
 def _resnet(model) -> dict:
-    return {"symmetric": model.as_pytorch, "symmetric_pool": model.as_pytorch, "eps": 1e-3, "momentum": 0.997}
+    return {"symmetric": model.pads_every_side, "symmetric_pool": model.pools_every_side, "eps": 1e-3, "momentum": 0.997}
 
 
 def _vgg(model) -> dict:

@@ -27,12 +27,17 @@ def test_channels_and_strides_are_those_of_the_maps(networks, name):
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-def test_every_layer_with_parameters_has_a_name_in_the_zoo_and_in_pytorch(networks, name):
+def test_every_layer_with_parameters_has_a_name_in_the_zoo_and_in_every_library(networks, name):
     row = BACKBONES[name]
     network = networks.get(name) or row.build()
     layers = {f"backbone.{parameter.name.rpartition('.')[0]}" for parameter in network.get_parameters()}
     named = {layer for layer in layers if not f"{layer}.".startswith(OF_SSD)}
-    assert named == set(row.zoo_cells().values()) == set(row.pytorch.cells().values())
+    assert named == set(row.zoo_cells().values())
+    for library in row.libraries:
+        cells = library.cells()
+        assert named == set(cells.values()), library.source
+        assert cells[next(iter(cells))].endswith("conv") and next(iter(cells.values())) in (
+            "backbone.stem.conv", "backbone.stem.0.conv", "backbone.blocks.0.0.conv")
 
 
 def test_an_unknown_backbone_is_refused_with_the_names_there_are():

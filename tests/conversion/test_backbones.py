@@ -1,4 +1,4 @@
-"""Bodies with weights of PyTorch's libraries give the same features as there."""
+"""Backbones with weights of torchvision, timm and MindCV give the same features as there."""
 from __future__ import annotations
 
 from pathlib import Path
@@ -67,8 +67,7 @@ def converted(model: str, module, *flags: str) -> tuple:
     detector = build_detector(load_config(["--model_name", model, *flags], "convert"), COCO_CLASSES[:2])
     network = detector.network().set_train(False)
     parameters = network.parameters_dict()
-    arrays = module if isinstance(module, dict) else \
-        {name: tensor.numpy() for name, tensor in module.state_dict().items()}
+    arrays = module if isinstance(module, dict) else arrays_of(module)
     weights = Weights(arrays, Path("body.pth"))
     naming = choose_naming(weights, zoo_namings(detector) + backbone_namings(detector, network), parameters, None)
     conversion = convert(weights, naming, {name: tuple(value.shape) for name, value in parameters.items()})
@@ -77,13 +76,22 @@ def converted(model: str, module, *flags: str) -> tuple:
     return detector, network, conversion
 
 
+def arrays_of(module) -> dict:
+    """The parameters of a network of PyTorch or MindSpore, by their names there."""
+    if isinstance(module, ms.nn.Cell):
+        return {name: parameter.asnumpy() for name, parameter in module.parameters_dict().items()}
+    return {name: tensor.numpy() for name, tensor in module.state_dict().items()}
+
+
 CASES = [
     ("ssd300", "torchvision", "mobilenet_v2", PYTORCH, {"features.18": 1}),
+    ("ssd300", "timm", "mobilenetv2_100", PYTORCH, {"bn2": 1}),
     ("ssd_mobilenet_v1", "timm", "mobilenetv1_100", PYTORCH, {"blocks.3.1": 0, "blocks.4.1": 1}),
     ("ssd_mobilenet_v1_fpn", "timm", "mobilenetv1_100", PYTORCH, {"blocks.2.1": 0, "blocks.3.5": 1, "blocks.4.1": 2}),
     ("ssd_resnet50_fpn", "torchvision", "resnet50", PYTORCH, dict(zip(RESNET_STAGES, range(4)))),
     ("ssd_vgg16", "torchvision", "vgg16", (*PYTORCH, "--vgg_bias", "true"), {"features.22": 0}),
     ("ssd_vgg16", "torchvision", "vgg16_bn", (*PYTORCH, "--ssd_vgg_bn", "true"), {"features.32": 0}),
+    ("ssd_vgg16", "timm", "vgg16_bn", (*PYTORCH, "--ssd_vgg_bn", "true"), {"features.32": 0}),
     ("faster_rcnn_resnet50", "torchvision", "resnet50", PYTORCH, dict(zip(RESNET_STAGES, range(4)))),
     ("faster_rcnn_res2net50", "timm", "res2net50d", PYTORCH, dict(zip(RESNET_STAGES, range(4)))),
     ("faster_rcnn_res2net101", "timm", "res2net101d", PYTORCH, dict(zip(RESNET_STAGES, range(4)))),
@@ -92,10 +100,11 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("model, library, name, flags, maps", CASES, ids=[f"{case[2]}-{case[0]}" for case in CASES])
+@pytest.mark.parametrize("model, library, name, flags, maps", CASES, ids=["-".join((case[1], case[2], case[0])) for case in CASES])
 def test_features_are_those_of_pytorch(model, library, name, flags, maps):
     module = make(library, name)
-    _, network, _ = converted(model, module, *flags)
+    _, network, conversion = converted(model, module, *flags)
+    assert (conversion.naming.source, conversion.conditions["backbone_style"]) == (library, "pytorch")
     images = np.random.default_rng(0).standard_normal((1, 3, 96, 64)).astype(np.float32)
     wanted = features(module, maps, images)
     bgr = model.startswith("centernet")
@@ -104,6 +113,51 @@ def test_features_are_those_of_pytorch(model, library, name, flags, maps):
         have = ours[index].asnumpy()
         assert want.std() > 1e-2
         assert np.abs(have - want).max() < 1e-3 * np.abs(want).max()
+
+
+def make_mindcv(name: str):
+    """A network of MindCV with random weights and statistics, ready to infer; each layer keeps the size of numbers."""
+    module = getattr(pytest.importorskip("mindcv").models, name)().set_train(False)
+    rng = np.random.default_rng(0)
+    for parameter in module.get_parameters():
+        word, shape = parameter.name.rpartition(".")[2], parameter.shape
+        values = {"gamma": rng.uniform(0.3, 0.6, shape), "beta": rng.normal(0, 0.2, shape),
+                  "moving_mean": rng.normal(0, 0.2, shape), "moving_variance": rng.uniform(0.005, 0.02, shape)}
+        weight = rng.normal(0, 0.1 / np.sqrt(max(1, np.prod(shape[1:]))), shape)
+        parameter.set_data(Tensor(values.get(word, weight).astype(np.float32)))
+    return module
+
+
+def stages(module, images) -> list:
+    """C2 to C5 of a ResNet or Res2Net of MindCV."""
+    maps = [module.max_pool(module.relu(module.bn1(module.conv1(images))))]
+    for stage in (module.layer1, module.layer2, module.layer3, module.layer4):
+        maps.append(stage(maps[-1]))
+    return maps[1:]
+
+
+MINDCV = ("--backbone_style", "mindcv")
+MINDCV_CASES = [
+    ("ssd_resnet50_fpn", "resnet50", MINDCV, stages),
+    ("faster_rcnn_resnet50", "resnet50", MINDCV, stages),
+    ("centernet_resnet50", "resnet50", MINDCV, stages),
+    ("faster_rcnn_res2net50", "res2net50_v1b", PYTORCH, stages),
+    ("ssd300", "mobilenet_v2_100", PYTORCH, lambda module, images: [None, module.forward_features(images)]),
+]
+
+
+@pytest.mark.parametrize("model, name, flags, maps", MINDCV_CASES, ids=["-".join(case[:2]) for case in MINDCV_CASES])
+def test_features_are_those_of_mindcv(model, name, flags, maps):
+    module = make_mindcv(name)
+    _, network, conversion = converted(model, module, *flags)
+    assert (conversion.naming.source, conversion.conditions["backbone_style"]) == ("mindcv", flags[1])
+    images = np.random.default_rng(0).standard_normal((1, 3, 96, 64)).astype(np.float32)
+    bgr = model.startswith("centernet")
+    ours = ms.jit(network.backbone)(Tensor(np.ascontiguousarray(images[:, ::-1]) if bgr else images))
+    for want, have in zip(maps(module, Tensor(images)), ours):
+        if want is not None:
+            assert want.asnumpy().std() > 1e-2
+            assert np.abs((have - want).asnumpy()).max() < 1e-3 * np.abs(want.asnumpy()).max()
 
 
 @pytest.fixture(scope="module")
@@ -176,9 +230,17 @@ def test_a_body_scaled_for_another_epsilon_is_refused(tmp_path):
 
 # What looks alike and is not
 
-def test_a_res2net_with_another_stem_is_refused_with_both_lists():
-    with pytest.raises(CheckpointError, match=r"missing in the file: backbone.stem(.|\n)*unknown to the network"):
-        converted("faster_rcnn_res2net50", make("timm", "res2net50_26w_4s"))
+@pytest.mark.parametrize("names, model, words", [
+    (("conv1.weight", "bn1.weight", "layer1.0.convs.0.weight", "layer1.0.downsample.0.weight"), "faster_rcnn_res2net50",
+     "it is a Res2Net whose stem is one 7x7 convolution .* take timm's res2net50d"),
+    (("conv1.weight", "bn1.gamma", "layer1.0.convs.0.weight", "layer1.0.down_sample.0.weight"),
+     "faster_rcnn_res2net101", "or MindCV's res2net50_v1b or res2net101_v1b"),
+    (("features.0.weight", "features.1.gamma", "features.3.0.weight", "features.15.3.weight"), "ssd_mobilenet_v1",
+     "MindCV's MobileNetV1 has ReLU where the network here has ReLU6"),
+])
+def test_a_network_that_only_looks_alike_is_refused_with_the_reason(names, model, words):
+    with pytest.raises(CheckpointError, match=f"body.pth does not fit the network: .*{words}"):
+        converted(model, {name: np.zeros(3, np.float32) for name in names})
 
 
 def test_batch_norms_that_are_folded_away_are_missed_by_name(mobilenet):
