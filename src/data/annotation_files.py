@@ -1,4 +1,4 @@
-"""Opening the files and folders that hold annotations."""
+"""Opens the files and folders that hold annotations."""
 from __future__ import annotations
 
 import os.path
@@ -18,14 +18,14 @@ class Line(NamedTuple):
 
 
 def existing_folder(path: Optional[str], setting: str) -> Path:
-    """The path, when it is a folder; raises UsageError naming the setting."""
+    """The path if it is a folder; otherwise raises UsageError that names the setting."""
     if not path or not os.path.isdir(path):
         raise UsageError(f"'{path or ''}': no such folder; set {setting}")
     return Path(path)
 
 
 def existing_file(path: Union[str, Path, None], setting: str) -> Path:
-    """The path, when it is a file; raises UsageError naming the setting."""
+    """The path if it is a file; otherwise raises UsageError that names the setting."""
     if not path or not os.path.isfile(path):
         raise UsageError(f"'{path or ''}': no such file; set {setting}")
     return Path(path)
@@ -39,8 +39,8 @@ def check_below(root: Path, path: Path, setting: str) -> None:
 
 
 def read_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
-    """The content of an annotation file. Raises UsageError when there is none, AnnotationError when unreadable."""
-    if not os.path.isfile(path):  # unlike Path.is_file it answers "no" to names that are too long
+    """The content of an annotation file. Raises UsageError if it is missing, AnnotationError if it is unreadable."""
+    if not os.path.isfile(path):  # unlike Path.is_file it returns False for names that are too long
         raise UsageError(f"{path}: no such file")
     try:
         return read_file(path, max_bytes)
@@ -49,7 +49,7 @@ def read_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
 
 
 def read_lines(path: Path) -> list[Line]:
-    """The lines of a UTF-8 file that are not blank, without blanks at their ends."""
+    """The non-blank lines of a UTF-8 file, without leading and trailing blanks."""
     try:
         content = read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -1,4 +1,4 @@
-"""Annotations of any format as one in-memory type: the way into the data for everything else."""
+"""Reads annotations of any format into one in-memory type. All other code reads annotations through this module."""
 from __future__ import annotations
 
 import importlib
@@ -12,11 +12,11 @@ from src.settings.schema import DataSection
 
 
 def load_split(data: DataSection, split: str, classes: Optional[Sequence[str]] = None) -> AnnotationSet:
-    """The annotations of "train", "val" or "test", as the data section of the settings says.
+    """The annotations of the split "train", "val" or "test" that the data section of the settings names.
 
-    classes: class names in label order; None takes those of the settings, or else those of the annotations.
-    Raises UsageError naming the path and the setting when something is missing, ConfigError when num_classes
-    contradicts the classes, and what the readers raise.
+    classes: class names in label order; None = from the settings or else from the annotations.
+    Raises UsageError that names the path and the setting if something is missing, ConfigError if num_classes
+    contradicts the classes, and the errors of the format's reader.
     """
     annotations = reader_of(data).read_split(data, _known_split(data, split), classes or data.classes)
     check_num_classes(data.num_classes, annotations.classes)
@@ -24,26 +24,26 @@ def load_split(data: DataSection, split: str, classes: Optional[Sequence[str]] =
 
 
 def check_split(data: DataSection, split: str) -> None:
-    """Raises UsageError, as `load_split` does, when a folder or file of the split is missing; reads no annotation."""
+    """Raises the UsageError of `load_split` if a folder or file of the split is missing; reads no annotations."""
     reader_of(data).find_split(data, _known_split(data, split))
 
 
 def reader_of(data: DataSection) -> ModuleType:
-    """The module of the format: `read_split` and `find_split`."""
+    """The module that reads the format; it has `read_split` and `find_split`."""
     return importlib.import_module(f"src.data.{DATA_FORMATS[data.dataset].reader}")
 
 
 def _known_split(data: DataSection, split: str) -> str:
-    """The split under the name that the format knows."""
+    """The name under which the format knows the split."""
     if split not in SPLITS:
         raise UsageError(f"split '{split}': choose {', '.join(SPLITS)}")
     return split if split in DATA_FORMATS[data.dataset].splits else "val"
 
 
 def check_num_classes(num_classes: Optional[int], classes: Sequence[str]) -> None:
-    """num_classes is an assertion: None, or the number of classes without or with the background.
+    """Checks that num_classes is None or the number of classes, with or without the background.
 
-    Raises ConfigError naming both numbers.
+    Raises ConfigError that names both numbers.
     """
     if num_classes is not None and num_classes not in (len(classes), len(classes) + 1):
         raise ConfigError(f"num_classes is {num_classes}, but there are {len(classes)} classes "

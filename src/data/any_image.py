@@ -1,4 +1,4 @@
-"""Images for prediction, which need not be of the kinds that data sets are made of."""
+"""Reads images for prediction, also in formats that data sets may not contain."""
 from __future__ import annotations
 
 import io
@@ -18,15 +18,15 @@ OTHER_KINDS = ("WEBP", "TIFF", "PPM")
 
 
 def read_any_image(path: Union[str, Path], max_pixels: Optional[int] = None) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of a file: JPEG, PNG and BMP as `decode_image` reads them, or WebP, TIFF, PPM.
+    """Decode a file to (H, W, 3) uint8 RGB: JPEG, PNG and BMP with `decode_image`; WebP, TIFF and PPM with OpenCV.
 
-    max_pixels: limit, MAX_PIXELS when None; a larger image is not decoded. Raises ImageError.
+    max_pixels: limit on width x height, None means MAX_PIXELS; a larger image is not decoded. Raises ImageError.
     """
     try:
         data = read_file(Path(path))
     except (OSError, ValueError) as error:
         raise ImageError(f"{path}: cannot be read: {error}") from None
-    try:    # Pillow reads the header alone
+    try:    # Pillow reads only the header
         with Image.open(io.BytesIO(data), formats=OTHER_KINDS) as image:
             width, height = image.size
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
@@ -42,5 +42,5 @@ def read_any_image(path: Union[str, Path], max_pixels: Optional[int] = None) -> 
     except cv2.error as error:
         raise ImageError(f"{path}: cannot be decoded: {error.err}") from None
     if bgr is None:
-        raise ImageError(f"{path}: cannot be decoded, the file is broken or of a rare kind; save it again as JPEG")
+        raise ImageError(f"{path}: cannot be decoded; it is damaged or of a rare variant. Save it again as JPEG")
     return cv2.cvtColor(as_8_bits(bgr), cv2.COLOR_BGR2RGB)

@@ -1,4 +1,4 @@
-"""The audit: every image and every box is looked at once, before anything is trained on them."""
+"""The audit: checks every image and every box once before training."""
 from __future__ import annotations
 
 import sys
@@ -31,13 +31,13 @@ class Audited(NamedTuple):
 
 def audit(annotations: AnnotationSet, policy: Optional[Mapping[str, str]] = None, max_pixels: int = MAX_PIXELS,
           workers: Optional[int] = None, progress: bool = True, with_masks: bool = False) -> Audited:
-    """Check a data set; gives the annotations as the policy leaves them, and the report.
+    """Check a data set. Returns the annotations that the policy leaves, and the report.
 
-    policy: mapping from kinds of `RULES` to actions; kinds not named keep their default.
+    policy: mapping from kinds of `RULES` to actions; a kind that is not named keeps its default.
     max_pixels: largest image accepted, width x height. workers: threads that decode images, None = all cores.
-    with_masks: whether outlines are needed; without, they are not looked at.
-    Raises ConfigError for a policy that makes no sense; DatasetError, after printing the table to stderr, when there
-    are findings whose action is "error".
+    with_masks: whether the model needs outlines; if not, they are not checked.
+    Raises ConfigError for an invalid policy; DatasetError, after printing the table to stderr, if there are findings
+    whose action is "error".
     """
     report = examine(annotations, policy, max_pixels, workers, progress, with_masks)
     if report.errors:
@@ -48,15 +48,15 @@ def audit(annotations: AnnotationSet, policy: Optional[Mapping[str, str]] = None
 
 def examine(annotations: AnnotationSet, policy: Optional[Mapping[str, str]] = None, max_pixels: int = MAX_PIXELS,
             workers: Optional[int] = None, progress: bool = True, with_masks: bool = False) -> AuditReport:
-    """Like `audit`, but returns the AuditReport also when the policy refuses the data set.
+    """Like `audit`, but also returns the AuditReport when the policy refuses the data set.
 
-    What a refused finding concerns is left out of the report's annotations, as if it had been dropped.
+    The report's annotations leave out what a refused finding concerns, as if the action were "drop".
     """
     actions = resolve_policy(policy)
     findings = [Finding(found.kind, found.source, str(found.value), actions[found.kind],
                         images_dropped=found.images, boxes_dropped=found.boxes)
                 for found in with_class_offset(annotations)
-                if found.kind != "duplicate_annotation_id"]  # nothing is missing: they are found among the records
+                if found.kind != "duplicate_annotation_id"]  # both objects are kept and checked
     before = sum((Totals(f.images_dropped, f.boxes_dropped) for f in findings), Totals.of(annotations.records))
     merged = merge_duplicates(annotations.records, merge=actions["duplicate_file"] == "repair")
     findings += [Finding(*found, actions[found.kind], images_dropped=1, boxes_dropped=boxes)

@@ -1,4 +1,4 @@
-"""What the audit learns from the image files: each is decoded once."""
+"""The part of the audit that decodes the image files, each once."""
 from __future__ import annotations
 
 import os
@@ -18,9 +18,10 @@ from src.files import read_file
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What a file holds: a kind of finding that makes it useless, or size and EXIF orientation.
+    """What the audit found in an image file: either a kind of finding that makes it unusable, or its size and EXIF
+    orientation.
 
-    size: of the pixels in the file, before any turn. outside: where the file lies when that is not below the root.
+    size: as stored, before any rotation. outside: where the file really is if that is not below the root.
     depth: of a 16-bit image whose largest value needs fewer bits, in words.
     """
 
@@ -33,14 +34,14 @@ class ImageFacts:
 
     @property
     def turned_size(self) -> Size:
-        """The size after the turn that EXIF asks for."""
+        """The size after the rotation that EXIF specifies."""
         return Size(self.size.width, self.size.height) if self.orientation >= 5 else self.size
 
 
 def look_at_all(records: Sequence[Record], root: Path, max_pixels: int, workers: Optional[int], progress: bool,
                 read_outside: bool) -> list[ImageFacts]:
-    """The facts of each record, in order. read_outside: whether files that are not below the root are opened."""
-    pool = ThreadPoolExecutor(workers or os.cpu_count())   # OpenCV decodes without holding Python's lock
+    """The facts of each record, in order. read_outside: whether to open files that are not below the root."""
+    pool = ThreadPoolExecutor(workers or os.cpu_count())   # OpenCV releases the GIL while it decodes
 
     def look(record: Record) -> ImageFacts:
         return _look_at(record, root, max_pixels, read_outside)
@@ -53,8 +54,8 @@ def look_at_all(records: Sequence[Record], root: Path, max_pixels: int, workers:
 
 
 def exif_is_applied(records: Sequence[Record], facts: Sequence[ImageFacts]) -> bool:
-    """Whether the program that made the annotations showed images as EXIF asks: what the declared sizes say of most of
-    the images that were turned by 90 degrees."""
+    """Whether the program that made the annotations applied EXIF orientation: the majority vote of the images that EXIF
+    rotates by 90 degrees, by their declared sizes."""
     votes = 0
     for record, image in zip(records, facts):
         if not image.fault and image.turned_size != image.size:
@@ -64,7 +65,7 @@ def exif_is_applied(records: Sequence[Record], facts: Sequence[ImageFacts]) -> b
 
 
 def orientation_of_boxes(record: Record, image: ImageFacts, applied: bool) -> int:
-    """The EXIF orientation by which the image is turned to be the one that the boxes refer to.
+    """The EXIF orientation to apply to the image so that the boxes fit it.
 
     A reader whose boxes are fractions has turned the image already. Of an image without a declared size it is EXIF's. A
     declared size tells a turn of 90 degrees; where the turn changes no size, `applied` decides.

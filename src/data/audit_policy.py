@@ -1,4 +1,4 @@
-"""What the audit looks for, and what may be done about it: one table."""
+"""The table of the audit: kinds of findings, and the actions that are possible for each."""
 from __future__ import annotations
 
 import difflib
@@ -11,10 +11,10 @@ from src.errors import ConfigError
 
 @dataclass(frozen=True)
 class Rule:
-    """What may be done about one kind of finding; an action without words is not available for it.
+    """The possible actions for one kind of finding; an action with an empty text is not available.
 
-    "error" is always available: the audit refuses the data set after everything has been looked at. advised: the action
-    that the message of a refusal names, "" where only correcting the data helps.
+    "error" is always available: the audit refuses the data set after it has checked everything. advised: the action
+    that the error message recommends, "" if only correcting the data helps.
     """
 
     default: str
@@ -28,7 +28,7 @@ class Rule:
         return ("error", *(action for action in ("drop", "repair", "keep") if getattr(self, action)))
 
     def meanings(self) -> list[str]:
-        """What the actions other than "error" mean, in words."""
+        """The meaning of each action other than "error"."""
         return [f"{action}: {getattr(self, action)}" for action in self.actions[1:]]
 
 
@@ -86,7 +86,7 @@ OUTLINE_KINDS = ("missing_outline", "bad_outline", "outline_size", "outside_outl
 
 
 def resolve_policy(policy: Optional[Mapping[str, str]] = None) -> dict[str, str]:
-    """The action for every kind: the given ones over the defaults. Raises ConfigError naming the nearest word."""
+    """The action of every kind: the given one, or else the default. Raises ConfigError that names the nearest word."""
     if policy is not None and not isinstance(policy, Mapping):
         raise ConfigError(f"audit_policy: expected kinds with an action each, found {policy!r}")
     actions = {kind: rule.default for kind, rule in RULES.items()}

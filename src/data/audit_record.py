@@ -1,4 +1,4 @@
-"""The checks of one image and its objects."""
+"""The audit's checks of one image and its objects."""
 from __future__ import annotations
 
 from dataclasses import replace
@@ -11,16 +11,16 @@ from src.data.audit_report import Finding, Totals
 from src.data.records import BadOutline, Record, Size
 from src.ops.masks import bitmap
 
-MIN_SIDE = 0.01  # pixels; COCO writes two decimals, a shorter side is rounded away
-AREA_TOLERANCE = 1.01   # of an area in relation to its box, which is rounded
-SMALL_AREA, SMALL_BOX = 1.0, 16.0   # square pixels: an object of one in a box of sixteen is a constant or a fraction
+MIN_SIDE = 0.01  # pixels; COCO writes two decimals, so a shorter side is rounded to 0
+AREA_TOLERANCE = 1.01   # largest area / box area; boxes in the file are rounded
+SMALL_AREA, SMALL_BOX = 1.0, 16.0   # square pixels: area <= 1 in a box >= 16 is a constant or a fraction
 LEAST_OVERLAP = 0.5     # IoU of a box and the extent of its outline
 
 
 class SetFacts(NamedTuple):
-    """What the whole set says about a single image.
+    """What the whole data set says about a single image.
 
-    kind_of_wrong_sizes: see audit_set. exif_is_applied: see audit_images.
+    kind_of_wrong_sizes: from audit_set. exif_is_applied: from audit_images.
     """
 
     kind_of_wrong_sizes: str
@@ -29,7 +29,7 @@ class SetFacts(NamedTuple):
 
 
 class RecordCheck:
-    """Adds to `findings`, and holds in `record` what the policy leaves of a record."""
+    """Checks one record: adds to `findings`, and keeps in `record` what the policy leaves of it."""
 
     def __init__(self, record: Record, actions: dict[str, str], findings: list[Finding], known: SetFacts):
         self.record = record
@@ -38,7 +38,7 @@ class RecordCheck:
         self._findings = findings
 
     def image(self, image: ImageFacts) -> bool:
-        """Settles size and orientation of the record; False when the image and all its boxes are left out."""
+        """Sets size and orientation of the record; returns False if the image and all its boxes are left out."""
         if image.fault:
             return self._accept_image(image.fault, image.value)
         accepted = not image.outside or self._accept_image("outside_root", image.outside)
@@ -68,9 +68,9 @@ class RecordCheck:
         return accepted
 
     def boxes(self, seen_ids: set[int]) -> None:
-        """Checks ids, corners, area, place and uniqueness of the boxes; at most one finding per box takes it out.
+        """Checks ids, corners, area, position and uniqueness of the boxes; a box is dropped by at most one finding.
 
-        seen_ids: annotation ids of the records before; those of this record are added.
+        seen_ids: annotation ids of the earlier records; the ids of this record are added.
         """
         record = self.record
         boxes = record.boxes.astype(np.float64)
@@ -102,7 +102,7 @@ class RecordCheck:
         self.record = _with_boxes(self.record, boxes.astype(np.float32), keep)
 
     def _areas(self, boxes: np.ndarray, keep: np.ndarray) -> None:
-        """Checks that areas are above 0 and not above the box's: they decide what the metric calls small."""
+        """Checks that areas are above 0 and at most the box's area: the metric uses them to tell small objects."""
         record = self.record
         extents = np.abs(boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
         areas = record.areas.astype(np.float64)
@@ -114,7 +114,7 @@ class RecordCheck:
             self.record = replace(record, areas=areas.astype(np.float32))
 
     def outlines(self) -> None:
-        """Checks that every object has an outline which can be drawn into the image and covers its box."""
+        """Checks that every object has an outline that can be drawn into the image and covers its box."""
         record, size = self.record, Size(self.record.height, self.record.width)
         segments = list(record.segments or [[]] * len(record.labels))
         keep = np.ones(len(segments), bool)
@@ -144,7 +144,7 @@ class RecordCheck:
         self.record = _with_boxes(replace(record, segments=tuple(segments)), record.boxes, keep)
 
     def forget_bad_outlines(self) -> None:
-        """Without masks an outline is only passed on."""
+        """Removes invalid outlines without a finding: a model without masks does not need them."""
         if self.record.segments:
             self.record = replace(self.record, segments=tuple([] if isinstance(segment, BadOutline) else segment
                                                               for segment in self.record.segments))
@@ -161,7 +161,7 @@ class RecordCheck:
         return self._accept(kind, part, value, action, Totals(0, 1))
 
     def _accept(self, kind: str, part: str, value: object, action: str, loss: Totals) -> bool:
-        """Adds the finding; False when the action leaves out what it concerns."""
+        """Adds the finding; returns False if the action leaves out the object or image."""
         record = self.record
         if action not in ("error", "drop"):
             loss = Totals(0, 0)
@@ -177,14 +177,14 @@ def _has_no_area(boxes: np.ndarray) -> np.ndarray:
 
 
 def _is_swapped(boxes: np.ndarray) -> np.ndarray:
-    """Whether a later corner comes before an earlier one, and the box has an area nevertheless."""
+    """Whether the corners are in the wrong order but the box has an area."""
     with np.errstate(invalid="ignore"):
         sides = boxes[:, 2:] - boxes[:, :2]
     return (sides <= -MIN_SIDE).any(axis=1) & (np.abs(sides) >= MIN_SIDE).all(axis=1) & np.isfinite(boxes).all(axis=1)
 
 
 def _scaled(record: Record, x: float, y: float) -> Record:
-    """The record with boxes, areas and polygons in the pixels of an image that was scaled; run lengths stay."""
+    """The record with boxes, areas and polygons scaled by (x, y); run lengths are not changed."""
     def scaled(segment: Any) -> Any:
         if not isinstance(segment, list):
             return segment
@@ -196,9 +196,9 @@ def _scaled(record: Record, x: float, y: float) -> Record:
 
 
 def _with_boxes(record: Record, boxes: np.ndarray, keep: np.ndarray) -> Record:
-    """The record with its boxes replaced, and only those objects that are kept."""
+    """The record with new boxes and without the objects that `keep` marks False."""
     clipped = keep & (boxes != record.boxes).any(axis=1)
-    # COCO's area is that of the outline, which lies inside the image: only a box area can shrink by clipping.
+    # COCO's area is the outline's, which lies inside the image, so clipping can only reduce an area that is the box's.
     areas = record.areas.copy()
     areas[clipped] = np.minimum(areas[clipped], (boxes[clipped, 2:] - boxes[clipped, :2]).prod(axis=1))
     indices = np.flatnonzero(keep)
@@ -209,7 +209,7 @@ def _with_boxes(record: Record, boxes: np.ndarray, keep: np.ndarray) -> Record:
 
 
 def _moved_inside(polygon: list[float], size: Size) -> list[float]:
-    """The polygon x, y, x, y, ... with every point in an image of this size."""
+    """The polygon x, y, x, y, ... with every point clipped to an image of this size."""
     return [min(max(number, 0), size.height if index % 2 else size.width) for index, number in enumerate(polygon)]
 
 
@@ -223,7 +223,7 @@ def _polygon_area(segment: object) -> float:
 
 
 def _extent(segment: list | dict, size: Size) -> np.ndarray:
-    """x1, y1, x2, y2 that an outline spans; zeros when it covers nothing."""
+    """Bounding box x1, y1, x2, y2 of an outline; zeros if it covers nothing."""
     if isinstance(segment, dict):
         rows, columns = (np.flatnonzero(bitmap(segment, *size).any(axis=axis)) for axis in (1, 0))
         return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], float) if len(rows) else np.zeros(4)

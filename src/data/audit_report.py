@@ -1,4 +1,4 @@
-"""What an audit found: totals before and after, findings, statistics; as table, json and a sheet of images."""
+"""The result of an audit: totals, findings and statistics; as a table, as JSON and as a sheet of images."""
 from __future__ import annotations
 
 import io
@@ -33,9 +33,9 @@ ORIENTATIONS_FILE = "orientations.json"
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is not as it should be: what, where, the value found, and what was done about it.
+    """One defect: its kind, where it is, the value found, and what was done about it.
 
-    images_dropped and boxes_dropped say what the data set lost by it; a dropped image loses all its boxes.
+    images_dropped and boxes_dropped: what the data set lost because of it; a dropped image loses all its boxes.
     """
 
     kind: str
@@ -62,10 +62,10 @@ class Totals:
 
 @dataclass(frozen=True)
 class AuditReport:
-    """The result of an audit; raises DatasetError when anything was lost without a finding that says so.
+    """The result of an audit; raises DatasetError if images or boxes were lost without a finding.
 
-    annotations: the data set after the audit. before: totals of what the annotation files held.
-    policy: the action per kind that was in force. with_masks: whether outlines were looked at.
+    annotations: the data set after the audit. before: totals of the annotation files.
+    policy: the action used for each kind. with_masks: whether outlines were checked.
     """
 
     annotations: AnnotationSet
@@ -87,7 +87,7 @@ class AuditReport:
 
     @property
     def errors(self) -> tuple[Finding, ...]:
-        """The findings that the policy does not accept."""
+        """The findings whose action is "error"."""
         return tuple(f for f in self.findings if f.action == "error")
 
     @property
@@ -96,7 +96,7 @@ class AuditReport:
         return max((int(np.sum(~record.crowd)) for record in self.annotations.records), default=0)
 
     def error_message(self) -> str:
-        """The refused findings in a few lines: the count per kind, the first few, what to do."""
+        """The refused findings in a few lines: count per kind, the first few, what to do."""
         kinds = Counter(f.kind for f in self.errors)
         counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
         first = [f"  {f.kind}: {f.where}: {f.value}" for f in self.errors[:EXAMPLES]]
@@ -107,7 +107,7 @@ class AuditReport:
                 + "\n".join(first) + "\n" + _advice(kinds))
 
     def statistics(self) -> dict[str, Any]:
-        """What the data set holds after the audit, as plain numbers; sizes in pixels, areas as in COCO's metric."""
+        """Numbers of the data set after the audit; sizes in pixels, areas as in COCO's metric."""
         records = self.annotations.records
         labels = _joined([record.labels for record in records], np.int32)
         crowd = _joined([record.crowd for record in records], bool)
@@ -133,7 +133,7 @@ class AuditReport:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """The whole report in types that json knows."""
+        """The whole report in JSON types."""
         return {
             "source": str(self.annotations.source),
             "root": str(self.annotations.root),
@@ -224,7 +224,7 @@ class AuditReport:
         images, captions = [], []
         for record in self._sheet_records(kinds):
             size = record.height, record.width
-            # The audit has accepted this size already; its limit need not be known here.
+            # The audit has already accepted this size, so its limit is not needed here.
             stored = read_image(record.image_path, record.orientation, max_pixels=size[0] * size[1])
             image, scale = fit(stored, SHEET_CELL)
             outlines = [_fitted(segment, size, image) for segment in record.segments or ()] if self.with_masks else None
@@ -243,7 +243,7 @@ class AuditReport:
 
 
 def _advice(kinds: Counter) -> str:
-    """What to do about refused kinds; an action is only named where it does not spoil labels."""
+    """What to do about refused kinds; names an action only if it cannot damage labels."""
     advised = [kind for kind in kinds if RULES[kind].advised]
     if not advised:
         return "Correct the data."
@@ -253,7 +253,7 @@ def _advice(kinds: Counter) -> str:
 
 
 def _fitted(segment: object, size: tuple[int, int], image: np.ndarray) -> np.ndarray | None:
-    """An outline as a mask of an image that was resized from (height, width); None without one."""
+    """An outline as a mask of an image that was resized from (height, width); None if there is no outline."""
     if not segment:
         return None
     return cv2.resize(bitmap(segment, *size), image.shape[1::-1], interpolation=cv2.INTER_NEAREST).astype(bool)
@@ -289,6 +289,6 @@ def _table(*columns: str) -> Table:
 
 
 def _plain(text: str) -> Text:
-    from rich.text import Text  # names of files and classes may hold brackets, which are markup to rich
+    from rich.text import Text  # file and class names may contain brackets, which rich would read as markup
 
     return Text(text)

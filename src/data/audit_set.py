@@ -1,4 +1,4 @@
-"""What only the set as a whole can tell: boxes in another form, sizes of other images, shifted class numbers."""
+"""The audit's checks of the whole set: boxes in another format, sizes of other images, shifted class numbers."""
 from __future__ import annotations
 
 import difflib
@@ -13,12 +13,12 @@ from src.data.records import AnnotationSet, ReaderFinding, Record, Size
 from src.settings.data_formats import DATA_FORMATS
 
 NEARLY_ALL = 0.98
-BAD_SHARE = 0.1     # of the boxes that may be dropped or lose a part
+BAD_SHARE = 0.1     # largest fraction of boxes that may be dropped or clipped
 FEWEST_BAD = 5
 FEWEST_BOXES = 3
-LOST_PART = 0.1     # of a box's area; annotation programs often let a box end a pixel outside
+LOST_PART = 0.1     # fraction of a box's area; annotation tools often let a box end one pixel outside
 RELATIVE = 1.0001
-ROUNDING = 1.0      # pixels by which two sizes of one ratio may differ
+ROUNDING = 1.0      # pixels by which a size may differ from the common ratio
 
 FORMS = {   # what four numbers of a box may be -> corners of it
     "x1, y1, x2, y2": lambda a, b, c, d: (a, b, c, d),
@@ -33,7 +33,7 @@ NUMBERS = {     # corners -> the four numbers of each form
 
 
 class SetFinding(NamedTuple):
-    """A finding about the whole set; where: an example."""
+    """A finding about the whole set. where: an example."""
 
     kind: str
     where: str
@@ -41,7 +41,7 @@ class SetFinding(NamedTuple):
 
 
 def set_findings(annotations: AnnotationSet) -> list[SetFinding]:
-    """Findings about classes and crowds, which need no image."""
+    """Findings about classes and crowds; they need no images."""
     records = annotations.records
     total = sum(len(record.labels) for record in records)
     source, found = annotations.source.name, []
@@ -59,7 +59,7 @@ def set_findings(annotations: AnnotationSet) -> list[SetFinding]:
 
 
 def with_class_offset(annotations: AnnotationSet) -> tuple[ReaderFinding, ...]:
-    """The reader's findings; unknown classes become "class_offset" where all numbers are off by one."""
+    """The reader's findings; unknown classes become "class_offset" if all class numbers are off by one."""
     unknown = {int(str(found.value)) for found in annotations.findings if found.kind == "unknown_class"}
     known = set(annotations.category_ids)
     used = {annotations.category_ids[label] for record in annotations.records for label in np.unique(record.labels)}
@@ -74,8 +74,8 @@ def with_class_offset(annotations: AnnotationSet) -> tuple[ReaderFinding, ...]:
 
 
 def kind_of_wrong_sizes(records: Sequence[Record], facts: Sequence[ImageFacts]) -> str:
-    """What an annotated size that is not the image's means: "size_disagreement" for a few images, "resized_image" where
-    most have been scaled by one ratio, "wrong_size" where most differ without one."""
+    """The kind of finding for annotated sizes that differ from the images': "size_disagreement" if few differ,
+    "resized_image" if most were scaled by one ratio, "wrong_size" if most differ without a common ratio."""
     pairs = [(Size(record.height, record.width), image.size) for record, image in zip(records, facts)
              if not image.fault and record.height and record.width]
     wrong = [(declared, found) for declared, found in pairs if declared not in (found, Size(found.width, found.height))]
@@ -88,7 +88,7 @@ def kind_of_wrong_sizes(records: Sequence[Record], facts: Sequence[ImageFacts]) 
 
 
 def box_findings(records: Sequence[Record], name: str) -> list[SetFinding]:
-    """Findings about the form of the boxes; the sizes of the records are those of the images. name: of the format."""
+    """Findings about the format of the boxes; the records hold the real image sizes. name: annotation format."""
     boxes, sizes = _boxes_and_sizes(records)
     drawn = boxes[(boxes[:, 2:] != boxes[:, :2]).all(axis=1)]
     if len(drawn) >= FEWEST_BOXES:
@@ -104,7 +104,7 @@ def box_findings(records: Sequence[Record], name: str) -> list[SetFinding]:
     if (bad | swapped).sum() < max(FEWEST_BAD, BAD_SHARE * len(boxes)):
         return []
     form = _likely_form(boxes, sizes, DATA_FORMATS[name].boxes)
-    if form:    # else corners in another order are only that
+    if form:    # without a better form, swapped corners are reported box by box
         bad |= swapped
     if bad.sum() < FEWEST_BAD or bad.mean() <= BAD_SHARE:
         return []
@@ -113,7 +113,7 @@ def box_findings(records: Sequence[Record], name: str) -> list[SetFinding]:
 
 
 class Merged(NamedTuple):
-    """records: one entry per file; findings: one for each further entry; dropped: the objects it took along."""
+    """records: one per file; findings: one for each further record of a file; dropped: the objects lost with it."""
 
     records: list[Record]
     findings: list[SetFinding]
@@ -121,7 +121,7 @@ class Merged(NamedTuple):
 
 
 def merge_duplicates(records: Sequence[Record], merge: bool) -> Merged:
-    """One entry per file; `merge`: the objects of further entries go to the first, else they are left out."""
+    """One record per file. merge: add the objects of further records to the first; otherwise they are dropped."""
     first: dict[str, int] = {}
     kept: list[Record] = []
     found, dropped = [], []
@@ -153,7 +153,7 @@ def _merged(first: Record, second: Record) -> Record:
 
 
 def _boxes_and_sizes(records: Sequence[Record]) -> tuple[np.ndarray, np.ndarray]:
-    """(N, 4) all boxes, and (N, 2) width and height of the image of each."""
+    """All boxes, (N, 4), and the width and height of each box's image, (N, 2)."""
     boxes = [np.empty((0, 4)), *(record.boxes.astype(np.float64) for record in records)]
     sizes = [np.empty((0, 2)), *(np.tile((float(record.width), float(record.height)), (len(record.boxes), 1))
                                  for record in records)]
@@ -161,7 +161,7 @@ def _boxes_and_sizes(records: Sequence[Record]) -> tuple[np.ndarray, np.ndarray]
 
 
 def _is_bad(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """(N,) bool: no area, or more than LOST_PART of it outside."""
+    """(N,) bool: the box has no area, or more than LOST_PART of it is outside the image."""
     sides = boxes[:, 2:] - boxes[:, :2]
     limits = np.concatenate([sizes, sizes], axis=1)
     clipped = boxes.clip(0, limits)
@@ -170,7 +170,7 @@ def _is_bad(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
 
 
 def _likely_form(boxes: np.ndarray, sizes: np.ndarray, expected: str) -> str:
-    """The form in which nearly all boxes would lie inside their images, in words; "" when none fits.
+    """The box format in which nearly all boxes would lie inside their images; "" if none fits.
 
     expected: the form in which the boxes were read.
     """

@@ -1,4 +1,4 @@
-"""Checks of single values in annotations. Messages name the value only; the readers put file and id in front."""
+"""Checks of single values in annotations. Messages name only the value; the readers add file and id."""
 from __future__ import annotations
 
 import reprlib
@@ -6,19 +6,19 @@ from typing import Optional
 
 from src.errors import AnnotationError
 
-# No coordinate, size or area of an image comes near it; below it nothing overflows in float32.
+# Far above any coordinate, size or area of an image, and small enough not to overflow in float32.
 MAX_NUMBER = 1e12
 
 
 def checked_number(value: object) -> float:
-    """value, when it is a finite number of a size that occurs in images."""
+    """The value, if it is a finite number of a size that occurs in images."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not -MAX_NUMBER < value < MAX_NUMBER:
         raise AnnotationError(f"expected a finite number, found {reprlib.repr(value)}")
     return value
 
 
 def checked_integer(value: object, minimum: int = 0, maximum: int = 2 ** 63 - 1) -> int:
-    """value as int, when it is a whole number within the limits (1.0 counts as 1)."""
+    """The value as int, if it is a whole number within the limits (1.0 counts as 1)."""
     if type(value) is float and value.is_integer():
         value = int(value)
     if type(value) is not int or not minimum <= value <= maximum:
@@ -28,14 +28,14 @@ def checked_integer(value: object, minimum: int = 0, maximum: int = 2 ** 63 - 1)
 
 
 def checked_flag(value: object) -> bool:
-    """value as bool, when it is 0, 1, false or true."""
+    """The value as bool, if it is 0, 1, false or true."""
     if type(value) not in (int, float, bool) or value not in (0, 1):
         raise AnnotationError(f"expected 0 or 1, found {reprlib.repr(value)}")
     return bool(value)
 
 
 def checked_name(value: object) -> str:
-    """value, when it is a text that can name a file or a class."""
+    """The value, if it is a string that can name a file or a class."""
     try:
         if isinstance(value, str) and value and "\0" not in value and value.encode("utf-8"):
             return value
@@ -45,7 +45,7 @@ def checked_name(value: object) -> str:
 
 
 def number_in(text: Optional[str]) -> float:
-    """The number that a piece of text spells."""
+    """The number that the text spells."""
     try:
         value = float(text or "")
     except ValueError:

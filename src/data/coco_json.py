@@ -1,4 +1,4 @@
-"""COCO instances json: reading it into records, and records back into its form for the metrics.
+"""COCO instances JSON: reads it into records, and writes records in its form for the metrics.
 
 Format: https://cocodataset.org/#format-data
 """
@@ -25,7 +25,7 @@ class _ListedImage(NamedTuple):
 
 
 class _Objects(NamedTuple):
-    """by_image: LabelledBoxes by image id; unselected: objects per class that is not wanted."""
+    """by_image: LabelledBoxes by image id. unselected: number of objects of each class that is not selected."""
 
     by_image: dict[int, list[LabelledBox]]
     unselected: dict[str, int]
@@ -39,7 +39,7 @@ def read_split(data: DataSection, split: str, classes: Optional[Sequence[str]]) 
 
 
 def find_split(data: DataSection, split: str) -> DataSources:
-    """The files of a split; raises UsageError naming the setting when one is missing."""
+    """The files of a split; raises UsageError that names the setting if one is missing."""
     setting = "train_data_type" if split == "train" else "val_data_type"
     data_type = getattr(data, setting)
     root = existing_folder(data.coco_root, "coco_root")
@@ -51,13 +51,13 @@ def find_split(data: DataSection, split: str) -> DataSources:
 
 def load_coco(json_path: Path, image_root: Path, classes: Optional[Sequence[str]] = None,
               may_lack: bool = False) -> AnnotationSet:
-    """Read instances of boxes, polygons and RLE; crowds are marked, images without objects are kept.
+    """Read instances with boxes, polygons and RLE; crowds are marked, images without objects are kept.
 
-    classes: names that select the categories and order the labels; None takes all in the order of their ids, but for a
-    leading "background". may_lack: whether the file may lack some of them, as exports of a split do that list only what
-    occurs.
-    Files without annotations (COCO's image_info of the test sets) have images without objects.
-    Raises UsageError when the file is missing, AnnotationError when it cannot be represented in records.
+    classes: names that select the categories and order the labels; None takes all categories, ordered by id, without a
+    leading "background". may_lack: whether the file may lack some of the classes; exports often list only the
+    categories that occur in their split.
+    Files without annotations (COCO's image_info of the test sets) give images without objects.
+    Raises UsageError if the file is missing, AnnotationError if its content cannot be represented in records.
     """
     json_path, image_root = Path(json_path), Path(image_root).resolve()
     source = json_path.name
@@ -77,11 +77,11 @@ def load_coco(json_path: Path, image_root: Path, classes: Optional[Sequence[str]
 
 
 def to_coco(annotations: AnnotationSet) -> dict[str, list[dict]]:
-    """The ground truth in the form that pycocotools takes.
+    """The ground truth in the form that pycocotools reads.
 
-    Category and image ids are the original ones. Annotation ids are numbered again from 1: pycocotools takes id 0
-    for "no match" and needs them unique. VOC's difficult objects become crowds: both metrics ignore them, and
-    pycocotools overwrites an 'ignore' field with iscrowd.
+    Category and image ids are the original ones. Annotation ids are numbered again from 1, because pycocotools needs
+    unique ids and uses 0 for "no match". VOC's difficult objects become crowds: both metrics ignore them, and
+    pycocotools overwrites the field "ignore" with iscrowd.
     """
     images: list[dict[str, Any]] = []
     objects: list[dict[str, Any]] = []
@@ -121,7 +121,7 @@ def _entries(content: dict, key: str, json_path: Path) -> list[dict]:
 
 
 def _field(entry: dict, key: str, check: Callable[[Any], Any], default: Any = _REQUIRED) -> Any:
-    """The checked value of a field, or the default when it is absent or null."""
+    """The checked value of a field, or the default if it is absent or null."""
     value = entry.get(key)
     if value is None:
         if default is _REQUIRED:
@@ -138,7 +138,7 @@ def _used_categories(annotations: list[dict]) -> set[int]:
 
 
 def _category_names(entries: list[dict], source: str, used: set[int]) -> dict[int, str]:
-    """The names by id. Of two categories of one name, one without objects is left out."""
+    """The names by id. If two categories have one name, the one without objects is left out."""
     names: dict[int, str] = {}
     for position, entry in enumerate(entries):
         try:
@@ -159,7 +159,7 @@ def _category_names(entries: list[dict], source: str, used: set[int]) -> dict[in
 
 def _select(names: dict[int, str], classes: Optional[Sequence[str]], json_path: Path,
             may_lack: bool) -> tuple[int, ...]:
-    """The category ids in label order; adds a free id to `names` for each class that the file may lack."""
+    """The category ids in label order; adds an unused id to `names` for each class that the file lacks."""
     category_of = {name: category for category, name in names.items()}
     wanted = without_background([names[category] for category in sorted(names)]) if classes is None else classes
     unknown = [name for name in wanted if name not in category_of]
@@ -240,7 +240,7 @@ def _four_numbers(value: object) -> list[float]:
 
 
 def _segment_or_reason(value: object) -> list | dict | BadOutline:
-    """The outline, or why it is none: only models with masks need it."""
+    """The outline, or the reason why it is invalid: only models with masks need it."""
     try:
         return _segment([] if value is None else value)
     except AnnotationError as error:
@@ -264,7 +264,7 @@ def _segment(value: object) -> list | dict:
 
 
 def _run_lengths(value: dict) -> dict:
-    """The encoding as it is, once its runs are known to fill the image: the C code of pycocotools trusts them."""
+    """The encoding, after a check that its runs fill the image: the C code of pycocotools does not check it."""
     size, counts = value.get("size"), value.get("counts")
     if not isinstance(size, list) or len(size) != 2:
         raise AnnotationError(f"size: expected [height, width], found {reprlib.repr(size)}")
@@ -282,8 +282,9 @@ def _run_lengths(value: dict) -> dict:
 
 
 def _decompressed(text: str) -> list[int]:
-    """The runs behind COCO's compressed form: 5 bits per character from '0' up, bit 6 says that more follow,
-    bit 5 of the last is the sign; from the fourth run on the difference to the run before the previous one."""
+    """The runs of COCO's compressed form. Each character minus '0' holds 5 bits of a number; bit 6 says that more
+    follow, and bit 5 of the last one is the sign. From the fourth run on, each number is the difference to the run two
+    places before."""
     runs: list[int] = []
     value, shift = 0, 0
     for character in text:
@@ -298,5 +299,5 @@ def _decompressed(text: str) -> list[int]:
             runs.append(value + (runs[-2] if len(runs) > 2 else 0))
             value, shift = 0, 0
     if shift:
-        raise AnnotationError(f"counts: {reprlib.repr(text)} breaks off")
+        raise AnnotationError(f"counts: {reprlib.repr(text)} ends in the middle of a number")
     return runs

@@ -1,4 +1,4 @@
-"""Drawing on images: boxes with names, masks, and contact sheets. Images are (H, W, 3) uint8 RGB."""
+"""Draws boxes with names, masks and contact sheets. Images are (H, W, 3) uint8 RGB."""
 from __future__ import annotations
 
 import math
@@ -16,7 +16,7 @@ PALETTE = np.array([
     (240, 50, 230), (0, 128, 128), (210, 245, 60), (128, 0, 0), (0, 0, 128), (250, 190, 212), (128, 128, 0),
     (170, 110, 40), (220, 190, 255), (170, 255, 195), (255, 215, 180), (90, 90, 90), (255, 250, 200),
 ], dtype=np.uint8)
-SHADES = (1.0, 0.8, 0.6, 0.45)  # 20 hues in 4 shades tell the 80 classes of COCO apart
+SHADES = (1.0, 0.8, 0.6, 0.45)  # 20 hues in 4 shades distinguish the 80 classes of COCO
 MASK_OPACITY = 0.4
 BACKGROUND = 245
 GAP = 6
@@ -41,7 +41,7 @@ def draw_boxes(image: np.ndarray, boxes: np.ndarray, labels: np.ndarray, classes
                crowd: Optional[np.ndarray] = None) -> np.ndarray:
     """A copy of the image with boxes, names, scores and masks drawn on it.
 
-    image: (H, W, 3) uint8 RGB. boxes: (N, 4) x1, y1, x2, y2 in its pixels; parts outside are cut off.
+    image: (H, W, 3) uint8 RGB. boxes: (N, 4) x1, y1, x2, y2 in pixels of the image; parts outside are not drawn.
     labels: (N,) indices into `classes`. scores: (N,) or None. crowd: (N,) bool or None.
     masks: per box a (H, W) bool array, a COCO run-length encoding, a list of polygons, or None.
     """
@@ -50,7 +50,7 @@ def draw_boxes(image: np.ndarray, boxes: np.ndarray, labels: np.ndarray, classes
     thickness = max(1, round(max(height, width) / 300))
     boxes = np.nan_to_num(np.asarray(boxes, dtype=np.float64).reshape(-1, 4)).clip(0, (width, height, width, height))
     names = drawable_names(classes)
-    # The best last, on top of the others; without scores the smallest.
+    # The highest score is drawn last, on top of the others; without scores the smallest box.
     order = np.argsort(np.asarray(scores) if scores is not None else -np.prod(boxes[:, 2:] - boxes[:, :2], axis=1),
                        kind="stable")
     if masks is not None:
@@ -76,7 +76,7 @@ def draw_boxes(image: np.ndarray, boxes: np.ndarray, labels: np.ndarray, classes
 
 def contact_sheet(images: Sequence[np.ndarray], columns: int, cell: tuple[int, int] = (240, 320),
                   captions: Optional[Sequence[str]] = None) -> np.ndarray:
-    """One image made of many, row by row, each fitted into a cell of (height, width) pixels.
+    """One image that shows many, row by row, each fitted into a cell of (height, width) pixels.
 
     captions: one line of text per image, written below it, or None.
     Returns (rows * (cell height + GAP [+ CAPTION_HEIGHT]) + GAP, columns * (cell width + GAP) + GAP, 3) uint8 RGB.
@@ -98,9 +98,9 @@ def contact_sheet(images: Sequence[np.ndarray], columns: int, cell: tuple[int, i
 
 
 def fit(image: np.ndarray, cell: tuple[int, int]) -> tuple[np.ndarray, tuple[float, float]]:
-    """The image resized to the largest size of its shape that fits into (height, width).
+    """The image resized, with its aspect ratio, to the largest size that fits into (height, width).
 
-    Returns the image and the factors (x, y) that carry its old pixels to the new ones.
+    Returns the image and the factors (x, y) from its old pixels to the new ones.
     """
     height, width = image.shape[:2]
     scale = min(cell[0] / height, cell[1] / width)
@@ -110,14 +110,14 @@ def fit(image: np.ndarray, cell: tuple[int, int]) -> tuple[np.ndarray, tuple[flo
 
 
 def _draw_outline(canvas: np.ndarray, box: np.ndarray, colour: Colour, thickness: int) -> None:
-    # OpenCV puts (0, 0) at the centre of the first pixel, boxes put it at the pixel's corner.
+    # OpenCV's (0, 0) is the centre of the first pixel; in boxes it is the pixel's corner.
     x1, y1, x2, y2 = (int(v) for v in np.round((box - 0.5) * (1 << SUBPIXEL_BITS)))
     cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, thickness, cv2.LINE_AA, SUBPIXEL_BITS)
 
 
 def _tag_place(box: np.ndarray, tag: Text, thickness: int, taken: Sequence[Place], size: tuple[int, int]) -> Place:
-    """The (left, top, right, bottom) of a name: above its box, inside, or below, where the image has room and no name
-    in `taken` is hidden; else the first of these that the image has room for."""
+    """The (left, top, right, bottom) of a name: above its box, inside it, or below it; the first place inside the image
+    that hides no name in `taken`, or else the first inside the image."""
     (height, width), tag_width, tag_height = size, tag.width + 2 * TAG_MARGIN, tag.height
     left = int(np.clip(box[0] - thickness / 2, 0, max(0, width - tag_width)))
     above = int(box[1]) - tag_height

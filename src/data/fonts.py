@@ -1,4 +1,4 @@
-"""Fonts of this machine that have the characters of a text, for drawing on images and in plots."""
+"""Finds fonts on this machine that have the characters of a text, for drawing on images and in plots."""
 from __future__ import annotations
 
 import functools
@@ -14,8 +14,8 @@ Colour = tuple
 
 @functools.cache
 def font_files() -> tuple[str, ...]:
-    """DejaVu Sans, which comes with matplotlib and has the Latin, Greek and Cyrillic letters, then the upright fonts of
-    the system."""
+    """Font files: DejaVu Sans, which comes with matplotlib and has Latin, Greek and Cyrillic letters, then the upright
+    fonts of the system."""
     import matplotlib
     from matplotlib.font_manager import findSystemFonts
 
@@ -38,14 +38,14 @@ def _characters(path: str) -> frozenset[int]:
 
 @functools.lru_cache(maxsize=1024)
 def font_for(text: str) -> Optional[str]:
-    """The file of the first font that has every character of the text, None without one."""
+    """The file of the first font that has every character of the text, or None."""
     needed = {ord(character) for character in text if not character.isspace()}
     return next((path for path in font_files() if needed <= _characters(path)), None)
 
 
 def drawable_names(classes: Sequence[str]) -> list[str]:
-    """The class names as they can be drawn: "class 3" for the third where no font of this machine has its characters,
-    which is said once."""
+    """The class names as they can be drawn. The third class becomes "class 3" if no font of this machine has the
+    characters of its name; a message says so once."""
     names = []
     for number, name in enumerate(classes, 1):
         if font_for(str(name)) is None:
@@ -68,14 +68,14 @@ def _say_once(name: str, number: int) -> None:
 
 
 def drawable(text: str) -> str:
-    """The text, with \\u escapes where no font has its characters."""
+    """The text, with \\u escapes if no font has its characters."""
     return text if font_for(text) is not None else text.encode("ascii", "backslashreplace").decode("ascii")
 
 
 class Text:
     """A line of text in a font that has its characters (see `drawable` and `drawable_names`).
 
-    size: of the letters in pixels. width, height: of the line in pixels, the height equal for all texts of a font.
+    size: of the letters, in pixels. width, height: of the line, in pixels; all texts of a font have the same height.
     """
 
     def __init__(self, text: str, size: int):
@@ -86,7 +86,7 @@ class Text:
         self.width, self.height = int(np.ceil(right - min(left, 0))), ascent + descent
 
     def draw(self, canvas: np.ndarray, x: int, y: int, ink: Colour) -> None:
-        """Draw it with its upper left corner at (x, y) on an (H, W, 3) uint8 canvas, which is changed in place."""
+        """Draw the text on an (H, W, 3) uint8 canvas, in place, with its upper left corner at (x, y)."""
         top, left = max(y, 0), max(x, 0)
         part = canvas[top:max(y + self.height, 0), left:max(x + self.width, 0)]
         if part.size:
@@ -101,7 +101,7 @@ def _font(path: str, size: int) -> ImageFont.FreeTypeFont:
 
 
 def family_of(path: str) -> str:
-    """The name by which matplotlib knows a font file, which is registered with it."""
+    """Registers a font file with matplotlib and returns the name under which matplotlib knows it."""
     from matplotlib.font_manager import FontProperties, fontManager
 
     if all(entry.fname != path for entry in fontManager.ttflist):

@@ -1,4 +1,4 @@
-"""Which data a run asks for, and whether images are still the ones that were seen: told without parsing annotations."""
+"""Identifies the data of a run, and tells whether images have changed, without parsing annotations."""
 from __future__ import annotations
 
 import hashlib
@@ -21,11 +21,11 @@ BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class DataRequest:
-    """What the settings ask for.
+    """The data that the settings ask for.
 
-    name: for a folder of its own. image_root: see `DataSources`. described: everything that decides the result, and
-    under "paths" where it lies. fingerprint: hex sha256 of `described` without the paths, so that a copy of the data
-    elsewhere has the same.
+    name: for a folder of its own. image_root: as in `DataSources`. described: everything that decides the result, and
+    under "paths" where it is. fingerprint: hex SHA-256 of `described` without the paths, so that a copy of the data in
+    another folder has the same fingerprint.
     """
 
     name: str
@@ -35,8 +35,8 @@ class DataRequest:
 
 
 class ImageState(NamedTuple):
-    """A file at the time it was read. size and mtime_ns tell a change cheaply, sha256 tells it surely; a file that is
-    not there has zeros and no hash."""
+    """A file when it was read. A changed size or mtime_ns is cheap to notice, sha256 is certain; a missing file has
+    zeros and no hash."""
 
     file: str
     size: int
@@ -45,7 +45,7 @@ class ImageState(NamedTuple):
 
 
 def request_of(data: DataSection, split: str, with_masks: bool) -> DataRequest:
-    """The request of a split. Raises UsageError naming the setting when a file or folder is missing."""
+    """The request for a split. Raises UsageError that names the setting if a file or folder is missing."""
     sources = reader_of(data).find_split(data, split)
     try:
         annotations = {name: _sha256(path) for name, path in sorted(sources.annotation_files.items())}
@@ -73,23 +73,23 @@ def names_raw_data(data: DataSection) -> bool:
 
 
 def content_fingerprint(request_fingerprint: str, states: Iterable[ImageState]) -> str:
-    """Hex sha256 over the request and the content of every image."""
+    """Hex SHA-256 over the request and the content of every image."""
     content = [request_fingerprint, *([state.file, state.sha256] for state in states)]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def image_state(path: Path, name: str, content: Optional[bytes] = None) -> ImageState:
-    """The state of a file that messages and description call `name`; `content` when it has been read already."""
+    """The state of a file. name: used in messages and the description file. content: its bytes, if already read."""
     try:
         status = path.stat()
         digest = _sha256(path) if content is None else hashlib.sha256(content).hexdigest()
-    except OSError:  # the audit has decided what becomes of it
+    except OSError:  # the audit has already dealt with a missing file
         return ImageState(name, 0, 0, "")
     return ImageState(name, status.st_size, status.st_mtime_ns, digest)
 
 
 def current_states(states: list[ImageState], root: Path) -> list[ImageState]:
-    """The states today, in the same order. Only files whose size or time differs are read."""
+    """The present states, in the same order. Only files with a different size or time are read."""
     def look(state: ImageState) -> ImageState:
         try:
             status = os.stat(os.path.join(root, state.file))

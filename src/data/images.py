@@ -1,6 +1,6 @@
-"""Images from bytes to uint8 RGB: the one decoder of the project.
+"""Decodes images from bytes to uint8 RGB; the only decoder of the project.
 
-Sizes and orientation are read from the headers by hand, so that an image over the limit is never decoded.
+Sizes and orientation are read from the headers, so that an image over the limit is never decoded.
 JPEG: ITU-T T.81 annex B; PNG: RFC 2083; EXIF: TIFF 6.0 section 2.
 """
 from __future__ import annotations
@@ -17,21 +17,21 @@ from src.errors import ImageError
 from src.files import read_file
 
 MAX_PIXELS = 100_000_000
-# Every scan of a JPEG is decoded for the whole image; encoders write about ten.
+# The decoder runs over the whole image for every scan of a JPEG; encoders write about ten.
 MAX_SCANS = 32
 STORED = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
 
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _SOI, _EOI, _SOS, _APP1 = 0xD8, 0xD9, 0xDA, 0xE1
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-# In compressed data FF is followed by 00 or a restart marker; anything else ends it.
+# In compressed data FF is followed by 00 or a restart marker; any other byte ends the data.
 _MARKER_AFTER_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _ORIENTATION_TAG = 0x0112
 
 
 def read_image(path: Union[str, Path], orientation: Optional[int] = None,
                max_pixels: Optional[int] = None) -> np.ndarray:
-    """`decode_image` of a file. Raises ImageError."""
+    """Read a file and decode it with `decode_image`. Raises ImageError."""
     try:
         data = read_file(Path(path))
     except (OSError, ValueError) as error:
@@ -44,10 +44,10 @@ def decode_image(data: bytes, name: object, orientation: Optional[int] = None,
     """(H, W, 3) uint8 RGB of the bytes of a JPEG, PNG or BMP file; of 16-bit images see `as_8_bits`.
 
     name: what messages call the image.
-    orientation: EXIF orientation by which it is turned (1 = as stored), None = the one that the file asks for.
-    max_pixels: limit, `MAX_PIXELS` when None.
-    Raises ImageError for another format, a truncated or broken file, more pixels than the limit, or a JPEG of more than
-    `MAX_SCANS` scans.
+    orientation: EXIF orientation to apply (1 = as stored), None = the one in the file.
+    max_pixels: limit on width x height, None means `MAX_PIXELS`.
+    Raises ImageError for another format, a truncated or damaged file, more pixels than the limit, or a JPEG with more
+    than `MAX_SCANS` scans.
     """
     rgb = cv2.cvtColor(as_8_bits(decode_stored(data, name, max_pixels)), cv2.COLOR_BGR2RGB)
     return _turned(rgb, exif_orientation(data) if orientation is None else orientation)
@@ -70,7 +70,7 @@ def decode_stored(data: bytes, name: object, max_pixels: Optional[int] = None) -
     except cv2.error as error:
         raise ImageError(f"{name}: cannot be decoded: {error.err}") from error
     if bgr is None or bgr.shape[:2] != (height, width):
-        raise ImageError(f"{name}: cannot be decoded, the file is broken or of a rare kind; save it again as JPEG")
+        raise ImageError(f"{name}: cannot be decoded; it is damaged or of a rare variant. Save it again as JPEG")
     return bgr
 
 
@@ -88,7 +88,7 @@ def bits_in_use(image: np.ndarray) -> int:
 
 
 def image_size(data: bytes, name: object = "image") -> tuple[int, int]:
-    """(height, width) as stored, from the header alone. Raises ImageError."""
+    """(height, width) as stored, read from the header. Raises ImageError."""
     try:
         if data.startswith(b"\xff\xd8"):
             height, width = _jpeg_size(data)
@@ -106,7 +106,7 @@ def image_size(data: bytes, name: object = "image") -> tuple[int, int]:
 
 
 def exif_orientation(data: bytes) -> int:
-    """EXIF orientation 1 to 8 of a JPEG; 1 (as stored) when it says nothing or is not readable."""
+    """EXIF orientation 1 to 8 of a JPEG; 1 (as stored) if there is none or it is unreadable."""
     if not data.startswith(b"\xff\xd8"):
         return 1
     for marker, start, end in _jpeg_segments(data):
@@ -127,7 +127,7 @@ def encode_jpeg(rgb: np.ndarray, quality: int = 95) -> bytes:
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Yields (marker, start, end of its content) in the order of the file; stops where the structure breaks."""
+    """Yields (marker, start and end of its content) in file order; stops at the first invalid segment."""
     position = 2
     while position + 2 <= len(data):
         if data[position] != 0xFF:
@@ -160,18 +160,18 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
 
 
 def _jpeg_scans(data: bytes) -> int:
-    """The number of scans; 0 of another format."""
+    """The number of scans; 0 for other formats."""
     return sum(marker == _SOS for marker, _, _ in _jpeg_segments(data)) if data.startswith(b"\xff\xd8") else 0
 
 
 def _bmp_size(data: bytes) -> tuple[int, int]:
     header_bytes, = struct.unpack_from("<I", data, 14)
     width, height = struct.unpack_from("<HH" if header_bytes == 12 else "<ii", data, 18)
-    return width, abs(height)  # negative: rows run from the top
+    return width, abs(height)  # negative: the first row is the top
 
 
 def is_complete(data: bytes) -> bool:
-    """Whether the end is there: cv2 fills what is missing with grey and says nothing."""
+    """Whether the file is complete: cv2 fills missing rows with grey and does not report it."""
     if data.startswith(b"\xff\xd8"):
         return any(marker == _EOI for marker, _, _ in _jpeg_segments(data))
     if data.startswith(_PNG_MAGIC):
@@ -183,7 +183,7 @@ def is_complete(data: bytes) -> bool:
 
 
 def _png_is_complete(data: bytes) -> bool:
-    """Whether the chunks lie inside the file up to the last: cv2 reserves up to 4 GB when a length field says so."""
+    """Whether all chunks end inside the file: cv2 allocates what a length field says, up to 4 GB."""
     position, kind = len(_PNG_MAGIC), b""
     while kind != b"IEND" and position + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, position)
@@ -192,7 +192,7 @@ def _png_is_complete(data: bytes) -> bool:
 
 
 def _bmp_bytes(data: bytes) -> int:
-    """The least size of the file; of run-length encoded pixels (compression 1 and 2) only the header's."""
+    """The smallest valid file size; for run-length encoded pixels (compression 1 and 2) only the header's size."""
     pixels_start, header_bytes = struct.unpack_from("<II", data, 10)
     width, height = _bmp_size(data)
     if header_bytes == 12:
@@ -217,7 +217,7 @@ def _tiff_orientation(tiff: bytes) -> int:
 
 
 def _turned(rgb: np.ndarray, orientation: int) -> np.ndarray:
-    """The image upright: 5 to 8 swap rows and columns, the rest is mirroring."""
+    """The image upright: orientations 5 to 8 swap rows and columns, the others only mirror."""
     if orientation >= 5:
         rgb = rgb.transpose(1, 0, 2)
     rows = -1 if orientation in (3, 4, 7, 8) else 1

@@ -1,7 +1,7 @@
-"""Training batches from MindRecord, in an order that depends on seed and epoch alone.
+"""Loads training batches from MindRecord, in an order that depends only on seed and epoch.
 
-The global batch of a step is the same whether 1 rank or 8 ranks share it, and an image's random numbers are keyed by
-(seed, epoch, image id): neither workers, ranks nor the step at which a run resumes change what the network sees.
+The global batch of a step does not depend on the number of ranks. The random numbers of an image are keyed by
+(seed, epoch, image id). Therefore neither the workers, the ranks nor the step of a resume change what the network sees.
 """
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class TrainLoader:
 
     files: RecordFiles. transform(image (H, W, 3) uint8 RGB, target dict, rng) -> dict of arrays of fixed shapes;
     target holds image_id, file, height, width, boxes (N, 4) xyxy, labels, crowd, difficult, areas (N,), and segments
-    when they were stored. With processes it has to be picklable.
-    batch_size: images of this rank per step. workers: threads, or processes with `multiprocessing`; threads are the
-    faster choice for transforms that spend their time in cv2 and numpy.
+    if they were stored. With processes it must be picklable.
+    batch_size: images of this rank per step. workers: number of threads, or of processes with `multiprocessing`;
+    threads are faster for transforms that spend their time in cv2 and numpy.
     """
 
     def __init__(self, files: RecordFiles, transform: Transform, batch_size: int, seed: int, rank: int = 0,
@@ -54,13 +54,13 @@ class TrainLoader:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Full global batches; the rest of the images is left to other epochs. At least one."""
+        """Number of full global batches, at least one; left-over images are used in other epochs."""
         return max(1, self.files.image_count // (self.batch_size * self.rank_size))
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[dict[str, np.ndarray]]:
-        """Yield the batches of an epoch from `start_step` on: dicts of stacked arrays, and "image_id" (B,) int64.
+        """Yield the batches of an epoch from step `start_step` on: dicts of stacked arrays, and "image_id" (B,) int64.
 
-        Raises DatasetError or ImageError naming image id and file when an image cannot be prepared.
+        Raises DatasetError or ImageError that names image id and file if an image cannot be prepared.
         """
         rows = self._rows(epoch, start_step)
         prepare = partial(prepare_sample, self.transform, self.seed, epoch)
@@ -73,7 +73,7 @@ class TrainLoader:
             while pending:
                 yield self._next_batch(pending)
         except BrokenExecutor as error:
-            raise DatasetError("a process that prepares images died, most likely for want of memory. Lower "
+            raise DatasetError("a process that prepares images died, most likely because memory ran out. Lower "
                                "num_parallel_workers or set python_multiprocessing to False.") from error
         finally:
             rows.close()
@@ -94,7 +94,7 @@ class TrainLoader:
     def _order(self, epoch: int) -> np.ndarray:
         """(steps, batch_size) rows of this rank: its slice of every global batch of the epoch's permutation.
 
-        Fewer images than one global batch fill it by being repeated.
+        If there are fewer images than one global batch, images are repeated to fill it.
         """
         shuffled = np.random.default_rng([self.seed, epoch]).permutation(self.files.image_count)
         batches = np.resize(shuffled, (self.steps_per_epoch, self.rank_size, self.batch_size))
@@ -110,21 +110,21 @@ class TrainLoader:
 
 
 def prepare_sample(transform: Transform, seed: int, epoch: int, row: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Decode and transform one row of `read_rows`; the arrays of the transform and "image_id" (int64)."""
+    """Decode and transform one row of `read_rows`. Returns the arrays of the transform and "image_id" (int64)."""
     target = dict(row)
     name = f"image {row['image_id']} ({row['file']})"
     rng = np.random.default_rng([seed, epoch, row["image_id"]])
     try:
         height, width = row["height"], row["width"]
-        # The audit has judged the size; an image larger than that is not the one it saw.
+        # The audit accepted this size; a larger image is not the one that was audited.
         image = decode_image(target.pop("image"), name, row["orientation"], max_pixels=height * width or None)
         return {**transform(image, target, rng), "image_id": np.int64(row["image_id"])}
     except ImageError:
         raise
-    except Exception as error:  # whatever a transform raises: the message has to name the image
+    except Exception as error:  # a transform may raise anything; the message must name the image
         raise DatasetError(f"{name}: cannot be prepared for training, {type(error).__name__}: {error}") from error
 
 
 def _start_process() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to handle
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process handles Ctrl-C
     cv2.setNumThreads(1)

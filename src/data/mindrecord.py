@@ -1,4 +1,4 @@
-"""Audited annotations as MindRecord: written once, read by every rank, refused when it is not what was asked for.
+"""Writes audited annotations as MindRecord files once, for all ranks to read; refuses files of other data.
 
 `<folder>/<prefix>0..7` (with `.db` index files) hold the rows, `<folder>/<prefix>.json` describes them and is written
 last.
@@ -35,13 +35,13 @@ from src.data.records import AnnotationSet, inside
 from src.errors import DatasetError
 from src.files import LockedError, locked, write_file
 
-STARTED = time.time()   # a failure noted earlier than this belongs to a former run
+STARTED = time.time()   # a failure recorded before this time belongs to an earlier run
 POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where MindRecord files are, and how rows are spread over them. prefix: beginning of the file names."""
+    """Where MindRecord files are, and over how many files rows are spread. prefix: beginning of the file names."""
 
     folder: Path
     prefix: str
@@ -52,18 +52,19 @@ class Place:
 def prepare_mindrecord(request: DataRequest, place: Place, *, load: Callable[[], AnnotationSet],
                        audit: Callable[[AnnotationSet], AnnotationSet], force: bool = False, rank: int = 0,
                        rank_size: int = 1, timeout: float = 3600) -> RecordFiles:
-    """The files that hold what `request` asks for; rank 0 writes them when needed, the other ranks wait.
+    """The files that hold the requested data. Rank 0 writes them if needed; the other ranks wait.
 
-    load, audit: read the annotations and check them; called only when the files have to be written. Stale or
-    half-written files of this program are written again; `force` writes even current ones again. Of several runs that
-    find nothing current, one writes and the others wait.
-    Raises DatasetError: foreign files of that name, a failing write, rank 0 failed or took longer than `timeout` s.
+    load, audit: read the annotations and check them; called only if the files must be written. Stale or half-written
+    files of this program are written again; `force` also writes current ones again. If several runs need the files at
+    the same time, one writes them and the others wait.
+    Raises DatasetError if foreign files have that name, if writing fails, or if rank 0 failed or took longer than
+    `timeout` s.
     """
     if rank != 0:
         return _wait_for_rank_0(request, place, timeout)
     failed = _failed_path(place)
     if failed.exists():
-        with contextlib.suppress(OSError):  # of another user, or on a disk that can only be read
+        with contextlib.suppress(OSError):  # the file may belong to another user or lie on a read-only disk
             failed.unlink()
     try:
         current = None if force else current_files(request, place)
@@ -74,9 +75,9 @@ def prepare_mindrecord(request: DataRequest, place: Place, *, load: Callable[[],
         with contextlib.suppress(OSError):
             remember_times(current, request)
         return current
-    except BaseException as error:  # Ctrl-C too: the other ranks must not wait for a process that is gone
+    except BaseException as error:  # also for Ctrl-C: the other ranks must not wait for a process that has ended
         if rank_size > 1:
-            with contextlib.suppress(OSError):  # a full disk: the error above is the one to report
+            with contextlib.suppress(OSError):  # if the disk is full, the error above is the one to report
                 place.folder.mkdir(parents=True, exist_ok=True)
                 write_file(failed, f"{type(error).__name__}: {error}")
         raise
@@ -84,15 +85,15 @@ def prepare_mindrecord(request: DataRequest, place: Place, *, load: Callable[[],
 
 def write_mindrecord(annotations: AnnotationSet, audit: Callable[[AnnotationSet], AnnotationSet], request: DataRequest,
                      place: Place) -> RecordFiles:
-    """Write what the audit leaves of the annotations.
+    """Write the annotations that the audit accepts.
 
-    Everything is written into a temporary folder first; files of the same prefix are replaced only then. Raises
-    DatasetError: no images, foreign files of that name, an unreadable image, a full disk.
+    All files are written into a temporary folder first and then replace files with the same prefix. Raises
+    DatasetError if there are no images, foreign files have that name, an image is unreadable, or the disk is full.
     """
     from mindspore.mindrecord.common.exceptions import MindRecordException
 
     folder, prefix, shards = place.folder, place.prefix, place.shards
-    read_meta(folder, prefix)  # refuses to replace foreign files
+    read_meta(folder, prefix)  # raises for foreign files, so that they are not replaced
     audited = audit(annotations)
     if not audited.records:
         raise DatasetError(f"{annotations.source}: no image is left to write into {folder / prefix}.")
@@ -121,7 +122,7 @@ def write_mindrecord(annotations: AnnotationSet, audit: Callable[[AnnotationSet]
 
 
 def current_files(request: DataRequest, place: Place, say: bool = False) -> Optional[RecordFiles]:
-    """The files when they are what is asked for, else None; why they are not is printed when `say`.
+    """The files if they hold the requested data, else None. say: print why they do not.
 
     Raises DatasetError for foreign files of that name.
     """
@@ -137,7 +138,7 @@ def current_files(request: DataRequest, place: Place, say: bool = False) -> Opti
 
 @contextlib.contextmanager
 def _only_writer(place: Place, timeout: float) -> Iterator[None]:
-    """Wait until no other process writes these files, and clear away what a killed one has left."""
+    """Wait until no other process writes these files, and delete what a killed process has left."""
     deadline, said = time.monotonic() + timeout, False
     path = place.folder / f".{place.prefix}.lock"
     with contextlib.ExitStack() as stack:
@@ -166,7 +167,7 @@ def _only_writer(place: Place, timeout: float) -> Iterator[None]:
 
 
 def _left_out(annotations: AnnotationSet, written: list[ImageState]) -> list[ImageState]:
-    """The states of the images that the audit left out: when one is mended, the files are stale."""
+    """The states of the images that the audit left out: if one of them is repaired, the files are stale."""
     names = {state.file for state in written}
     paths = {relative_path(record, annotations.root): record.image_path for record in annotations.records
              if inside(annotations.root, record.image_path)}
@@ -174,15 +175,15 @@ def _left_out(annotations: AnnotationSet, written: list[ImageState]) -> list[Ima
 
 
 def _make_current(temporary: Path, place: Place, meta: dict) -> None:
-    """Replace the files of that prefix; a description marked incomplete covers the time in which old and new are
-    mixed."""
+    """Replace the files with that prefix. While old and new files are mixed, a description file says that they are
+    incomplete."""
     folder, description = place.folder, description_path(place.folder, place.prefix)
     write_description(description, {**meta, "complete": False})
     for path in existing_shards(folder, place.prefix):
         if path.name not in meta["sizes"]:
             path.unlink()
     for name in meta["sizes"]:
-        (temporary / name).chmod(description.stat().st_mode & 0o777)   # MindRecord's are for their owner only
+        (temporary / name).chmod(description.stat().st_mode & 0o777)   # MindRecord's are private
         os.replace(temporary / name, folder / name)
     write_description(description, {**meta, "complete": True})
 
@@ -199,8 +200,8 @@ def _wait_for_rank_0(request: DataRequest, place: Place, timeout: float) -> Reco
         except (AbsentFiles, UnusableFiles) as error:
             state = error
         if time.monotonic() >= deadline:
-            raise DatasetError(f"{description_path(place.folder, place.prefix)}: waited {timeout:g} s for rank 0 to "
-                               f"write it, in vain. Its last state: {state}")
+            raise DatasetError(f"{description_path(place.folder, place.prefix)}: rank 0 did not write it within "
+                               f"{timeout:g} s. Its last state: {state}")
         time.sleep(min(1.0, timeout))
 
 

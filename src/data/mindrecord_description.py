@@ -1,6 +1,6 @@
-"""The description file `<prefix>.json` beside MindRecord files: what they hold, from where, whether it is current.
+"""The description file `<prefix>.json` beside MindRecord files: their content, its source, whether it is current.
 
-It is written last: shards without a complete description beside them are half-written or somebody else's.
+It is written last: shards without a complete description file are half-written or belong to another program.
 """
 from __future__ import annotations
 
@@ -20,23 +20,24 @@ LEFT_ALONE = "They are left as they are: choose another mindrecord_dir, or delet
 
 
 class AbsentFiles(DatasetError):
-    """Nothing of that name is there yet."""
+    """There are no files of that name yet."""
 
 
 class UnusableFiles(DatasetError):
-    """Written by this project, but stale or half-written: they may be written again."""
+    """Files of this project that are stale or half-written; they may be written again."""
 
 
 class ReplacedFiles(DatasetError):
-    """Another run has written other files of the same name since these were opened."""
+    """Another run has replaced the files since they were opened."""
 
 
 @dataclass(frozen=True)
 class RecordFiles:
     """A complete set of MindRecord shards.
 
-    files: the shards in order; category_ids: the data set's own id of each class; max_objects: most objects of one
-    image; with_masks: whether rows carry polygons and run-length encodings; fingerprint: see `content_fingerprint`.
+    files: the shards in order. category_ids: the data set's own id of each class. max_objects: largest number of
+    objects in one image. with_masks: whether rows hold polygons and run-length encodings. fingerprint: the result of
+    `content_fingerprint`.
     """
 
     files: tuple[Path, ...]
@@ -50,7 +51,7 @@ class RecordFiles:
 
 
 class _Content(NamedTuple):
-    """sizes: bytes by file name; images: of every image that was audited."""
+    """sizes: bytes by file name. images: the state of every audited image."""
 
     files: RecordFiles
     sizes: dict[str, int]
@@ -60,7 +61,7 @@ class _Content(NamedTuple):
 
 
 def open_mindrecord(folder: Path, prefix: str, request: Optional[DataRequest] = None) -> RecordFiles:
-    """The files `<folder>/<prefix>*`; with a request they must be what it asks for, down to each image's content.
+    """The files `<folder>/<prefix>*`. With a request, they must hold its data, and the images must be the same.
 
     Raises DatasetError when they are absent, foreign, half-written or stale.
     """
@@ -72,8 +73,8 @@ def open_mindrecord(folder: Path, prefix: str, request: Optional[DataRequest] = 
 
 
 def remember_times(files: RecordFiles, request: DataRequest) -> None:
-    """Note the sizes and times that the images have today, so that the next start need not read those of a copied data
-    set again. Raises OSError when the description cannot be written."""
+    """Store the present sizes and times of the images, so that the next start need not read the images of a copied data
+    set again. Raises OSError if the description file cannot be written."""
     path = files.description
     meta = read_meta(path.parent, path.stem) or {}
     states = [ImageState(*state) for state in meta.get("images", ())]
@@ -83,7 +84,7 @@ def remember_times(files: RecordFiles, request: DataRequest) -> None:
 
 
 def check_not_replaced(files: RecordFiles) -> None:
-    """Raises ReplacedFiles when the shards are no longer those that `files` was opened for."""
+    """Raises ReplacedFiles if the shards have been replaced since `files` was opened."""
     path = files.description
     try:
         found = _read(path.parent, path.stem).files
@@ -95,7 +96,7 @@ def check_not_replaced(files: RecordFiles) -> None:
 
 
 def write_description(path: Path, meta: dict) -> None:
-    """Write the description, whole or not at all."""
+    """Write the description file as a whole or not at all."""
     write_file(path, json.dumps(meta, indent=1))
 
 
@@ -104,20 +105,20 @@ def description_path(folder: Path, prefix: str) -> Path:
 
 
 def shard_names(prefix: str, shards: int) -> list[str]:
-    """The names FileWriter gives: no number for a single shard, numbers of equal length otherwise."""
+    """The file names that FileWriter uses: no number for a single shard, otherwise numbers of equal length."""
     if shards == 1:
         return [prefix]
     return [f"{prefix}{index:0{len(str(shards - 1))}d}" for index in range(shards)]
 
 
 def existing_shards(folder: Path, prefix: str) -> list[Path]:
-    """Files that bear the name of a shard or of its index."""
+    """Existing files with the name of a shard or of its index."""
     pattern = re.compile(re.escape(prefix) + r"\d*(\.db)?")
     return sorted(path for path in folder.iterdir() if pattern.fullmatch(path.name)) if folder.is_dir() else []
 
 
 def read_meta(folder: Path, prefix: str) -> Optional[dict]:
-    """The description as a dict, None when there is nothing of this prefix. Raises DatasetError for foreign files."""
+    """The description as a dict, None if no file has this prefix. Raises DatasetError for foreign files."""
     path = description_path(folder, prefix)
     if not path.is_file():
         shards = existing_shards(folder, prefix)
@@ -152,7 +153,7 @@ def _read(folder: Path, prefix: str) -> _Content:
 
 
 def _checked_content(path: Path, meta: dict, prefix: str) -> Optional[_Content]:
-    """The content of a description that may have been edited by hand, None when it makes no sense."""
+    """The content of a description file, which may have been edited by hand; None if it is invalid."""
     def is_list_of(kind: type, values: Any) -> bool:
         return isinstance(values, list) and all(type(value) is kind for value in values)
 

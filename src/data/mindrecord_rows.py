@@ -1,4 +1,4 @@
-"""The rows of MindRecord files: one per image, the image's own bytes and its objects."""
+"""The rows of MindRecord files: one per image, with the bytes of the image file and its objects."""
 from __future__ import annotations
 
 import hashlib
@@ -35,12 +35,12 @@ SCHEMA: dict[str, dict[str, Any]] = {
 MASK_SCHEMA: dict[str, dict[str, Any]] = {"segments": {"type": "bytes"}}
 ROWS_PER_WRITE = 32
 SMALLEST_PAGE = 1 << 20
-ROW_OVERHEAD = 64     # bytes that MindRecord adds; the lengths of the parts
+ROW_OVERHEAD = 64     # bytes per row that MindRecord adds for the lengths of the parts
 LARGEST_PAGE = 1 << 28  # MindRecord's own limit
 SMALLEST_HEADER = 1 << 16
 LARGEST_HEADER = 1 << 27  # MindRecord's own limit
 HEADER_BYTES_PER_PAGE = 256  # measured: 190
-BYTES_PER_NUMBER = 24  # of an outline, as json; the longest
+BYTES_PER_NUMBER = 24  # longest number of an outline in JSON
 
 
 class _Packed(NamedTuple):
@@ -55,7 +55,7 @@ def read_rows(files: RecordFiles, indices: Union[Sequence[int], np.ndarray],
     A row is a dict: image_id, file (relative to the data set's root, with '/'), height, width, orientation (see
     `Record`), boxes (N, 4) float32, labels (N,) int32, crowd (N,) bool, difficult (N,) bool, areas (N,) float32, image
     (the file's bytes), and segments when they were stored; only `columns` of these when given.
-    Raises DatasetError, before the first row, when another run has written the files again since `files` was opened.
+    Raises DatasetError, before the first row, if another run has replaced the files since `files` was opened.
     """
     import mindspore.dataset as ds
 
@@ -63,13 +63,13 @@ def read_rows(files: RecordFiles, indices: Union[Sequence[int], np.ndarray],
     paths = [path.as_posix() for path in files.files]
     check_not_replaced(files)
     is_first = True
-    for start in range(0, len(indices), files.image_count):  # SubsetSampler takes no more indices than there are rows
+    for start in range(0, len(indices), files.image_count):  # SubsetSampler's limit on indices
         sampler = ds.SubsetSampler([int(index) for index in indices[start:start + files.image_count]])
         try:
-            # One thread delivers thousands of rows a second; more of them are refused on machines with fewer cores.
+            # One thread reads thousands of rows per second; MindSpore refuses more threads than cores.
             dataset = ds.MindDataset(paths, columns_list=columns, sampler=sampler, num_parallel_workers=1)
             for values in dataset.create_tuple_iterator(num_epochs=1, output_numpy=True):
-                if is_first:    # what is open now stays as it is, even when the files are replaced
+                if is_first:    # open files keep their content even if they are replaced
                     check_not_replaced(files)
                     is_first = False
                 yield _unpack(dict(zip(columns, values)))
@@ -79,10 +79,10 @@ def read_rows(files: RecordFiles, indices: Union[Sequence[int], np.ndarray],
 
 
 def _pack(record: Record, root: Path, with_masks: bool) -> _Packed:
-    """One row, and the state of its image.
+    """Pack one row. Returns it with the state of its image.
 
-    MindRecord gives an empty array back as a scalar of random content: an image without objects carries a row of zeros
-    instead, and the count says so.
+    MindRecord returns an empty array as a scalar with random content. Therefore an image without objects stores a row
+    of zeros, and a count says that there is no object.
     """
     def at_least_one(array: np.ndarray, dtype: type) -> np.ndarray:
         return array.astype(dtype) if len(array) else np.zeros((1, *array.shape[1:]), dtype)
@@ -151,9 +151,9 @@ class _Layout(NamedTuple):
 
 
 def _layout(records: Sequence[Record], shards: int, with_masks: bool) -> _Layout:
-    """Bytes of a MindRecord page, which has to hold the largest row, and of a shard's table of pages.
+    """The size of a MindRecord page, which must hold the largest row, and of a shard's table of pages, in bytes.
 
-    As small as they can be: MindRecord's own sizes would put 50 MB and more into each shard of a small set.
+    Both are as small as possible: MindRecord's default sizes would add 50 MB or more to each shard of a small set.
     """
     sizes = [record.image_path.stat().st_size + (_outline_bytes(record) if with_masks else 0) for record in records]
     largest = max(sizes) + ROW_OVERHEAD
@@ -162,13 +162,13 @@ def _layout(records: Sequence[Record], shards: int, with_masks: bool) -> _Layout
         raise DatasetError(f"{path}: {largest >> 20} MB are more than a MindRecord row can hold "
                            f"({LARGEST_PAGE >> 20} MB). Compress the image or leave it out.")
     page_size = max(SMALLEST_PAGE, _power_of_two(largest))
-    # At worst a page is half empty, and as many pages hold boxes and labels.
+    # In the worst case pages are half empty, and the same number of pages holds boxes and labels.
     pages = 4 * (sum(sizes) // shards // page_size + 1)
     return _Layout(page_size, min(LARGEST_HEADER, max(SMALLEST_HEADER, _power_of_two(HEADER_BYTES_PER_PAGE * pages))))
 
 
 def _outline_bytes(record: Record) -> int:
-    """At most so many bytes of json."""
+    """Upper bound of the bytes of the outlines as JSON."""
     counts = (len(segment["counts"]) if isinstance(segment, dict) else sum(map(len, segment))
               for segment in record.segments or ())
     return BYTES_PER_NUMBER * sum(counts)
@@ -185,7 +185,7 @@ def relative_path(record: Record, root: Path) -> str:
 
 
 def reason_of(error: Exception) -> str:
-    """The telling line of an error; MindSpore wraps its own in a banner and a C++ call stack."""
+    """The informative line of an error; MindSpore adds a banner and a C++ call stack."""
     lines = [line.strip() for line in str(error).splitlines()]
     told = [line[len("[ERROR] "):] for line in lines if line.startswith("[ERROR] ")]
     return (told or [line for line in lines if line] or [type(error).__name__])[0].rstrip(".")

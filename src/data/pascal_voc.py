@@ -1,4 +1,4 @@
-"""Pascal VOC annotations, one xml per image; the layouts are those of `voc_layout`."""
+"""Reads Pascal VOC annotations, one XML file per image; `voc_layout` knows the folder layouts."""
 from __future__ import annotations
 
 from collections import Counter
@@ -34,7 +34,7 @@ class _Object(NamedTuple):
 
 
 def read_split(data: DataSection, split: str, classes: Optional[Sequence[str]]) -> AnnotationSet:
-    """The split below voc_root; of "val" the json that voc_json names, where there is one."""
+    """The split below voc_root. For "val" the JSON file that voc_json names is read if it exists."""
     root = existing_folder(data.voc_root, "voc_root")
     ground_truth = _ground_truth(data, split)
     if ground_truth is None:
@@ -43,7 +43,7 @@ def read_split(data: DataSection, split: str, classes: Optional[Sequence[str]]) 
 
 
 def find_split(data: DataSection, split: str) -> DataSources:
-    """The files of a split; raises UsageError when there is none. Without `classes` every xml decides the classes."""
+    """The files of a split; raises UsageError if there is none. Without `classes` all XML files count."""
     root = existing_folder(data.voc_root, "voc_root").resolve()
     ground_truth = _ground_truth(data, split)
     if ground_truth is not None:
@@ -62,12 +62,12 @@ def _ground_truth(data: DataSection, split: str) -> Optional[Path]:
 def load_voc(root: Path, split: str, classes: Optional[Sequence[str]] = None) -> AnnotationSet:
     """Read the split "train", "val" or "test" below root.
 
-    classes: names in label order, objects of others are left out; None takes all names in any xml below root, sorted,
-    so that splits agree, but for a leading "background".
-    Boxes: as in the zoo, 1 is subtracted from all four 1-based coordinates; the last column and row of pixels that
-    VOC counts in is therefore not part of the box.
-    Image ids: see `image_ids`. An image is the file with the stem of the xml, or else what <filename> says.
-    Raises UsageError when root or split is missing, AnnotationError when an xml cannot be represented.
+    classes: names in label order; objects of other classes are left out. None takes the sorted names of all XML files
+    below root, so that all splits agree, without a leading "background".
+    Boxes: as in the zoo, 1 is subtracted from all four 1-based coordinates. VOC includes the last column and row of
+    pixels, so these are not part of the box here.
+    Image ids: see `image_ids`. The image is the file with the stem of the XML file, or else the one in <filename>.
+    Raises UsageError if root or split is missing, AnnotationError if an XML file cannot be represented.
     """
     root = Path(root).resolve()
     findings: list[ReaderFinding] = []
@@ -112,7 +112,7 @@ def _all_class_names(root: Path) -> tuple[str, ...]:
 
 
 class _TreeWithoutDoctype(ElementTree.TreeBuilder):
-    """Entities, and with them expansion and file access, can only be declared in a DOCTYPE."""
+    """Refuses a DOCTYPE, because only there can entities be declared, which expand or read files."""
 
     def doctype(self, name: str, public_id: str, system: str) -> None:  # noqa: ARG002 (the parser's signature)
         raise AnnotationError("has a DOCTYPE; annotations with a DTD or entities are refused, remove it")
@@ -138,7 +138,7 @@ def _images_by_stem(folder: Path) -> dict[str, list[Path]]:
 
 def _image_of(document: ElementTree.Element, xml_path: Path, folder: Path, images: dict[str, list[Path]],
               findings: list[ReaderFinding]) -> Path:
-    """The image with the stem of the xml, or else what <filename> says; of several that which <filename> names."""
+    """The image with the stem of the XML file, or else the one in <filename>, which also decides between several."""
     candidates = images.get(xml_path.stem, [])
     if not candidates:
         return folder / _file_name(document)

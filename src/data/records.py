@@ -1,4 +1,4 @@
-"""The one in-memory form of annotations."""
+"""The in-memory form of annotations."""
 from __future__ import annotations
 
 import re
@@ -10,7 +10,7 @@ import numpy as np
 
 
 class Size(NamedTuple):
-    """Of an image, in pixels; 0 where nothing declares it."""
+    """Size of an image in pixels; 0 if the annotation declares none."""
 
     height: int
     width: int
@@ -20,26 +20,26 @@ class Size(NamedTuple):
 
 
 class BadOutline(str):
-    """A segmentation that no outline can be made of, as text; only models with masks need it."""
+    """An invalid segmentation, as text; it matters only for models with masks."""
 
 
 @dataclass(frozen=True)
 class Record:
     """One image and its objects.
 
-    image_path: absolute; `inside` tells whether it really lies in the set's root, nothing else may open it before.
+    image_path: absolute; it may be opened only after `inside` has checked that it lies in the data set's root.
     image_id: 0 or larger.
-    height, width: in pixels as the annotation declares them, 0 when it does not.
+    height, width: in pixels, as declared in the annotation; 0 if it declares none.
     boxes: (N, 4) float32, x1, y1, x2, y2 in pixels of the original image, x2 = x1 + width.
     labels: (N,) int32, 0-based index into `AnnotationSet.classes`.
     crowd: (N,) bool, COCO iscrowd.
     difficult: (N,) bool, VOC difficult.
-    areas: (N,) float32, COCO area when given, else the area of the box.
+    areas: (N,) float32, COCO area if given, else the area of the box.
     segments: one entry per object, a list of polygons (x, y, x, y, ...), a COCO RLE, an empty list or,
         before the audit, a BadOutline; None when no object of the image has an outline.
     object_ids: (N,) COCO annotation ids; in other formats running numbers over the set, from 1.
-    source: where it was read, for messages: "instances.json", "img.xml", "train.txt:17".
-    orientation: EXIF orientation by which the stored image is turned to be the one of the boxes; 1 leaves it as it is.
+    source: file and line for messages: "instances.json", "img.xml", "train.txt:17".
+    orientation: EXIF orientation to apply to the stored image so that the boxes fit; 1 = none.
     """
 
     image_path: Path
@@ -58,7 +58,7 @@ class Record:
 
 
 class ReaderFinding(NamedTuple):
-    """A finding of a reader: a reference that no Record can hold, and what is therefore missing from the records.
+    """A finding of a reader: something that no Record can represent, and what the records lack because of it.
 
     kind: "unknown_image", "unknown_class", "shape_without_area", "duplicate_image_id" (the first is kept) or
         "duplicate_annotation_id" (both objects are kept).
@@ -78,11 +78,11 @@ class AnnotationSet:
     classes: names in label order, without the background.
     category_ids: the original id of each label; label + 1 where the format has names only.
     records: of Record, sorted by image id.
-    root: the folder in which all image paths ought to lie.
+    root: the folder that should contain all images.
     format: name in settings.data_formats.DATA_FORMATS.
     source: annotation file or folder.
-    findings: what the reader could not put into records.
-    unselected: number of objects per class name that the annotations have and `classes` leaves out.
+    findings: what the reader could not represent in records.
+    unselected: number of objects of each class that is in the annotations but not in `classes`.
     """
 
     classes: tuple[str, ...]
@@ -98,7 +98,7 @@ class AnnotationSet:
 class DataSources(NamedTuple):
     """The files behind a split, found without reading them.
 
-    name: short name of the data set. annotation_files: by the name that they have wherever the data set lies.
+    name: short name of the data set. annotation_files: by a name that does not depend on where the data set lies.
     image_root: `AnnotationSet.root` of the split. images: names of the images, where no annotation file lists them.
     """
 
@@ -109,7 +109,7 @@ class DataSources(NamedTuple):
 
 
 class LabelledBox(NamedTuple):
-    """One object on its way into a Record; box: x1, y1, x2, y2."""
+    """One object before it becomes part of a Record. box: x1, y1, x2, y2."""
 
     box: tuple[float, float, float, float]
     label: int
@@ -121,10 +121,10 @@ class LabelledBox(NamedTuple):
 
 
 def make_record(image_path: Path, image_id: int, size: Size, objects: Sequence[LabelledBox], source: str) -> Record:
-    """A Record of labelled boxes."""
+    """Make a Record from labelled boxes."""
     height, width = size
     boxes = np.array([item.box for item in objects], np.float32).reshape(-1, 4)
-    extent = np.abs(boxes[:, 2:] - boxes[:, :2])  # of corners in any order
+    extent = np.abs(boxes[:, 2:] - boxes[:, :2])  # absolute, because corners may be swapped
     areas = [box_area if item.area is None else item.area for item, box_area in zip(objects, extent.prod(axis=1))]
     segments = tuple(item.segment or [] for item in objects)
     return Record(image_path=image_path, image_id=image_id, height=height, width=width, boxes=boxes,
@@ -139,15 +139,15 @@ def inside(root: Path, path: Path) -> bool:
     """Whether path, with links and '..' resolved, lies below root."""
     try:
         return Path(root).resolve() in Path(path).resolve().parents
-    except (OSError, RuntimeError, ValueError):  # links in a circle, names the file system cannot hold
+    except (OSError, RuntimeError, ValueError):  # circular links, names that the file system cannot hold
         return False
 
 
 def image_ids(stems: Sequence[str]) -> list[int]:
-    """Image ids for formats without ids: the digits that end each file stem, or else running numbers from 1.
+    """Image ids for formats without ids: the digits at the end of each file stem, or else numbers from 1.
 
-    The digits are taken only when every stem of the split has them and no two agree, so that an id names one
-    image. Running numbers follow the order given (VOC: sorted names, TXT: rows).
+    The digits are used only if every stem of the split has them and all differ, so that an id names one image.
+    Otherwise numbers follow the given order (VOC: sorted names, TXT: rows).
     """
     endings = [re.search(r"[0-9]{1,18}$", stem) for stem in stems]
     numbers = [int(ending.group()) for ending in endings if ending]

@@ -1,10 +1,10 @@
-"""Draws a small data set, so that everything can be tried without a download (tools/draw_shapes.py).
+"""Draws a small data set, so that everything can be tried without a download (used by tools/draw_shapes.py).
 
-Circles, rectangles and triangles, each in a third of the colour wheel, on busy, dull backgrounds (gradient, stripes,
-checks or clouds, with lines, crosses and noise that are no targets). Sizes go from 25 % to 60 % of the shorter side;
-later shapes may cover earlier ones, but every annotated shape stays at least half visible, and no shape is drawn
-without annotation. Boxes, polygons and areas are those of the whole outline, covered parts included; all lie inside
-the image.
+Circles, rectangles and triangles, each in a third of the colour wheel, on dull backgrounds (gradient, stripes, checks
+or clouds, with lines, crosses and noise that are not annotated). Sides are 25 % to 60 % of the image's shorter side.
+Later shapes may cover earlier ones, but every annotated shape stays at least half visible, and no shape is drawn
+without an annotation. Boxes, polygons and areas describe the whole outline, including covered parts; all lie inside the
+image.
 """
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CLASSES = ("circle", "rectangle", "triangle")
 MIN_VISIBLE = 0.5
 RELATIVE_SIZE = (0.25, 0.6)
 MAX_SHAPES = 6
-HUE_SPREAD = 0.13  # to either side, of a wheel of 1: the three classes come near each other but do not overlap
+HUE_SPREAD = 0.13  # to either side, on a colour wheel of 1; the three classes come near each other but do not overlap
 EMPTY_SHARE = 0.02
 JPEG_QUALITY = 90
 PLACEMENTS = 10  # tries to find a place for a shape before it is left out
@@ -37,9 +37,9 @@ def draw_shapes(folder: Union[str, Path], train: int = 400, val: int = 100, size
                 seed: int = 1) -> bool:
     """Write <folder>/{train,val}2017/*.jpg and <folder>/annotations/instances_{train,val}2017.json (COCO form).
 
-    size: (width, height) in pixels around which the images vary by a sixth.
-    Returns True when drawn, False when the same set is there already. The same arguments give the same images.
-    Raises UsageError for impossible arguments and for a folder with other content, DatasetError when it cannot be
+    size: (width, height) in pixels; image sizes vary around it by a sixth.
+    Returns True if the set was drawn, False if it exists already. The same arguments give the same images.
+    Raises UsageError for invalid arguments and for a folder with other content, DatasetError if it cannot be
     written.
     """
     folder = Path(folder).resolve()
@@ -115,7 +115,7 @@ def _draw_clutter(image: np.ndarray, rng: np.random.Generator) -> None:
 
 
 def _unit_outline(label: int, rng: np.random.Generator) -> np.ndarray:
-    """(K, 2) outline in any scale: a circle, a rectangle or a triangle, the latter two turned."""
+    """(K, 2) outline of any scale: a circle, or a rotated rectangle or triangle."""
     if CLASSES[label] == "circle":
         angles = np.arange(48) * (2 * np.pi / 48)
         return np.stack([np.cos(angles), np.sin(angles)], axis=1)
@@ -131,7 +131,7 @@ def _unit_outline(label: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _place(outline: np.ndarray, width: int, height: int, rng: np.random.Generator) -> np.ndarray:
-    """The outline scaled, its longer side to a share of the image's shorter one, and moved inside the image."""
+    """The outline, scaled to a random fraction of the image's shorter side and placed in the image."""
     longer_side = rng.uniform(*RELATIVE_SIZE) * min(width, height)
     low, high = outline.min(axis=0), outline.max(axis=0)
     outline = (outline - low) * (longer_side / (high - low).max())
@@ -141,7 +141,7 @@ def _place(outline: np.ndarray, width: int, height: int, rng: np.random.Generato
 def _paint(image: np.ndarray, outline: np.ndarray, label: int, rng: np.random.Generator) -> None:
     """A saturated fill with a rim of the same hue, darker or lighter.
 
-    Each class keeps to its part of the colour wheel: a detector that starts from nothing finds shapes within minutes
+    Each class keeps to its part of the colour wheel: a randomly initialised detector finds shapes within minutes
     on a CPU, but takes far longer to tell them apart by their outline alone.
     """
     hue, value = (label / len(CLASSES) + rng.uniform(-HUE_SPREAD, HUE_SPREAD)) % 1, rng.uniform(0.65, 1)
@@ -156,7 +156,7 @@ def _fill(image: np.ndarray, outline: np.ndarray, colour: Any, line_type: int = 
 
 
 def _fixed_point(points: np.ndarray) -> np.ndarray:
-    # cv2 puts whole numbers in the middle of a pixel, COCO at its corner.
+    # Whole numbers are the centre of a pixel for cv2, and its corner for COCO.
     return np.round((points - 0.5) * (1 << _SUBPIXEL_BITS)).astype(np.int32)
 
 
@@ -169,7 +169,7 @@ def _dull_colour(rng: np.random.Generator) -> np.ndarray:
 
 
 def _holds_the_same(folder: Path, settings: dict[str, Any]) -> bool:
-    """Whether the set is there already; settings.json is written last and so marks a finished one."""
+    """Whether the set exists already; settings.json is written last and therefore marks a complete set."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
     try:
@@ -193,7 +193,7 @@ def _write_set(folder: Path, settings: dict[str, Any]) -> None:
             first_id = ids.stop
         (unfinished / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
         if folder.exists():
-            folder.rmdir()  # empty; only Linux renames onto it
+            folder.rmdir()  # remove the empty folder, because only Linux can rename onto it
         os.replace(unfinished, folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

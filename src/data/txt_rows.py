@@ -1,4 +1,4 @@
-"""The zoo's own text form: one image per row, `path x1,y1,x2,y2,class[,is_crowd] ...`."""
+"""Reads the zoo's text format: one image per row, `path x1,y1,x2,y2,class[,is_crowd] ...`."""
 from __future__ import annotations
 
 import reprlib
@@ -19,14 +19,14 @@ class _Box(NamedTuple):
 
 
 def read_split(data: DataSection, split: str, classes: Optional[Sequence[str]]) -> AnnotationSet:
-    """The rows of anno_path, or for evaluation of val_anno_path where it is given."""
+    """The rows of anno_path; for evaluation the rows of val_anno_path if it is set."""
     found = find_split(data, split)
     anno_path, = found.annotation_files.values()
     return load_txt(anno_path, found.image_root, classes)
 
 
 def find_split(data: DataSection, split: str) -> DataSources:
-    """The files of a split; raises UsageError naming the setting when one is missing."""
+    """The files of a split; raises UsageError that names the setting if one is missing."""
     setting = "anno_path" if split == "train" or not data.val_anno_path else "val_anno_path"
     anno_path = existing_file(getattr(data, setting), setting)
     return DataSources(anno_path.stem, {anno_path.name: anno_path},
@@ -34,12 +34,12 @@ def find_split(data: DataSection, split: str) -> DataSources:
 
 
 def load_txt(anno_path: Path, image_dir: Path, classes: Optional[Sequence[str]]) -> AnnotationSet:
-    """Read rows of an image's path relative to image_dir and its boxes, separated by blanks.
+    """Read rows with an image's path, relative to image_dir, and its boxes, separated by blanks.
 
-    The class is a number from 1 in the order of `classes`, 0 being the zoo's background: a box of class 0 or above
-    the last class is an "unknown_class" finding. A second row of an image is a "duplicate_image_id" finding.
+    The class is a number from 1, in the order of `classes`. 0 is the zoo's background. A box of class 0 or above the
+    last class is an "unknown_class" finding. A second row of an image is a "duplicate_image_id" finding.
     Image ids: see `image_ids`; sizes are not declared.
-    Raises ConfigError without classes, UsageError when the file is missing, AnnotationError (file:line) otherwise.
+    Raises ConfigError without classes, UsageError if the file is missing, AnnotationError (file:line) for a bad row.
     """
     if classes is None:
         raise ConfigError("classes: TXT annotations hold class numbers only; list the class names in classes")
