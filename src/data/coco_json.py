@@ -4,6 +4,7 @@ Format: https://cocodataset.org/#format-data
 """
 from __future__ import annotations
 
+import re
 import reprlib
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -16,6 +17,7 @@ from src.errors import AnnotationError
 from src.files import parse_json
 from src.settings.schema import DataSection, without_background
 
+NUMBER = re.compile("[0-9]{1,18}")
 _REQUIRED = object()
 
 
@@ -45,7 +47,8 @@ def find_split(data: DataSection, split: str) -> DataSources:
     root = existing_folder(data.coco_root, "coco_root")
     json_path = existing_file(root / data.instances_set.replace("{}", data_type),
                               f"coco_root, instances_set or {setting}")
-    image_root = existing_folder(root / data_type, f"coco_root or {setting}").resolve()
+    image_root = existing_folder(str(root / data.coco_images.replace("{}", data_type)),
+                                 f"coco_root, coco_images or {setting}").resolve()
     return DataSources(root.resolve().name, {json_path.name: json_path}, image_root)
 
 
@@ -134,7 +137,7 @@ def _field(entry: dict, key: str, check: Callable[[Any], Any], default: Any = _R
 
 
 def _used_categories(annotations: list[dict]) -> set[int]:
-    return {entry["category_id"] for entry in annotations if type(entry.get("category_id")) is int}
+    return {int(entry["category_id"]) for entry in annotations if NUMBER.fullmatch(str(entry.get("category_id")))}
 
 
 def _category_names(entries: list[dict], source: str, used: set[int]) -> dict[int, str]:
@@ -142,7 +145,7 @@ def _category_names(entries: list[dict], source: str, used: set[int]) -> dict[in
     names: dict[int, str] = {}
     for position, entry in enumerate(entries):
         try:
-            category, name = _field(entry, "id", checked_integer), _field(entry, "name", checked_name)
+            category, name = _field(entry, "id", _identifier), _field(entry, "name", checked_name)
         except AnnotationError as error:
             raise AnnotationError(f"{source} categories[{position}]: {error}") from None
         same = next((other for other, known in names.items() if known == name), None)
@@ -178,7 +181,7 @@ def _read_images(entries: list[dict], source: str, findings: list[ReaderFinding]
     images: dict[int, _ListedImage] = {}
     for position, entry in enumerate(entries):
         try:
-            image_id = _field(entry, "id", checked_integer)
+            image_id = _field(entry, "id", _identifier)
             file_name = _field(entry, "file_name", checked_name)
             size = Size(_field(entry, "height", _side, 0), _field(entry, "width", _side, 0))
         except AnnotationError as error:
@@ -201,7 +204,7 @@ def _read_objects(entries: list[dict], source: str, images: dict[int, _ListedIma
     unselected: Counter[str] = Counter()
     for position, entry in enumerate(entries):
         try:
-            object_id, image_id, category = (_field(entry, key, checked_integer)
+            object_id, image_id, category = (_field(entry, key, _identifier)
                                              for key in ("id", "image_id", "category_id"))
             where = f"{source} annotation {object_id}"
             if object_id in seen:
@@ -229,6 +232,11 @@ def _read_object(entry: dict, label: int, object_id: int) -> LabelledBox:
                        segment=_segment_or_reason(entry.get("segmentation")))
 
 
+def _identifier(value: object) -> int:
+    """An id. VIA writes numbers as text, which can mean nothing else."""
+    return checked_integer(int(value) if isinstance(value, str) and NUMBER.fullmatch(value) else value)
+
+
 def _side(value: object) -> int:
     return checked_integer(value, 0, 2 ** 31 - 1)
 
@@ -253,6 +261,8 @@ def _segment(value: object) -> list | dict:
         return _run_lengths(value)
     if not isinstance(value, list):
         raise AnnotationError(f"expected polygons or a run-length encoding, found {reprlib.repr(value)}")
+    if value and type(value[0]) in (int, float):    # VIA writes the points of its only polygon
+        value = [value]
     for polygon in value:
         # Whole lists at a time: COCO train has 45 million of these numbers.
         if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2 \

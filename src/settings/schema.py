@@ -146,6 +146,8 @@ class DataSection(Section):
     instances_set: str = Field(
         "annotations/instances_{}.json", description="COCO: annotation file in coco_root; {} stands for the name of "
         "the split")
+    coco_images: str = Field(
+        "{}", description="COCO: folder of the images in coco_root; {} stands for the name of the split")
     voc_root: Optional[str] = Field(
         "data/voc", description="VOC: folder with Annotations, JPEGImages and ImageSets, or with the zoo's train/ and "
         "eval/")

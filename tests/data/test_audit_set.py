@@ -229,7 +229,7 @@ def test_an_outline_that_does_not_cover_its_box_is_refused_where_masks_are_train
 
 
 @pytest.mark.parametrize("segment", [
-    [[]], [10, 10, 20, 10, 20, 20], [[10, 10, 20, 20]], "none", [[1, 2, 3, 4, 5, None]]])
+    [[]], [10, 10, 20, 10], [[10, 10, 20, 20]], "none", [[1, 2, 3, 4, 5, None]]])
 def test_outlines_that_are_none_only_matter_where_masks_are_trained(folder, segment):
     def spoil(content):
         content["annotations"][0]["segmentation"] = segment
