@@ -6,13 +6,15 @@ import sys
 from pathlib import Path
 
 from src.command_line import load_config
-from src.data.annotations import load_split
+from src.data.annotations import check_split, load_split
 from src.data.audit import examine
 from src.data.audit_policy import RULES, resolve_policy
+from src.data.recognise import with_data
 from src.entry import run
-from src.errors import DatasetError
+from src.errors import DatasetError, UsageError
 from src.models import detector_class
 from src.settings.data_formats import DATA_FORMATS, SPLITS
+from src.settings.schema import DataSection
 
 
 def main(argv=None) -> int:
@@ -22,11 +24,10 @@ def main(argv=None) -> int:
     if "-h" in arguments or "--help" in arguments:
         parser.print_help()
     own, rest = parser.parse_known_args(arguments)
-    config = load_config(rest, command="audit")
+    config = with_data(load_config(rest, command="audit"))
     policy = resolve_policy(config.data.audit_policy)
-    splits = (own.split,) if own.split != "all" else DATA_FORMATS[config.data.dataset].splits
     refusals = []
-    for split in splits:
+    for split in _splits(config.data, own.split):
         report = examine(load_split(config.data, split), policy, config.data.max_image_pixels,
                          config.data.num_parallel_workers, with_masks=detector_class(config).with_masks)
         folder = own.report_dir / split if own.split == "all" else own.report_dir
@@ -37,6 +38,22 @@ def main(argv=None) -> int:
     if refusals:
         raise DatasetError("\n".join(refusals))
     return 0
+
+
+def _splits(data: DataSection, wanted: str) -> list[str]:
+    """The splits to audit; of "all" those that the data set has, and the training split in any case."""
+    if wanted != "all":
+        return [wanted]
+    found = []
+    for split in DATA_FORMATS[data.dataset].splits:
+        try:
+            check_split(data, split)
+            found.append(split)
+        except UsageError as missing:
+            if split == "train":
+                raise
+            print(f"no split '{split}' to audit: {missing}")
+    return found
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -7,6 +7,7 @@ from typing import Optional
 
 from src.command_line import load_config
 from src.data.annotations import check_split, load_split
+from src.data.recognise import with_data
 from src.engine.curves import draw_curves, read_metrics
 from src.engine.run_folder import describe_run, results_folder, versions
 from src.engine.terminal import quiet_terminal
@@ -20,7 +21,7 @@ from src.settings.config import Config
 
 def main(argv: Optional[list[str]] = None) -> int:
     with stage_files(load_config(sys.argv[1:] if argv is None else argv, "eval")) as config:
-        evaluate_model(config)
+        evaluate_model(with_data(config))
     return 0
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from src.command_line import load_config
 from src.data.annotations import load_split
+from src.data.recognise import with_data
 from src.engine.run_folder import make_folder, versions
 from src.entry import keep_traces_in, run
 from src.evaluation.evaluate import audit_ground_truth, evaluate_predictions, predict_dataset
@@ -15,7 +16,7 @@ from src.evaluation.result_files import REPORT_FOLDER, ResultFiles
 
 
 def main(argv=None) -> int:
-    config = load_config(sys.argv[1:] if argv is None else argv, "postprocess")
+    config = with_data(load_config(sys.argv[1:] if argv is None else argv, "postprocess"))
     model = read_exported(config.eval.checkpoint_file_path)
     results = Path(config.eval.result_path or "result_Files")
     files = ResultFiles(exported_detector(config, model), results, model.description["outputs"],

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from src.command_line import load_config
 from src.data.annotations import load_split
 from src.data.images import read_image
+from src.data.recognise import with_data
 from src.data.records import Record
 from src.engine.run_folder import make_folder
 from src.entry import keep_traces_in, run
@@ -26,7 +27,7 @@ from src.settings.config import Config
 
 
 def main(argv=None) -> int:
-    config = load_config(sys.argv[1:] if argv is None else argv, "preprocess")
+    config = with_data(load_config(sys.argv[1:] if argv is None else argv, "preprocess"))
     model = read_exported(config.eval.checkpoint_file_path)
     detector = exported_detector(config, model)
     folder = make_folder(Path(config.eval.result_path or "preprocess_Result"), "result_path")

@@ -12,6 +12,7 @@ from src.data.annotations import check_num_classes, load_split
 from src.data.identity import DataRequest, names_raw_data, request_of
 from src.data.mindrecord import Place, current_files, prepare_mindrecord
 from src.data.mindrecord_description import RecordFiles, open_mindrecord
+from src.data.recognise import with_data
 from src.data.records import AnnotationSet
 from src.engine.run_folder import describe_run, run_folder
 from src.engine.start_weights import require_start_files, with_settings_of_start
@@ -28,7 +29,7 @@ from src.models import build_detector, detector_class
 
 def main(argv=None) -> int:
     with stage_files(load_config(sys.argv[1:] if argv is None else argv, "train")) as config:
-        train_detector(config)
+        train_detector(with_data(config))
     return 0
 
 

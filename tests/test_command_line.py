@@ -9,7 +9,7 @@ from src.command_line import load_config
 from src.errors import ConfigError, UsageError
 from src.models import FAMILIES, MODELS, config_class, detector_class
 from src.settings.config import fields
-from src.settings.help import PROGRAMS
+from src.settings.help import PROGRAMS, SHOWN_AS
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -32,7 +32,7 @@ def test_help_shows_type_value_of_the_chosen_file_and_description(capsys):
     with pytest.raises(SystemExit):
         load_config(["--model_name", "ssd300", "--lr", "0.25", "--help", "all"], "eval")
     text = capsys.readouterr().out
-    names = {{"checkpoint_file_path": "model_path"}.get(key, key) for key in fields(config_class("ssd"))}
+    names = {SHOWN_AS.get(key, key) for key in fields(config_class("ssd"))}
     assert all(re.search(rf"--{name}\b", text) for name in names)
     assert re.search(r"--lr +learning rate after the warm-up.*\[float; 0.25\]", text)
 

@@ -2,12 +2,15 @@
 from __future__ import annotations
 
 import os.path
+import re
 from pathlib import Path
 from typing import NamedTuple, Optional, Union
 
 from src.data.records import inside
 from src.errors import AnnotationError, UsageError
-from src.files import MAX_BYTES, read_file
+from src.files import MAX_BYTES, open_input, read_file
+
+HEAD_BYTES = 1 << 16     # from which a format is recognised
 
 
 class Line(NamedTuple):
@@ -29,6 +32,15 @@ def existing_file(path: Union[str, Path, None], setting: str) -> Path:
     if not path or not os.path.isfile(path):
         raise UsageError(f"'{path or ''}': no such file; set {setting}")
     return Path(path)
+
+
+def begins_with(path: Path, pattern: bytes) -> bool:
+    """Whether the beginning of a file has a text of this form; False where it cannot be read."""
+    try:
+        with open_input(path) as file:
+            return re.search(pattern, file.read(HEAD_BYTES)) is not None
+    except OSError:
+        return False
 
 
 def check_below(root: Path, path: Path, setting: str) -> None:

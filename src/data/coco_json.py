@@ -12,8 +12,9 @@ from typing import Any, Callable, NamedTuple, Optional, Sequence
 
 from src.data.annotation_files import existing_file, existing_folder, read_bytes
 from src.data.checks import MAX_NUMBER, checked_flag, checked_integer, checked_name, checked_number
+from src.data.coco_layout import recognise_coco
 from src.data.records import AnnotationSet, BadOutline, DataSources, LabelledBox, ReaderFinding, Size, make_record
-from src.errors import AnnotationError
+from src.errors import AnnotationError, UsageError
 from src.files import parse_json
 from src.settings.schema import DataSection, without_background
 
@@ -40,10 +41,17 @@ def read_split(data: DataSection, split: str, classes: Optional[Sequence[str]]) 
     return load_coco(json_path, found.image_root, classes, may_lack=split != "train")
 
 
+def recognise(folder: Path) -> Optional[dict[str, str]]:
+    """The settings that read the COCO files below folder; None without such files."""
+    return recognise_coco(folder)
+
+
 def find_split(data: DataSection, split: str) -> DataSources:
     """The files of a split; raises UsageError that names the setting if one is missing."""
     setting = "train_data_type" if split == "train" else "val_data_type"
     data_type = getattr(data, setting)
+    if not data_type:
+        raise UsageError(f"{data.coco_root}: has no split '{split}': {setting} is empty")
     root = existing_folder(data.coco_root, "coco_root")
     json_path = existing_file(root / data.instances_set.replace("{}", data_type),
                               f"coco_root, instances_set or {setting}")

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from src.data.annotation_files import check_below, existing_folder, read_bytes
+from src.data.annotation_files import begins_with, check_below, existing_folder, read_bytes
 from src.data.checks import checked_flag, checked_integer, checked_name, checked_number
 from src.data.images import MAX_PIXELS, image_size
 from src.data.records import (
@@ -87,6 +87,12 @@ def read_split(data: DataSection, split: str, classes: Optional[Sequence[str]]) 
     return AnnotationSet(classes=names, category_ids=tuple(range(1, len(names) + 1)),
                          records=tuple(sorted(records, key=lambda record: record.image_id)), root=root,
                          format="labelme", source=root, findings=tuple(findings), unselected=unselected)
+
+
+def recognise(folder: Path) -> Optional[dict[str, str]]:
+    """The settings that read the json files of a folder; None where there are none of this form."""
+    first = next(iter(_json_files(folder)), None)
+    return {"labelme_root": str(folder)} if first is not None and begins_with(first, rb'"shapes"\s*:') else None
 
 
 def find_split(data: DataSection, split: str) -> DataSources:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Iterator, NamedTuple, Optional, Sequence
 from xml.etree import ElementTree
 
-from src.data.annotation_files import existing_folder, read_bytes
+from src.data.annotation_files import begins_with, existing_folder, read_bytes
 from src.data.checks import checked_flag, checked_integer, checked_name, number_in
 from src.data.coco_json import load_coco
 from src.data.records import (
@@ -40,6 +40,12 @@ def read_split(data: DataSection, split: str, classes: Optional[Sequence[str]]) 
     if ground_truth is None:
         return load_voc(root, split, classes)
     return replace(load_coco(ground_truth, any_image_folder(root, split), classes), format="voc")
+
+
+def recognise(folder: Path) -> Optional[dict[str, str]]:
+    """The settings that read the xml files of a folder; None where there are none of this form."""
+    xml_paths = all_xml_files(folder)
+    return {"voc_root": str(folder)} if xml_paths and begins_with(xml_paths[0], rb"<annotation[\s>]") else None
 
 
 def find_split(data: DataSection, split: str) -> DataSources:

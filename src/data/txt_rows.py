@@ -5,11 +5,13 @@ import reprlib
 from pathlib import Path
 from typing import NamedTuple, Optional, Sequence
 
-from src.data.annotation_files import existing_file, existing_folder, read_lines
+from src.data.annotation_files import begins_with, existing_file, existing_folder, read_lines
 from src.data.checks import checked_flag, checked_integer, checked_name, number_in
 from src.data.records import AnnotationSet, DataSources, LabelledBox, ReaderFinding, Size, image_ids, make_record
 from src.errors import AnnotationError, ConfigError
 from src.settings.schema import DataSection
+
+ROW = rb"^(\xef\xbb\xbf)?\S+\.\w+( +-?[\d.]+(,-?[\d.]+){4,5})+\s*[\r\n]"
 
 
 class _Box(NamedTuple):
@@ -23,6 +25,14 @@ def read_split(data: DataSection, split: str, classes: Optional[Sequence[str]]) 
     found = find_split(data, split)
     anno_path, = found.annotation_files.values()
     return load_txt(anno_path, found.image_root, classes)
+
+
+def recognise(folder: Path) -> Optional[dict[str, str]]:
+    """The settings that read the rows of train.txt and val.txt in a folder; None where there are none."""
+    if not begins_with(folder / "train.txt", ROW):
+        return None
+    validation = {"val_anno_path": str(folder / "val.txt")} if (folder / "val.txt").is_file() else {}
+    return {"image_dir": str(folder), "anno_path": str(folder / "train.txt"), **validation}
 
 
 def find_split(data: DataSection, split: str) -> DataSources:

@@ -1,11 +1,11 @@
 """Where a YOLO data set keeps the images and labels of a split, in the layouts of many programs."""
 from __future__ import annotations
 
-import re
+import itertools
 from pathlib import Path
 from typing import NamedTuple, Optional
 
-from src.data.annotation_files import check_below, read_bytes, read_lines
+from src.data.annotation_files import begins_with, check_below, read_lines
 from src.data.checks import checked_name
 from src.data.records import inside
 from src.data.yolo_names import SPLIT_KEYS, YoloSet
@@ -13,7 +13,8 @@ from src.errors import AnnotationError, UsageError
 
 # Also of images that cannot be read here: the audit names them.
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".heic", ".avif")
-FIRST_ROW = re.compile(rb"\s*\d+(\s+[-+.\deE]+){4}")
+FIRST_ROW = rb"^\s*\d+(\s+[-+.\deE]+){4}"
+FEW = 20
 
 
 class YoloSplit(NamedTuple):
@@ -46,6 +47,11 @@ def find_yolo_split(found: YoloSet, split: str) -> YoloSplit:
         if path is not None:
             check_below(found.root, path, "yolo_root")
     return YoloSplit(ordered, labels, [place for place in places if not place.is_dir()], strays)
+
+
+def has_labels(folder: Path) -> bool:
+    """Whether one of the first text files below a folder holds rows of this form."""
+    return any(begins_with(path, FIRST_ROW) for path in itertools.islice(folder.rglob("*.txt"), FEW))
 
 
 def _named_places(found: YoloSet, split: str) -> list[Path]:
@@ -132,6 +138,6 @@ def _strays(root: Path, images: list[Path]) -> list[Path]:
     for folder in dict.fromkeys(image.parent for image in images):
         stems = {path.stem for path in folder.iterdir() if path.suffix != ".txt"} if folder.is_dir() else set()
         for path in sorted(_label_folder(root, folder).glob("*.txt")):
-            if path.stem not in stems and path.name[0] != "." and FIRST_ROW.match(read_bytes(path)):
+            if path.stem not in stems and path.name[0] != "." and begins_with(path, FIRST_ROW):
                 strays.append(path)
     return strays

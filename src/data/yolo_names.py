@@ -4,7 +4,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
-from src.data.annotation_files import existing_file, existing_folder, read_bytes, read_lines
+from src.data.annotation_files import begins_with, existing_file, existing_folder, read_bytes, read_lines
 from src.data.checks import checked_name
 from src.errors import AnnotationError, ConfigError, UsageError
 from src.settings import yaml_text
@@ -45,6 +45,17 @@ def find_yolo_set(path: Optional[str]) -> YoloSet:
             lines = enumerate(read_lines(named_in))
             return YoloSet(root, named_in, _checked({number: line.text for number, line in lines}, named_in))
     raise UsageError(f"{root}: no file names the classes; looked for {', '.join((*YAML_NAMES, *LISTS))}; set yolo_root")
+
+
+def has_yaml(folder: Path) -> bool:
+    """Whether a yaml file in the folder names classes."""
+    yaml_files = [path for ending in ("*.yaml", "*.yml") for path in folder.glob(ending) if path.name[0] != "."]
+    return any(begins_with(path, rb"(^|\n)names\s*:") for path in yaml_files)
+
+
+def has_list(folder: Path) -> bool:
+    """Whether a plain list in the folder names classes, perhaps those of another format."""
+    return any((folder / name).is_file() for name in LISTS)
 
 
 def _yaml_in(root: Path) -> Optional[Path]:

@@ -15,8 +15,8 @@ from src.data.annotation_files import read_lines
 from src.data.checks import checked_integer, number_in
 from src.data.image_headers import ShownSize, shown_sizes
 from src.data.records import AnnotationSet, DataSources, LabelledBox, ReaderFinding, Size, image_ids, make_record
-from src.data.yolo_layout import find_yolo_split
-from src.data.yolo_names import find_yolo_set
+from src.data.yolo_layout import find_yolo_split, has_labels
+from src.data.yolo_names import find_yolo_set, has_list, has_yaml
 from src.errors import AnnotationError
 from src.settings.schema import DataSection, without_background
 
@@ -73,6 +73,12 @@ def read_split(data: DataSection, split: str, classes: Optional[Sequence[str]]) 
     return AnnotationSet(classes=names, category_ids=tuple(numbers[name] for name in names),
                          records=tuple(sorted(records, key=lambda record: record.image_id)), root=found.root,
                          format="yolo", source=found.named_in, findings=tuple(findings), unselected=unselected)
+
+
+def recognise(folder: Path) -> Optional[dict[str, str]]:
+    """The settings that read the labels of a folder; None where nothing names the classes of such labels."""
+    found = has_yaml(folder) or has_list(folder) and has_labels(folder)
+    return {"yolo_root": str(folder)} if found else None
 
 
 def find_split(data: DataSection, split: str) -> DataSources:

@@ -7,8 +7,9 @@ from typing import NamedTuple
 class DataFormat(NamedTuple):
     """One annotation format.
 
-    reader: module of src/data that holds `read_split(data, split, classes) -> AnnotationSet`, and
-        `find_split(data, split) -> DataSources`, which only looks for folders and files.
+    reader: module of src/data that holds `read_split(data, split, classes) -> AnnotationSet`,
+        `find_split(data, split) -> DataSources`, which only looks for folders and files, and `recognise(folder)`, which
+        gives the settings that read a folder, or None where it is of another format.
     paths: settings that name files or folders. ModelArts copies them to the host.
     validation: further settings that only choose what is evaluated on.
     splits: splits that the format can tell apart; the split "test" of a format without one is "val".

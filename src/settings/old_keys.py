@@ -12,6 +12,7 @@ ALIASES = {
     "export_load_ckpt": "checkpoint_file_path",
     "model_path": "checkpoint_file_path",
     "checkpoint": "checkpoint_file_path",
+    "data": "data_root",
     "dataset_path": "data_path",
     "image_path": "img_path",
     "predict_dir": "img_path",

@@ -134,6 +134,8 @@ class ModelSection(Section):
 class DataSection(Section):
     """Where annotations and images are, and how they are checked, stored and read."""
 
+    data_root: Optional[str] = Field(
+        None, description="folder of a data set in any format; dataset and the paths below are found out and printed")
     dataset: Literal[tuple(DATA_FORMATS)] = Field(  # type: ignore[valid-type]
         "coco", description="annotation format: COCO JSON, Pascal VOC XML, rows of text (the zoo calls them other), "
         "YOLO labels, or LabelMe JSON")
