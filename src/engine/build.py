@@ -1,4 +1,4 @@
-"""A trainer from a configuration."""
+"""Builds a trainer from the settings."""
 from __future__ import annotations
 
 import contextlib
@@ -31,9 +31,9 @@ from src.ops.normalize import NormalizeImages
 
 @contextlib.contextmanager
 def build_trainer(config, detector, folder: Path, process, files, validation):
-    """The Trainer of a run, at the position it goes on from.
+    """The Trainer of a run, at the step from which it continues.
 
-    detector: the family's detector. process: place among the ranks. files: RecordFiles of the training split.
+    detector: the family's detector. process: this process among the ranks. files: RecordFiles of the training split.
     validation: AnnotationSet to evaluate on while training, or None.
     """
     settings = config.train
@@ -81,13 +81,13 @@ def build_trainer(config, detector, folder: Path, process, files, validation):
 
 
 def described_data(files, loader) -> dict:
-    """What a resumed run has to find again."""
+    """The facts about the data that must be the same in a resumed run."""
     return {"fingerprint": files.fingerprint, "images": files.image_count, "steps per epoch": loader.steps_per_epoch,
             "classes": list(files.classes)}
 
 
 def check_same_data(saved: Optional[dict], found: dict, folder: Path) -> None:
-    """Raises UsageError when a run is resumed with other data; states of earlier versions do not say what they had."""
+    """Raises UsageError if a run is resumed with other data; states of earlier versions do not record their data."""
     changed = [f"{name}: {saved.get(name)} before, {value} now" for name, value in found.items()
                if saved and saved.get(name) != value]
     if changed:
@@ -96,7 +96,7 @@ def check_same_data(saved: Optional[dict], found: dict, folder: Path) -> None:
 
 
 def scaling(optimizer, settings, process) -> str:
-    """Why the learning rate is not the configuration's; empty where it is not scaled."""
+    """The reason why the learning rate differs from the settings; empty if it is not scaled."""
     if optimizer.base_batch_size is None:
         return ""
     return (f" (lr {optimizer.lr:.6g} is set for {optimizer.base_batch_size} images per step and is scaled to "
@@ -104,15 +104,15 @@ def scaling(optimizer, settings, process) -> str:
 
 
 def crowded(files, limit: int) -> str:
-    """A sentence on images with more objects than the loss takes at once."""
+    """A sentence about images with more objects than the loss uses."""
     rows = read_rows(files, range(files.image_count), ["labels", "count"])
     count = sum(len(row["labels"]) > limit for row in rows)
-    return (f"{count} images have more than {limit} objects (the largest number is {files.max_objects}); of these a "
+    return (f"{count} images have more than {limit} objects (the largest number is {files.max_objects}); of these, a "
             f"random {limit} per step enter the loss")
 
 
 def build_step(config, loss: nn.Cell, detector, rates: np.ndarray, process) -> TrainStep:
-    """The compiled step of this configuration; a CPU computes in float32 and needs no loss scale."""
+    """The compiled step for these settings; a CPU computes in float32 and needs no loss scale."""
     settings, on_cpu = config.optimizer, config.runtime.device_target == "CPU"
     parameters = loss.trainable_params()
     per_update = rates[config.train.accumulation_steps - 1::config.train.accumulation_steps]
@@ -127,7 +127,7 @@ def build_step(config, loss: nn.Cell, detector, rates: np.ndarray, process) -> T
 
 @contextlib.contextmanager
 def profiled(folder: Path):
-    """Write a MindSpore profile of what happens inside into `folder`."""
+    """Context manager: write a MindSpore profile of its block into `folder`."""
     from mindspore.profiler import profile, tensorboard_trace_handler
 
     with profile(on_trace_ready=tensorboard_trace_handler(str(folder))):
@@ -145,13 +145,13 @@ class Validation:
         self.backend, self.with_masks = config.eval.metric_backend, detector.with_masks
 
     def __call__(self) -> dict:
-        """The summary of an evaluation by name. All ranks call it together."""
+        """The summary of an evaluation by name. Collective: all ranks must call it."""
         predict_dataset(self.predictor, self.annotations, self.predictions, process=self.process, progress=False)
         return summary_of(measure(self.ground_truth, read_predictions(self.predictions), self.backend,
                                   self.with_masks))
 
     def store_thresholds(self, checkpoint: Path) -> None:
-        """Write the score thresholds of the last evaluation beside the checkpoint that it was of."""
+        """Write the score thresholds of the last evaluation beside the evaluated checkpoint."""
         images = group_by_image(self.ground_truth, read_predictions(self.predictions))
         store_thresholds(checkpoint, measure_thresholds(images, names_of(self.ground_truth), "val"))
 

@@ -1,4 +1,4 @@
-"""The curves of a training run, from its metrics.jsonl."""
+"""Draws the curves of a training run from its metrics.jsonl."""
 from __future__ import annotations
 
 import io
@@ -9,7 +9,7 @@ SMOOTHING = 0.9  # weight of the past in the drawn loss curve
 
 
 def read_metrics(path: Path) -> list[dict]:
-    """The lines of a metrics file as dicts, without those that a crash cut off."""
+    """The lines of a metrics file as dicts, without lines that a crash cut off."""
     lines = []
     for text in path.read_text(encoding="utf-8").splitlines():
         try:
@@ -20,7 +20,7 @@ def read_metrics(path: Path) -> list[dict]:
 
 
 def draw_curves(lines: list[dict]) -> bytes | None:
-    """Loss parts, learning rate and AP over the steps of a metrics file as a PNG, None before the first step."""
+    """Loss parts, learning rate and AP over the steps of a metrics file as a PNG; None before the first step."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 

@@ -1,4 +1,4 @@
-"""live.html of a run folder: the training as it stands, in one file that reloads itself."""
+"""Writes live.html of a run folder: the state of the training, in one file that reloads itself."""
 from __future__ import annotations
 
 import base64
@@ -32,7 +32,7 @@ td, th { padding: .15rem 1rem .15rem 0; text-align: right; } th:first-child, td:
 
 
 def live_page(name: str, lines: list[dict], curves: bytes, total_steps: int, running: bool) -> str:
-    """The page. lines: of metrics.jsonl, with at least one step. curves: PNG."""
+    """The HTML page. lines: lines of metrics.jsonl with at least one step. curves: PNG bytes."""
     steps = [line for line in lines if "lr" in line]
     last = steps[-1]
     seconds = sorted(line["step_seconds"] for line in steps[-50:] if line.get("step_seconds"))

@@ -1,5 +1,5 @@
-"""What a training run leaves to read: log lines in the old zoo's form, metrics.jsonl, curves, a page that reloads
-itself, a progress bar."""
+"""Logs of a training run: lines in the old zoo's format, metrics.jsonl, curves, a page that reloads itself, a progress
+bar."""
 from __future__ import annotations
 
 import json
@@ -14,16 +14,16 @@ from src.engine.curves import draw_curves, read_metrics
 from src.engine.live_page import live_page
 from src.files import write_file
 
-PAGE_SECONDS = 60   # between two drawings of live.html
+PAGE_SECONDS = 60   # between two versions of live.html
 
 
 class TrainLog:
-    """loss_<rank>.log for people and scripts that know the zoo's lines, metrics.jsonl with the same numbers.
+    """Writes loss_<rank>.log in the zoo's line format, and metrics.jsonl with the same numbers.
 
-    Rank 0 also has a progress bar with the current numbers on the terminal, and draws curves.png and live.html at every
-    evaluation, at the end, and the page once a minute. Both files are appended to when a run is resumed; `drop_after`
-    first takes out what was logged beyond the state that is resumed.
-    events: EventWriter for TensorBoard, None = none.
+    Rank 0 also shows a progress bar on the terminal, draws curves.png and live.html at every evaluation and at the end,
+    and renews live.html once a minute. A resumed run appends to both files; `drop_after` first removes what was logged
+    after the saved state.
+    events: EventWriter for TensorBoard, or None.
     """
 
     def __init__(self, folder: Path, rank: int, total_steps: int, done_steps: int = 0, events=None):
@@ -50,7 +50,7 @@ class TrainLog:
             self._events.close()
 
     def step(self, step: int, epoch: int, step_in_epoch: int, losses: dict, **numbers) -> None:
-        """One logged step: total loss first, then the parts."""
+        """Log one step: the total loss, then its parts."""
         total, *parts = losses.items()
         line = f"epoch: {epoch} step: {step_in_epoch}, {total[0]} is {total[1]:.7g}"
         line += "".join(f", {name}: {value:.5f}" for name, value in parts)
@@ -64,12 +64,12 @@ class TrainLog:
             self._draw()
 
     def epoch(self, step: int, epoch: int, seconds: float, steps: int, data_share: float) -> None:
-        """End of an epoch. data_share: part of the time that training waited for images."""
+        """Log the end of an epoch. data_share: fraction of the time that training waited for images."""
         self._log.write(f"epoch time: {seconds * 1000:.3f} ms, per step time: {seconds * 1000 / steps:.3f} ms\n")
         self._record(step=step, epoch=epoch, epoch_seconds=round(seconds, 3), data_share=round(data_share, 4))
 
     def evaluation(self, step: int, epoch: int, summary: dict, is_best: bool = False, plain: bool = False) -> None:
-        """An evaluation while training. plain: of the weights before averaging, beside the averaged ones."""
+        """Log an evaluation. plain: whether the weights before averaging were evaluated."""
         kind = " of the weights before averaging" if plain else ""
         self._log.write(f"epoch: {epoch}, mAP{kind}: {summary['AP']}\n")
         self._show(f"epoch {epoch}, step {step}: AP {summary['AP']:.3f}, AP50 {summary['AP50']:.3f}{kind}"
@@ -78,11 +78,11 @@ class TrainLog:
         self._draw()
 
     def evaluations(self) -> list[dict]:
-        """The evaluations that the metrics file holds: step, epoch, plain, AP, AP50, ..."""
+        """The evaluations in the metrics file: step, epoch, plain, AP, AP50, ..."""
         return [{"plain": False, **line} for line in read_metrics(self.metrics_path) if "AP" in line]
 
     def say(self, text: str) -> None:
-        """A sentence above the progress bar, and in the log."""
+        """Print a sentence above the progress bar and write it into the log."""
         self._log.write(text + "\n")
         self._show(text)
 
@@ -91,7 +91,7 @@ class TrainLog:
             self._bar.write(text, file=sys.stderr)
 
     def _draw(self, running: bool = True) -> None:
-        """curves.png and live.html of rank 0 as the metrics stand now."""
+        """Rank 0: draw curves.png and live.html from the present metrics."""
         self._drawn = time.monotonic()
         if self._bar.disable:
             return
@@ -102,7 +102,7 @@ class TrainLog:
             write_file(self.folder / "live.html", live_page(self.folder.name, lines, curves, self._bar.total, running))
 
     def _record(self, **numbers) -> None:
-        # NaN has no place in JSON; a loss that is not finite is null.
+        # JSON has no NaN; a loss that is not finite is written as null.
         finite = {name: None if isinstance(value, float) and not np.isfinite(value) else value
                   for name, value in numbers.items()}
         self._metrics.write(json.dumps({**finite, "time": round(time.time(), 3)}) + "\n")
@@ -111,7 +111,7 @@ class TrainLog:
 
 
 def drop_after(path: Path, step: int) -> None:
-    """Remove the lines of a metrics file beyond `step`, and a last line that was cut off by a crash."""
+    """Remove the lines of a metrics file after `step`, and a last line that a crash cut off."""
     if not path.exists():
         return
     kept = [line for line in read_metrics(path) if line["step"] <= step]

@@ -1,4 +1,4 @@
-"""Optimizers over grouped parameters, with one learning rate per step."""
+"""Builds optimizers with parameter groups and one learning rate per step."""
 from __future__ import annotations
 
 import numpy as np
@@ -6,13 +6,13 @@ from mindspore import Tensor, nn
 
 NORMS = (".gamma", ".beta")
 NORMS_AND_BIASES = (*NORMS, ".bias")
-ADAM_EPSILON = 1e-7  # the zoo's
+ADAM_EPSILON = 1e-7  # as in the zoo
 
 
 def parameter_groups(parameters: list, weight_decay: float, undecayed: tuple = NORMS) -> list:
-    """Parameters that decay and those that do not, by the ends of their names.
+    """Split parameters by the endings of their names into those with and those without weight decay.
 
-    By default norm scales and shifts do not: MindSpore's rule, which the old zoo trained SSD with.
+    By default scales and shifts of norms do not decay: MindSpore's rule, with which the old zoo trained SSD.
     """
     decayed = [parameter for parameter in parameters if not parameter.name.endswith(undecayed)]
     others = [parameter for parameter in parameters if parameter.name.endswith(undecayed)]
@@ -23,13 +23,13 @@ def parameter_groups(parameters: list, weight_decay: float, undecayed: tuple = N
 
 
 def build_optimizer(settings, parameters: list, learning_rates: np.ndarray) -> nn.Optimizer:
-    """The optimizer of the configuration's section; learning_rates holds one value per update of the whole run.
+    """The optimizer that the settings describe; learning_rates has one value per update of the whole run.
 
-    momentum: v = momentum v + (g + decay w), w = w - lr v, what the old zoo trains SSD with.
-    adam: Adam with decoupled decay (Loshchilov and Hutter 2019), which gets a small set off the ground in hundreds of
-    steps where momentum takes thousands.
-    adam_l2: Adam (Kingma and Ba 2015) with the decay added to the gradient, biases not decayed either; what the old zoo
-    trains CenterNet with.
+    momentum: v = momentum v + (g + decay w), w = w - lr v; the old zoo trains SSD with it.
+    adam: Adam with decoupled decay (Loshchilov and Hutter 2019). On a small set it needs hundreds of steps where
+    momentum needs thousands.
+    adam_l2: Adam (Kingma and Ba 2015) with the decay added to the gradient, and without decay of biases; the old zoo
+    trains CenterNet with it.
     """
     rates = Tensor(learning_rates)
     if settings.opt_type == "adam_l2":

@@ -1,4 +1,4 @@
-"""One run, one folder: settings, versions, logs, metrics, curves, checkpoints, report."""
+"""The folder of a run: settings, versions, logs, metrics, curves, checkpoints, report."""
 from __future__ import annotations
 
 import json
@@ -16,16 +16,16 @@ from src.files import write_file
 from src.model_utils.local_adapter import get_device_num
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
-RUN_NAME = "[0-9]*-[0-9]*"  # of the folders that train.py names by the time; other commands put their name before it
+RUN_NAME = "[0-9]*-[0-9]*"  # folders that train.py names by the time; other commands put their name first
 ONE_FOLDER = ("the processes of a distributed job write into one folder, and each would name it by another second; "
               "choose it with --{}")
 PACKAGES = ("mindspore", "numpy", "opencv-python-headless", "pycocotools", "onnxruntime")
 
 
 def run_folder(config, resume: bool) -> Path:
-    """The folder of this run, made when it does not exist.
+    """The folder of this run, created if it does not exist.
 
-    output_path names it; without it a new run gets runs/<model>/<time>, and --resume takes the newest of the model.
+    output_path names it. Otherwise a new run uses runs/<model>/<time>, and --resume the newest run of the model.
     """
     if config.runtime.output_path:
         folder = Path(config.runtime.output_path)
@@ -46,7 +46,7 @@ def run_folder(config, resume: bool) -> Path:
 
 
 def results_folder(config, model_path: Path, command: str) -> Path:
-    """Where eval, predict and export write: result_path, or inside the run that the model is from, or a new run."""
+    """The output folder of eval, predict and export: result_path, else in the run of the model, else a new run."""
     run_of_model = model_path.parent.parent
     if config.eval.result_path:
         folder = Path(config.eval.result_path)
@@ -60,7 +60,7 @@ def results_folder(config, model_path: Path, command: str) -> Path:
 
 
 def new_folder(parent: Path, prefix: str, key: str) -> Path:
-    """A folder of its own below `parent`, named by the time; of two runs in one second the later one gets a number."""
+    """A new folder below `parent`, named by the time; a second run in the same second gets a number."""
     make_folder(parent, key)
     stem, number = prefix + datetime.now().strftime("%Y%m%d-%H%M%S"), 1
     while True:
@@ -75,7 +75,7 @@ def new_folder(parent: Path, prefix: str, key: str) -> Path:
 
 
 def make_folder(folder: Path, key: str) -> Path:
-    """The folder, which exists afterwards; raises UsageError naming the key when it cannot be made."""
+    """Create the folder if needed and return it; raises UsageError that names the setting if that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -90,7 +90,7 @@ def describe_run(folder: Path, config) -> None:
 
 
 def versions() -> dict:
-    """What ran: command line, Python, packages, machine, git revision."""
+    """The environment of the run: command line, Python, packages, machine, git revision."""
     packages: dict[str, str | None] = {}
     for name in PACKAGES:
         try:
@@ -102,7 +102,7 @@ def versions() -> dict:
 
 
 def git_revision() -> str | None:
-    """Commit of the project's checkout, with "+changes" when files differ from it; None outside a checkout."""
+    """Commit of the project's checkout, with "+changes" if files differ from it; None outside a checkout."""
     try:
         changed = _git("status", "--porcelain", "--untracked-files=no")
         return _git("rev-parse", "--short=12", "HEAD") + ("+changes" if changed else "")

@@ -43,8 +43,7 @@ def load_start(network, detector, config) -> None:
     """Put the weights that a training starts from into the network, and print which.
 
     `pre_trained` may hold a detector or a backbone, and wins over `feature_extractor_base_param`.
-    Raises CheckpointError when names or shapes do not fit, or when the settings differ from those that converted
-    weights were trained with; UsageError when the classes are others.
+    Raises CheckpointError if names or shapes do not fit, or if converted weights need other settings.
     """
     path = config.train.pre_trained or config.model.feature_extractor_base_param
     if not path:
@@ -74,7 +73,7 @@ def holds_backbone(weights: Weights, network, detector) -> bool:
 def load_backbone(network, detector, weights: Weights) -> None:
     """Put the backbone of an ImageNet checkpoint, or of a detector, into the network's.
 
-    Layers that an ImageNet network does not have keep their initial values, and its classifier is left out.
+    Layers that an ImageNet network does not have keep their initial values; its classifier is not loaded.
     """
     check_conditions(weights, network, detector)
     load_weights(network, weights, lambda name: detector.from_imagenet(name) or detector.from_zoo(name),

@@ -1,4 +1,4 @@
-"""The terminal belongs to the user: what MindSpore's C++ and Python parts print goes to a log file."""
+"""Keeps the terminal readable: output of MindSpore's C++ and Python parts goes to a log file."""
 from __future__ import annotations
 
 import contextlib
@@ -11,15 +11,15 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def quiet_terminal(log_path: Path, verbose: bool = False):
-    """While it lasts, file descriptors 1 and 2 write to log_path, and Python's own streams to the terminal.
+    """Context manager: file descriptors 1 and 2 write to log_path, Python's own streams to the terminal.
 
-    Nothing is changed when verbose. Imports MindSpore, since its logger keeps the stream it meets first.
+    With `verbose` nothing changes. Imports MindSpore, because its logger keeps the first stream that it sees.
     """
     if verbose:
         yield
         return
     log_path.parent.mkdir(parents=True, exist_ok=True)
-    os.environ.setdefault("MS_OM_PATH", str(log_path.parent.resolve()))  # where a failed compile leaves its graphs
+    os.environ.setdefault("MS_OM_PATH", str(log_path.parent.resolve()))  # a failed compilation writes its graphs there
     sys.stdout.flush()
     sys.stderr.flush()
     terminal = [os.dup(descriptor) for descriptor in (1, 2)]
@@ -49,7 +49,7 @@ def quiet_terminal(log_path: Path, verbose: bool = False):
 
 
 def _move_log_handlers(before, after) -> None:
-    """Loggers that write to the stream `before` write to `after` from now on."""
+    """Make loggers that write to the stream `before` write to `after`."""
     for logger in list(logging.Logger.manager.loggerDict.values()):
         for handler in getattr(logger, "handlers", ()):
             if isinstance(handler, logging.StreamHandler) and handler.stream is before:

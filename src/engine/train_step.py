@@ -10,14 +10,14 @@ from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
 from src.errors import CheckpointError
 
-GROWTH_INTERVAL = 2000  # good steps in a row after which a dynamic loss scale doubles
+GROWTH_INTERVAL = 2000  # a dynamic loss scale doubles after this number of finite steps in a row
 
-# Graph mode unrolls Python loops and runs out of stack after some hundred parameters; a HyperMap does not.
+# Graph mode unrolls Python loops and exhausts the stack with several hundred parameters; HyperMap avoids it.
 _for_each = ops.HyperMap()
 
 
 def _square_sum(gradient):
-    # Row by row first: the sum over all axes at once takes ten times as long on a CPU.
+    # Rows first: a sum over all axes at once takes ten times as long on a CPU.
     squares = gradient * gradient
     return squares.reshape(squares.shape[0], -1).sum(1).sum() if squares.ndim > 1 else squares.sum()
 
@@ -35,13 +35,13 @@ def _move_towards(rate, average, value):
 
 
 def averaging_decay(decay: float, updates):
-    """Decay of the averaged weights after so many updates: it ramps up from 0.1, so that a short run does not deploy
+    """Decay of the averaged weights after `updates` updates. It rises from 0.1, so that a short run does not deploy
     nearly initial weights (tf.train.ExponentialMovingAverage, num_updates)."""
     return ops.minimum(decay, (1.0 + updates) / (10.0 + updates))
 
 
 class StepResult(NamedTuple):
-    """What one step reports."""
+    """The result of one step."""
 
     losses: tuple        # scalars named by the loss's `parts`
     grad_norm: Tensor    # global norm of the gradient, unscaled, before clipping
@@ -49,13 +49,13 @@ class StepResult(NamedTuple):
 
 
 class TrainStep(nn.Cell):
-    """Runs `loss` on a batch and updates its parameters.
+    """Computes `loss` on a batch and updates its parameters.
 
-    A step whose gradient is not finite changes nothing: parameters, moments, averages and moving statistics keep the
-    values of the last good step, and `skipped_in_row` counts it.
+    A step whose gradient is not finite changes nothing: parameters, moments, averages and moving statistics keep their
+    values, and `skipped_in_row` counts the step.
 
     loss: Cell (images, *targets) -> (total, *parts). normalize: Cell for the uint8 images.
-    loss_scale: factor on the loss before the gradient; dynamic_loss_scale halves it on overflow.
+    loss_scale: factor on the loss before the gradient; dynamic_loss_scale: halve it on overflow.
     clip_norm: largest global norm of the gradient, 0 = off. accumulation_steps: batches per update.
     ema_decay: final decay of the averaged weights in `averages`, 0 = off. reducer: averages gradients over the ranks.
     """
@@ -86,19 +86,19 @@ class TrainStep(nn.Cell):
         self.micro_step = 0
 
     def __call__(self, images: np.ndarray, *targets: np.ndarray) -> StepResult:
-        """One batch. With accumulation only every accumulation_steps-th call updates the parameters."""
-        self.loss.set_train(True)  # a graph keeps the mode it was compiled in, and an evaluation may have come first
+        """Process one batch. With accumulation only every accumulation_steps-th call updates the parameters."""
+        self.loss.set_train(True)  # an evaluation before may have set the other mode
         self.micro_step = (self.micro_step + 1) % self.accumulation_steps
         arrays = [Tensor(array) for array in (images, *targets)]
         return StepResult(*(self._update(*arrays) if self.micro_step == 0 else self._accumulate(*arrays)))
 
     def state(self) -> dict:
-        """What an exact resume needs besides the deployed weights: arrays by name."""
+        """The arrays by name that an exact resume needs besides the deployed weights."""
         arrays = {parameter.name: parameter.asnumpy() for parameter in self._state_parameters()}
         return {**arrays, "micro_step": np.array(self.micro_step)}
 
     def restore(self, state: dict) -> None:
-        """Take back what `state` returned; raises CheckpointError when it belongs to another training."""
+        """Restore the result of `state`; raises CheckpointError if it belongs to another training."""
         for parameter in self._state_parameters():
             array = state.get(parameter.name)
             if array is None or array.shape != tuple(parameter.shape):
@@ -116,17 +116,17 @@ class TrainStep(nn.Cell):
                 good.set_data(Tensor(statistic.asnumpy()))
 
     def deployed_weights(self) -> dict:
-        """What a checkpoint holds: parameters of the network by name, averaged where averages are kept."""
+        """The parameters of a checkpoint by name: averaged weights if averaging is on, else the trained ones."""
         averaged = dict(zip((weight.name for weight in self.weights), self.averages))
         return {name: averaged.get(name, parameter) for name, parameter in self.trained_weights().items()}
 
     def trained_weights(self) -> dict:
-        """Parameters of the network by name as the optimizer leaves them, without averaging."""
+        """The parameters of the network by name, without averaging."""
         return {parameter.name: parameter for parameter in self.loss.get_parameters()}
 
     @contextlib.contextmanager
     def deployed(self):
-        """While it lasts, the network has the deployed weights."""
+        """Context manager: the network has the deployed weights inside its block."""
         if not self.averages:
             yield
             return
@@ -140,7 +140,7 @@ class TrainStep(nn.Cell):
         recomputed = {"learning_rate", *(weight.name for weight in self.weights)}
         moments = [parameter for parameter in self.optimizer.get_parameters() if parameter.name not in recomputed]
         own_weights = self.weights if self.averages else ()
-        # Between the batches of one update the statistics have moved on from the last good ones.
+        # Between the batches of an update, the moving statistics are newer than the last good ones.
         good_statistics = self.good_statistics if self.accumulation_steps > 1 else ()
         return [self.scale, self.good_in_row, self.skipped_in_row, *own_weights, *self.averages, *self.sums,
                 *good_statistics, *moments]
@@ -149,7 +149,7 @@ class TrainStep(nn.Cell):
         losses = self.loss(self.normalize(images), *targets)
         return losses[0] * self.scale, losses
 
-    # In a graph, not by set_data: that would leave the graphs compiled so far with weights of their own.
+    # Copied in a graph: after set_data, graphs compiled before would keep other weights.
     @ms.jit
     def _take_averages(self):
         _for_each(ops.assign, self.kept_weights, self.weights)
@@ -162,7 +162,7 @@ class TrainStep(nn.Cell):
         return self.scale + 0
 
     def _losses_and_gradients(self, images, *targets):
-        # Reduced in every batch, also of an accumulation: the sums of rank 0, which are saved, are then those of all.
+        # All-reduced in every batch, also with accumulation, so that the saved sums of rank 0 are valid for all ranks.
         (_, losses), gradients = self.value_and_grad(images, *targets)
         return losses, gradients if self.reducer is None else self.reducer(gradients)
 
@@ -177,7 +177,7 @@ class TrainStep(nn.Cell):
         losses, gradients = self._losses_and_gradients(images, *targets)
         if self.accumulation_steps > 1:
             gradients = _for_each(_add, self.sums, gradients)
-        # The norm is finite exactly when every gradient is: one pass serves check, clipping and the log.
+        # The norm is finite exactly if every gradient is, so one pass serves the check, clipping and the log.
         grad_norm = ops.sqrt(ops.addn(_for_each(_square_sum, gradients)))
         unscale = 1.0 / (self.scale * self.accumulation_steps)
         if ops.isfinite(grad_norm):

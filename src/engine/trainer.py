@@ -16,32 +16,32 @@ from src.errors import CheckpointError, DatasetError, TrainingError
 from src.model_utils.device_adapter import ALONE, Process
 from src.settings.schema import TrainSection
 
-# What the position held before evaluations were read from metrics.jsonl again.
+# Entries of the position in files of earlier versions, which did not read evaluations from metrics.jsonl.
 ONCE_IN_POSITION = ("best_ap", "evaluations_without_progress")
-QUICK_EVALUATION = 20.0  # seconds that an evaluation may take between a SIGTERM and the end
+QUICK_EVALUATION = 20.0  # longest evaluation, in seconds, that is still run after a SIGTERM
 
 
 @dataclass
 class Position:
-    """How far a run has come."""
+    """The progress of a run."""
 
     epoch: int = 0           # finished epochs
     step: int = 0            # finished steps of the whole run
-    step_in_epoch: int = 0   # finished steps of the running epoch
+    step_in_epoch: int = 0   # finished steps of the current epoch
 
 
 @dataclass
 class Best:
-    """The best evaluation so far, and how many came after it."""
+    """The best evaluation so far, and the number of later ones."""
 
     AP: float = -1.0
     AP50: float = -1.0
     epoch: int = 0           # counted from 1; 0 = no evaluation yet
-    plain: bool = False      # whether it was of the weights before averaging
+    plain: bool = False      # whether the weights before averaging were evaluated
     later: int = 0           # evaluations of the deployed weights since then
 
     def note(self, summary: dict, epoch: int, plain: bool) -> bool:
-        """Take in one evaluation; whether it is the best now."""
+        """Record an evaluation; returns whether it is the best."""
         if summary["AP"] > self.AP:
             self.AP, self.AP50, self.epoch, self.plain = float(summary["AP"]), float(summary["AP50"]), epoch, plain
             self.later = 0
@@ -52,14 +52,14 @@ class Best:
 
 @dataclass
 class Trainer:
-    """Steps, logs, evaluates and saves; everything it needs is given to it, nothing is looked up.
+    """Runs the steps, logs, evaluates and saves.
 
     train_step: TrainStep. loader: TrainLoader. columns: arrays of a batch in the order of train_step's arguments.
     learning_rates: one per step, for the log. settings: the configuration's train section.
     evaluate: () -> summary with "AP" and "AP50", None = no evaluation while training. describe_best: called with the
-    path of best_map.ckpt when the last evaluation made it. process: place among the ranks;
-    rank 0 saves, and a signal that one of them gets stops all after the same step. data: what is trained on, saved with
-    the position so that a resumed run can compare it.
+    path of best_map.ckpt if the last evaluation wrote it. process: this process among the ranks; rank 0 saves, and a
+    signal to one rank stops all after the same step. data: description of the training data, saved with the position so
+    that a resumed run can compare it.
     """
 
     train_step: Any
@@ -76,15 +76,15 @@ class Trainer:
     position: Position = field(default_factory=Position)
     best: Best = field(default_factory=Best)
     saved_step: int = -1
-    evaluated: set = field(default_factory=set)  # (step, whether of the plain weights)
+    evaluated: set = field(default_factory=set)  # (step, whether the weights before averaging)
     evaluation_seconds: float = 0.0
     data: dict = field(default_factory=dict)
     describe_best: Optional[Callable[[Path], None]] = None
 
     def fit(self) -> None:
-        """Train from `position` to the end, an early stop or a signal, and evaluate the end.
+        """Train from `position` to the end, an early stop or a signal, then evaluate the last weights.
 
-        Raises TrainingError on non-finite steps.
+        Raises TrainingError after too many non-finite steps in a row.
         """
         if not self._is_finished():
             self.log.say("the first step compiles the network; the bar moves when that is done")
@@ -99,19 +99,19 @@ class Trainer:
 
     @property
     def best_path(self) -> Optional[Path]:
-        """The checkpoint with the best AP of this run, None without one."""
+        """The checkpoint with the best AP of this run, or None."""
         path = self.checkpoints.folder / BEST
         return path if self.best.epoch and path.is_file() else None
 
     def save(self) -> None:
-        """Write weights and state of this position."""
+        """Write the weights and the state at this position."""
         self.saved_step = self.position.step
         if self.process.rank == 0:
             self.checkpoints.save(self.train_step.deployed_weights(), self.train_step.state(),
                                   {**asdict(self.position), "data": self.data}, self.model_name, self.classes)
 
     def resume(self, state: dict, position: dict) -> None:
-        """Go on from what `save` wrote; the weights are loaded already."""
+        """Continue from a state that `save` wrote; the weights are already loaded."""
         self.train_step.restore(state)
         try:
             self.position = Position(**{name: value for name, value in position.items()
@@ -130,7 +130,7 @@ class Trainer:
     def _run_epoch_or_save(self, signals: _DeferredSignals) -> None:
         try:
             self._run_epoch(signals)
-        except DatasetError:    # the steps before it are good
+        except DatasetError:    # the steps before the failure are valid
             if self.saved_step != self.position.step:
                 self.save()
             raise
@@ -147,14 +147,14 @@ class Trainer:
                 self._step(batch, data_seconds)
                 if self.process.any(signals.caught is not None):
                     self.save()
-                    self.process.barrier()  # launchers kill the others as soon as one leaves: rank 0 has to be done
+                    self.process.barrier()  # launchers kill all ranks when one ends, so rank 0 must finish first
                     if signals.caught == signal.SIGTERM and self.evaluation_seconds < QUICK_EVALUATION:
                         self._evaluate_end()
                     signals.deliver()
         if position.step_in_epoch == self.loader.steps_per_epoch:
             seconds = time.perf_counter() - started
             position.epoch, position.step_in_epoch = position.epoch + 1, 0
-            if first < self.loader.steps_per_epoch:  # else the run was stopped at the last step of this epoch
+            if first < self.loader.steps_per_epoch:  # otherwise the run was stopped at the last step of this epoch
                 self.log.epoch(position.step, position.epoch, seconds, self.loader.steps_per_epoch - first,
                                waited / seconds)
 
@@ -188,7 +188,7 @@ class Trainer:
                                 "loss scale, or look at these images with audit.py")
 
     def _finish_epoch(self) -> bool:
-        """Save and evaluate where it is time to; whether the run stops early."""
+        """Save and evaluate if it is due; returns whether the run stops early."""
         epoch, step, settings = self.position.epoch, self.position.step, self.settings
         by_step = settings.save_checkpoint_steps
         save_now = step % by_step == 0 if by_step else epoch % settings.save_checkpoint_epochs == 0
@@ -201,8 +201,8 @@ class Trainer:
         return self._patience_is_over()
 
     def _evaluate_end(self) -> None:
-        """Evaluate the last weights, unless the end of the epoch did; where weights are averaged, the plain ones too,
-        so that the better of both become best_map.ckpt."""
+        """Evaluate the last weights, unless the end of the epoch did. With averaging, also evaluate the weights before
+        averaging, and keep the better ones as best_map.ckpt."""
         if self.evaluate is None:
             return
         for plain in (False, True) if self.train_step.averages else (False,):
@@ -210,7 +210,7 @@ class Trainer:
                 self._evaluate(plain)
 
     def _evaluate(self, plain: bool = False) -> None:
-        """Evaluate the deployed weights, or the plain ones beside averaged ones; keep the best of the run."""
+        """Evaluate the deployed weights, or with `plain` those before averaging; keep the best of the run."""
         position, started = self.position, time.perf_counter()
         with contextlib.nullcontext() if plain else self.train_step.deployed():
             summary = self._summary()
@@ -228,12 +228,12 @@ class Trainer:
                 self.describe_best(self.checkpoints.folder / BEST)
 
     def _summary(self) -> Optional[dict]:
-        """What `evaluate` finds; None, after saying why, where it fails: that must not end the training."""
+        """The result of `evaluate`. A failure is reported and gives None: it must not end the training."""
         assert self.evaluate is not None
         try:
             return self.evaluate()
         except Exception as error:
-            if self.process.size > 1:   # the other ranks are ahead or behind now
+            if self.process.size > 1:   # the ranks are no longer at the same operation
                 raise
             self.log.say(f"the evaluation after step {self.position.step} failed, training goes on: "
                          f"{type(error).__name__}: {error}")
@@ -248,8 +248,8 @@ class Trainer:
 
 
 class _DeferredSignals:
-    """Ctrl-C and SIGTERM wait for the end of the step, so that weights and position are saved as one; a second one
-    acts at once."""
+    """Defers Ctrl-C and SIGTERM to the end of the step, so that saved weights and position agree; a second signal acts
+    at once."""
 
     def __init__(self):
         self.caught = None
@@ -265,7 +265,7 @@ class _DeferredSignals:
             signal.signal(number, handler)
 
     def deliver(self) -> None:
-        """Give the signal, or the SIGTERM that stopped another rank, to the handler it was deferred from."""
+        """Call the original handler with the deferred signal, or with the SIGTERM that stopped another rank."""
         self.__exit__()
         signal.raise_signal(self.caught or signal.SIGTERM)
 

@@ -13,10 +13,10 @@ OCTAVE_SCALE = 4
 
 
 class PriorBoxes(NamedTuple):
-    """The same boxes twice, float32, relative to the image, not clipped.
+    """The same boxes in two forms, float32, as fractions of the image, not clipped.
 
-    Each is rounded once, from the numbers it was worked out with: which of two boxes overlaps an object better can
-    hang on the last bit, and has to come out as in the zoo.
+    Each form is computed in higher precision and rounded once: the last bit can decide which of two boxes overlaps an
+    object more, and the result must be the zoo's.
     """
 
     centers: np.ndarray  # (N, 4) cy, cx, h, w
@@ -28,9 +28,10 @@ def ssd_prior_boxes(input_size: Sequence[int], feature_sizes: Sequence[Sequence[
                     aspect_ratios: Sequence[Sequence[float]], scales: Optional[Sequence[float]] = None) -> PriorBoxes:
     """Priors of SSD (section 2.2), level by level, row by row.
 
-    input_size: height, width in pixels. feature_sizes, steps: (height, width) of each map in cells, and of a cell
-    in pixels. aspect_ratios: per level the ratios besides 1; an empty first level gets the paper's three small boxes.
-    scales: of each level and one more, instead of min_scale and max_scale; then no side is longer than the image's.
+    input_size: height, width in pixels. feature_sizes, steps: (height, width) of each map in cells, and of one cell
+    in pixels. aspect_ratios: for each level the ratios besides 1; an empty first level uses the paper's three small
+    boxes. scales: one for each level and one more, instead of min_scale and max_scale; no side is then longer than the
+    image's.
     """
     levels, longest = len(feature_sizes), 1 if scales else math.inf
     scales = scales or [min_scale + (max_scale - min_scale) / (levels - 1) * level for level in range(levels)] + [1.0]
@@ -45,7 +46,7 @@ def ssd_prior_boxes(input_size: Sequence[int], feature_sizes: Sequence[Sequence[
                 sizes += [_stretched(scale, ratio), _stretched(scale, 1 / ratio)]
             between = math.sqrt(scale * scales[level + 1])
             sizes.append((between, between))
-        # Cells per image side, in the order of operations that gives the zoo's float32 values bit for bit.
+        # Cells per image side; this order of operations gives the zoo's float32 values bit for bit.
         cells = [side / step for side, step in zip(input_size, steps[level])]
         for row, column in product(range(rows), range(columns)):
             cy, cx = (row + 0.5) / cells[0], (column + 0.5) / cells[1]
@@ -58,9 +59,9 @@ def octave_prior_boxes(input_size: Sequence[int], feature_sizes: Sequence[Sequen
                        steps: Sequence[Sequence[float]]) -> PriorBoxes:
     """Priors of RetinaNet (Lin et al. 2017, section 4), level by level, row by row.
 
-    The smaller of two sizes per octave is OCTAVE_SCALE steps; each comes as a square, twice as wide, twice as high.
-    Arguments as of `ssd_prior_boxes`. Computed in float32 throughout, as in the zoo, where sizes that ought
-    to be equal differ in the last bit.
+    The smaller of the two sizes per octave is OCTAVE_SCALE steps; each comes as a square, twice as wide, twice as high.
+    The arguments are explained at `ssd_prior_boxes`. Computed in float32, as in the zoo, where sizes that should be
+    equal differ in the last bit.
     """
     scales = np.array([1, math.sqrt(2)], np.float32)
     stretch = np.sqrt(np.array([1, 2, 0.5], np.float32))[:, None]
@@ -80,15 +81,15 @@ def grid_anchors(feature_size: Sequence[int], stride: int, scales: Sequence[floa
                  steps: Optional[Sequence[int]] = None, centered: bool = True, rounded: bool = True) -> np.ndarray:
     """Anchors of one map of a region proposal network (Ren et al. 2015, section 3.1.1), row by row, ratio by ratio.
 
-    feature_size: (rows, columns). scales: sizes, as factors of the stride. ratios: height / width. steps: pixels from
-    cell to cell, down and across; without it the stride. centered: they lie around the middle of a cell's pixels,
-    (stride - 1) / 2, otherwise around the upper left corner of the first. rounded: to whole pixels.
+    feature_size: (rows, columns). scales: sizes divided by the stride. ratios: height / width. steps: distance of cells
+    in pixels, down and across; None = the stride. centered: anchors are centred on the middle of a cell's pixels,
+    (stride - 1) / 2, otherwise on the upper left corner of the first pixel. rounded: to whole pixels.
     Returns (rows * columns * A, 4) float32 x1, y1, x2, y2 in pixels, the last pixel included.
     """
     height_factors = np.sqrt(np.asarray(ratios, np.float64))[:, None]
     widths = (stride / height_factors * np.asarray(scales)).ravel()
     heights = (stride * height_factors * np.asarray(scales)).ravel()
-    # Of corners, the last pixel is the one before.
+    # The last pixel of a box ends at its corner, so its index is one lower.
     middle, last = ((stride - 1) / 2, 0) if centered else (0, 1)
     half_widths, half_heights = (widths - 1 + last) / 2, (heights - 1 + last) / 2
     base = np.stack([middle - half_widths, middle - half_heights, middle + half_widths, middle + half_heights], axis=-1)
@@ -99,5 +100,5 @@ def grid_anchors(feature_size: Sequence[int], stride: int, scales: Sequence[floa
 
 
 def _stretched(scale: float, ratio: float) -> tuple:
-    """Width and height of a box of area scale squared whose width is `ratio` times its height."""
+    """Width and height of a box with area scale^2 and width = ratio * height."""
     return scale * math.sqrt(ratio), scale / math.sqrt(ratio)

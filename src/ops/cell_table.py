@@ -1,4 +1,4 @@
-"""The maps of a feature pyramid as one table with a row per cell, from which rows are picked by number."""
+"""The maps of a feature pyramid as one table with a row per cell, so that cells can be gathered by index."""
 from __future__ import annotations
 
 from functools import cache
@@ -9,7 +9,7 @@ from mindspore import Tensor, nn, ops
 
 
 class CellTable(nn.Cell):
-    """Maps (B, C, h, w) -> (cells, C): level by level, in each image by image, row by row."""
+    """Maps (B, C, h, w) -> (cells, C): ordered by level, then image, then row of the map."""
 
     def __init__(self):
         super().__init__()
@@ -21,7 +21,7 @@ class CellTable(nn.Cell):
         table = ()
         for features in maps:
             if self.training and self.on_cpu:
-                # Transposing keeps an index of eight bytes for every number, forward and backward, and takes longer.
+                # Transposing is slower and keeps an index of eight bytes per number, forward and backward.
                 rows = self.transposed_product(features.reshape(batch, channels, -1), _identity(batch, channels))
             else:
                 rows = ops.transpose(features, (0, 2, 3, 1))
@@ -31,8 +31,10 @@ class CellTable(nn.Cell):
 
 @ops.constexpr
 def level_layout(batch: int, sizes: tuple) -> tuple:
-    """Where the cells of each level begin in the table of `batch` images, and its height and width, all (levels,)
-    int32. sizes: (height, width) of each level."""
+    """First row of each level in the table of `batch` images, its height and its width, all (levels,) int32.
+
+    sizes: (height, width) of each level.
+    """
     first = np.cumsum([0] + [batch * height * width for height, width in sizes[:-1]])
     heights, widths = np.array(sizes).T
     return tuple(Tensor(array, ms.int32) for array in (first, heights, widths))
@@ -40,11 +42,11 @@ def level_layout(batch: int, sizes: tuple) -> tuple:
 
 @ops.constexpr
 def image_of_each(batch: int, count: int) -> Tensor:
-    """(batch * count,) int32: the number of the image that each of `count` rows per image belongs to."""
+    """(batch * count,) int32: the index of the image to which each of `count` rows per image belongs."""
     return Tensor(np.repeat(np.arange(batch), count), ms.int32)
 
 
 @ops.constexpr
-@cache  # one and the same tensor: what is computed twice from it is computed once by the compiler
+@cache  # one tensor for all, so that the compiler finds equal computations and does them once
 def _identity(batch: int, size: int) -> Tensor:
     return Tensor(np.tile(np.eye(size), (batch, 1, 1)), ms.float32)

@@ -1,4 +1,4 @@
-"""Convolution whose gradients need little memory, or time, on a CPU."""
+"""Convolutions whose gradients need little memory or time on a CPU."""
 from __future__ import annotations
 
 import mindspore as ms
@@ -10,10 +10,10 @@ STRIP_ROWS = 8
 
 
 class Conv2d(nn.Conv2d):
-    """nn.Conv2d; on a CPU the gradients of 3x3 convolutions of stride 1 are computed as in LeanConvolution, those of
-    depthwise ones as in DepthwiseConvolution.
+    """nn.Conv2d. On a CPU, 3x3 convolutions of stride 1 compute gradients with LeanConvolution, depthwise ones with
+    DepthwiseConvolution.
 
-    `convolution` is what construct does without the bias, for weights that the caller makes up: (x, weight).
+    `convolution` is construct without the bias and with the caller's weights: (x, weight).
     """
 
     def __init__(self, *arguments, **settings):
@@ -36,14 +36,15 @@ class Conv2d(nn.Conv2d):
 class LeanConvolution(nn.Cell):
     """3x3, stride 1, output as large as the input: (x (B, C, H, W), weight (D, C, 3, 3)) -> (B, D, H, W).
 
-    MindSpore's CPU kernels of the two gradients each keep nine maps of the whole input, per layer and for good: over
-    4 GB in a Faster R-CNN at 768x1280. The gradient of the input is a convolution itself, which keeps little; that of
-    the weight is taken of strips of the input, as of a batch, so that the nine maps are of one strip.
+    MindSpore's CPU kernels of the two gradients each keep nine maps of the whole input for every layer, over 4 GB in a
+    Faster R-CNN at 768x1280, and never free them. Here the gradient of the input is computed as a convolution, which
+    keeps little. The gradient of the weight is computed from strips of the input, as if they were a batch, so that the
+    nine maps are only as large as one strip.
     """
 
     def __init__(self, convolve: ops.Conv2D, out_channels: int):
         super().__init__()
-        self.convolve = convolve  # nn.Conv2d's own, which exports
+        self.convolve = convolve  # the operator of nn.Conv2d, which can be exported
         settings = {"pad_mode": "pad", "stride": (1, 1), "dilation": (1, 1, 1, 1)}
         self.weight_gradient = _grad_ops.Conv2DBackpropFilter(
             out_channels, (3, 3), pad=(1, 1, 1, 1), pad_list=(1, 1, 1, 1), **settings)
@@ -57,16 +58,16 @@ class LeanConvolution(nn.Cell):
         dx = ops.Conv2D(x.shape[1], 3, pad_mode="pad", pad=1)(dout, _mirrored(weight))
         if _strip_rows(x.shape[2]) == x.shape[2]:
             return dx, self.weight_gradient(dout, x, weight.shape)
-        x = ops.depend(x, dout)  # otherwise the strips are made, and kept, while the loss is computed
+        x = ops.depend(x, dout)  # otherwise the strips are made during the forward pass, and kept
         return dx, self.weight_gradient_of_strips(_strips(dout, 0), _strips(x, 1), weight.shape)
 
 
 class DepthwiseConvolution(nn.Cell):
     """K x K, K odd, stride 1, output as large as the input: (x (B, C, H, W), weight (C, 1, K, K)) -> (B, C, H, W).
 
-    MindSpore's CPU kernels take three times as long for the gradient of the input as for the convolution itself (144
-    channels, 75 x 75, batch 8: 72 ms beside 22 ms). It is a depthwise convolution, too: of the output's gradient with
-    the kernel turned round. A training step of SSD300-MobileNetV2, batch 8, falls from 1.18 to 1.01 s.
+    MindSpore's CPU kernel for the gradient of the input takes three times as long as the convolution (144 channels,
+    75 x 75, batch 8: 72 ms and 22 ms). That gradient is itself a depthwise convolution, of the output's gradient with
+    the kernel rotated by 180 degrees. A training step of SSD300-MobileNetV2, batch 8, falls from 1.18 to 1.01 s.
     """
 
     def __init__(self, convolve: ops.Conv2D, channels: int, side: int):
@@ -86,8 +87,8 @@ class DepthwiseConvolution(nn.Cell):
 
 
 def _mirrored(weight: Tensor) -> Tensor:
-    """(D, C, 3, 3) -> (C, D, 3, 3) with both axes of the kernels reversed. Rows gathered and multiplied by a
-    permutation: transposing and reversing take ten times as long on a CPU."""
+    """(D, C, 3, 3) -> (C, D, 3, 3) with both axes of the kernels reversed. Gathers rows and multiplies by a
+    permutation, because transposing and reversing take ten times as long on a CPU."""
     outputs, inputs = weight.shape[:2]
     order, reverse = _mirroring(outputs, inputs)
     kernels = ops.gather(weight.reshape(outputs * inputs, 9), order, 0)
@@ -95,17 +96,17 @@ def _mirrored(weight: Tensor) -> Tensor:
 
 
 def _strips(maps: Tensor, more: int) -> Tensor:
-    """(B, C, H, W) -> (B * strips, C, rows + 2 more, W): with `more` rows above and below, which are zeros beyond the
-    edges of the map."""
+    """(B, C, H, W) -> (B * strips, C, rows + 2 more, W): `more` rows are added above and below; beyond the edges of the
+    map they are zeros."""
     _, channels, height, width = maps.shape
     rows = ops.concat((maps.reshape(-1, width), ops.zeros((1, width), maps.dtype)), 0)
-    # Gathered, because transposing keeps an index of eight bytes for every number.
+    # Gathered, because transposing keeps an index of eight bytes per number.
     numbers = _strip_numbers(maps.shape[:3], more)
     return ops.gather(rows, numbers, 0).reshape(-1, channels, _strip_rows(height) + 2 * more, width)
 
 
 def _rows(height: int) -> int:
-    """Of a strip: STRIP_ROWS or fewer, so that the last strip reaches as little beyond the map as possible."""
+    """Rows of a strip: at most STRIP_ROWS, so that the last strip reaches as little as possible beyond the map."""
     return -(-height // -(-height // STRIP_ROWS))
 
 
@@ -114,15 +115,15 @@ _strip_rows = ops.constexpr(_rows)
 
 @ops.constexpr
 def _mirroring(outputs: int, inputs: int) -> tuple:
-    """Order of the kernels with inputs first (outputs * inputs,), and the matrix that reverses nine cells."""
+    """The order of the kernels with inputs first, (outputs * inputs,), and the matrix that reverses nine cells."""
     order = np.arange(outputs * inputs).reshape(outputs, inputs).T.ravel()
     return Tensor(order, ms.int32), Tensor(np.eye(9)[::-1], ms.float32)
 
 
 @ops.constexpr
 def _strip_numbers(shape: tuple, more: int) -> Tensor:
-    """Numbers of the rows of all strips (B, strips, C, rows + 2 more), flat, in maps of shape (B, C, H); the number
-    behind the last one stands for a row of zeros."""
+    """Indices of the rows of all strips, (B, strips, C, rows + 2 more), flat, in maps of shape (B, C, H); the index
+    after the last row stands for a row of zeros."""
     batch, channels, height = shape
     size = _rows(height)
     row = np.arange(0, height, size)[:, None] + np.arange(-more, size + more)

@@ -1,5 +1,5 @@
-"""Modulated deformable convolution as matrix products and a gather: trains on a CPU several times faster than
-MindSpore's own operator, and exports to ONNX, which that one does not."""
+"""Modulated deformable convolution as matrix products and a gather. It trains several times faster on a CPU than
+MindSpore's operator, and it exports to ONNX, which MindSpore's operator does not."""
 from __future__ import annotations
 
 import mindspore as ms
@@ -12,8 +12,7 @@ CORNERS = 4
 
 
 class DeformConv(nn.Cell):
-    """3x3 convolution of stride 1 that samples where a convolution of its input says (Zhu et al. 2018, "Deformable
-    ConvNets v2", https://arxiv.org/abs/1811.11168, equation 1; section 3.2 for the modulation).
+    """3x3 convolution of stride 1 whose sampling points are predicted from its input (Zhu et al. 2018, "Deformable
 
     The offsets start at 0 and the modulation at 0.5, as in the paper.
     construct: (B, in_channels, H, W) -> (B, out_channels, H, W).
@@ -35,9 +34,9 @@ def deform_conv(x: Tensor, offsets: Tensor, modulation: Tensor, weight: Tensor) 
     """The convolution with given offsets (dy, dx per tap) and modulation.
 
     x (B, C, H, W), offsets (B, 18, H, W), modulation (B, 9, H, W), weight (D, C, 3, 3) -> (B, D, H, W).
-    Tap k of an output cell p adds modulation_k * weight_k x(p + p_k + offset_k), x being read bilinearly and 0 outside.
-    Reading and mixing channels are both linear, so channels are mixed first, once per cell and tap: D is the smaller
-    number where this is used, and what is gathered shrinks by as much.
+    Tap k of output cell p adds modulation_k * weight_k x(p + p_k + offset_k), where x is interpolated bilinearly and is
+    0 outside. Interpolation and mixing of channels are both linear. Channels are mixed first, once per cell and tap,
+    because D is smaller than C in CenterNet, so that less data is gathered.
     """
     batch, channels, height, width = x.shape
     depth = weight.shape[0]
@@ -52,11 +51,11 @@ def deform_conv(x: Tensor, offsets: Tensor, modulation: Tensor, weight: Tensor) 
 
 
 def corner_samples(offsets: Tensor) -> tuple:
-    """offsets (B, 18, H, W) -> rows of the table (image, cell, tap) to read, and the bilinear share of each.
+    """offsets (B, 18, H, W) -> rows of the table (image, cell, tap) to read, and the bilinear weight of each.
 
     Both (B * H * W, 4 * 9): for each output cell the upper left, upper right, lower left and lower right neighbours of
-    its nine taps. Neighbours outside of the map have no share. In float32 whatever the input: half precision places the
-    points of a map of 128 cells to a sixteenth only.
+    its nine taps. Neighbours outside the map have weight 0. Computed in float32 for any input: in a map of 128 cells,
+    float16 resolves positions only to a sixteenth of a cell.
     """
     batch, _, height, width = offsets.shape
     points = ops.transpose(offsets.astype(ms.float32).reshape((batch, TAPS, 2, height, width)), (2, 0, 3, 4, 1))
@@ -79,8 +78,8 @@ def corner_samples(offsets: Tensor) -> tuple:
 
 @ops.constexpr
 def _grid(batch: int, height: int, width: int) -> tuple:
-    """Of each tap at rest: its row (H, 1, 9), its column (1, W, 9), and the first row of its image's and its own part
-    of the table (B, 1, 1, 9)."""
+    """For each tap without offset: its row (H, 1, 9), its column (1, W, 9), and the first row of the table for its
+    image and tap (B, 1, 1, 9)."""
     down, aside = np.divmod(np.arange(TAPS), KERNEL)
     rows = np.arange(height)[:, None, None] + down - 1
     columns = np.arange(width)[None, :, None] + aside - 1

@@ -1,4 +1,4 @@
-"""What every detector ends in: the detections of one image, in pixels of the original image."""
+"""The result of every detector: the detections of one image, in pixels of the original image."""
 from dataclasses import dataclass
 from typing import Optional
 
@@ -10,7 +10,7 @@ class Detections:
     """Detections of one image, best first.
 
     boxes: (N, 4) float32, x1, y1, x2, y2 in pixels of the original image, x2 = x1 + width.
-    scores: (N,) float32 in 0..1.
+    scores: (N,) float32, 0 to 1.
     labels: (N,) int32, 0-based index into the class names.
     masks: COCO run-length encodings of the full image, one per box, or None.
     """

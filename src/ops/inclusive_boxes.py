@@ -1,7 +1,7 @@
-"""Box arithmetic of the zoo's two-stage detectors on tensors: corners name pixels, the last one included.
+"""Box arithmetic of the zoo's two-stage detectors on tensors: corners are pixels, the last one included.
 
-A box x1, y1, x2, y2 is x2 - x1 + 1 pixels wide ("+1 convention"). Leading axes are free and broadcast. Where others
-let x2 and y2 be the end of the last pixel, it is 1 more than here; everything else is the same.
+A box x1, y1, x2, y2 is x2 - x1 + 1 pixels wide ("+1 convention"). Leading axes are free and broadcast. In the usual
+convention x2 and y2 are the end of the last pixel, larger by 1; everything else is the same.
 """
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Sequence
 
 from mindspore import Tensor, ops
 
-LARGEST_STRETCH = math.log(1000 / 16)  # of a side in decoding: a tiny anchor cannot become larger than the image
+LARGEST_STRETCH = math.log(1000 / 16)  # limit of dw and dh: a tiny anchor cannot become larger than the image
 
 
 def encode(boxes: Tensor, anchors: Tensor, stds: Sequence[float]) -> Tensor:
-    """Boxes (..., 4) relative to their anchors (Ren et al. 2015, equation 2) -> (..., 4) dx, dy, dw, dh over stds."""
+    """Boxes (..., 4) relative to their anchors (Ren et al. 2015, equation 2) -> (..., 4) dx, dy, dw, dh, each / std."""
     x, y, width, height = _centers(boxes)
     anchor_x, anchor_y, anchor_width, anchor_height = _centers(anchors)
     deltas = ops.stack(((x - anchor_x) / anchor_width, (y - anchor_y) / anchor_height,
@@ -24,14 +24,14 @@ def encode(boxes: Tensor, anchors: Tensor, stds: Sequence[float]) -> Tensor:
 
 def decode(deltas: Tensor, anchors: Tensor, stds: Sequence[float], image_size: Sequence,
            end_offset: float = 0.0, least_side: float = 1.0) -> Tensor:
-    """The inverse of `encode`, clipped to an image of (height, width), which are numbers or tensors that broadcast.
+    """The inverse of `encode`, clipped to an image of size (height, width), numbers or tensors that broadcast.
 
-    end_offset: added to x2 and y2 while they are clipped; with 1 no box reaches beyond the last pixel of the image,
-    with 0 it reaches one pixel beyond at most. least_side: shorter sides are widened to it.
+    end_offset: added to x2 and y2 for clipping; with 1 no box reaches beyond the last pixel of the image, with 0 a box
+    may reach one pixel beyond. least_side: shorter sides are widened to it.
     """
     anchor_x, anchor_y, anchor_width, anchor_height = _centers(anchors)
     dx, dy, dw, dh = _columns(deltas * Tensor(stds, deltas.dtype))
-    least_half = (least_side - 1) / 2  # from the middle of the first pixel to that of the last one
+    least_half = (least_side - 1) / 2  # half the distance between the centres of the first and the last pixel
     half_width = anchor_width * ops.exp(ops.clamp(dw, -LARGEST_STRETCH, LARGEST_STRETCH)) / 2 - 0.5
     half_height = anchor_height * ops.exp(ops.clamp(dh, -LARGEST_STRETCH, LARGEST_STRETCH)) / 2 - 0.5
     half_width, half_height = ops.maximum(half_width, least_half), ops.maximum(half_height, least_half)
@@ -43,7 +43,7 @@ def decode(deltas: Tensor, anchors: Tensor, stds: Sequence[float], image_size: S
 
 
 def wider_than(boxes: Tensor, least: float) -> Tensor:
-    """(...,) bool: both sides of the boxes (..., 4) have at least this length."""
+    """(...,) bool: whether both sides of the boxes (..., 4) have at least this length."""
     sides = boxes[..., 2:] - boxes[..., :2] + 1
     return ops.logical_and(sides[..., 0] >= least, sides[..., 1] >= least)
 

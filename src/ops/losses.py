@@ -1,4 +1,4 @@
-"""Element-wise losses, not reduced: who sums them and by what they are divided is the detector's business."""
+"""Element-wise losses without reduction; the detectors sum and normalise them."""
 from __future__ import annotations
 
 from mindspore import Tensor, ops

@@ -1,7 +1,6 @@
-"""Instance masks between their three forms: outlines (polygons), COCO run lengths, and bitmaps.
+"""Converts instance masks between outlines (polygons), COCO run lengths and bitmaps.
 
-Everywhere but inside one function a mask travels as an outline or as run lengths; a bitmap of every object of a
-image would outweigh the image itself many times over.
+Elsewhere a mask is an outline or run lengths: a bitmap for every object would need many times the memory of the image.
 """
 from __future__ import annotations
 
@@ -15,8 +14,8 @@ from pycocotools import mask as coco_mask
 def bitmap(segment, height: int, width: int) -> np.ndarray:
     """Polygons (lists of x, y, x, y, ...) or run lengths -> (height, width) uint8 of 0 and 1, as COCO draws them.
 
-    An object of several polygons covers what any of them covers. Run lengths have their own size, which has to be
-    that of the image.
+    An object with several polygons covers the union of them. Run lengths have a size of their own, which must be the
+    image's.
     """
     if isinstance(segment, dict):
         runs = coco_mask.frPyObjects(segment, height, width) if isinstance(segment["counts"], list) else segment
@@ -27,14 +26,14 @@ def bitmap(segment, height: int, width: int) -> np.ndarray:
 
 def paste_masks(masks: np.ndarray, boxes: np.ndarray, image_size: Sequence[int], threshold: float,
                 stretch: Optional[Callable] = None) -> list:
-    """Masks of boxes -> COCO run lengths of the whole image, one per box; set is what is above the threshold.
+    """Masks of boxes -> COCO run lengths of the whole image, one per box; a pixel is set if it is above the threshold.
 
-    masks: (N, m, m) float32 in 0..1, each over its box. boxes: (N, 4) x1, y1, x2, y2 in pixels of an image of
-    image_size (height, width). stretch: which pixels a mask covers and how, one of the functions below; without it
+    masks: (N, m, m) float32, 0 to 1, each over its box. boxes: (N, 4) x1, y1, x2, y2 in pixels of an image of
+    image_size (height, width). stretch: one of the functions below, which maps a mask to pixels; None =
     `over_touched_pixels`.
     """
     stretch = stretch or over_touched_pixels
-    # Column by column, as run lengths count; one canvas serves all masks, each cleans up after itself.
+    # In column order, like run lengths. All masks share one canvas, and each clears its part afterwards.
     canvas = np.zeros(image_size, np.uint8, order="F")
     runs = []
     for mask, box in zip(masks, boxes):
@@ -47,9 +46,9 @@ def paste_masks(masks: np.ndarray, boxes: np.ndarray, image_size: Sequence[int],
 
 
 def over_touched_pixels(mask: np.ndarray, box: np.ndarray, image_size: Sequence[int]) -> tuple:
-    """As in the old zoo: over the whole pixels that the box touches in the image, x1 to x2 inclusive.
+    """As in the old zoo: stretched over all whole pixels that the box touches inside the image, x1 to x2 inclusive.
 
-    Returns the values (h, w), and where these begin: x, y.
+    Returns the values (h, w) and their upper left pixel x, y.
     """
     height, width = image_size
     x1, y1, x2, y2 = np.floor(box).astype(np.int64).tolist()
@@ -58,8 +57,8 @@ def over_touched_pixels(mask: np.ndarray, box: np.ndarray, image_size: Sequence[
 
 
 def over_grown_pixels(mask: np.ndarray, box: np.ndarray, image_size: Sequence[int]) -> tuple:
-    """As in torchvision: with an empty margin of a cell, by which the box grows as well, over its whole pixels, x1 to
-    x2 inclusive; what is beyond the image is cut off. Returns what `over_touched_pixels` does."""
+    """As in torchvision: mask and box grow by an empty margin of one cell; the mask is stretched over whole pixels, x1
+    to x2 inclusive, and cut off at the image. Returns the values (h, w) and their upper left pixel x, y."""
     height, width = image_size
     middle, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2 * ((len(mask) + 2) / len(mask))
     (x1, y1), (x2, y2) = (middle - half).astype(np.int64).tolist(), (middle + half).astype(np.int64).tolist()
@@ -69,8 +68,8 @@ def over_grown_pixels(mask: np.ndarray, box: np.ndarray, image_size: Sequence[in
 
 
 def over_box(mask: np.ndarray, box: np.ndarray, image_size: Sequence[int]) -> tuple:
-    """As in mmdetection: over the box itself, looked up in the middle of each pixel, and falling off to nothing around
-    it. Returns what `over_touched_pixels` does."""
+    """As in mmdetection: the mask is interpolated at the centre of each pixel of the box, with zeros around it. Returns
+    the values (h, w) and their upper left pixel x, y."""
     corners = np.clip(np.concatenate([np.floor(box[:2]) - 1, np.ceil(box[2:]) + 1]), 0, np.tile(image_size[::-1], 2))
     left, top, right, bottom = corners.astype(np.int64).tolist()
     rows, columns = (_weights(np.arange(first, last) + 0.5, low, high, len(mask))
@@ -79,7 +78,7 @@ def over_box(mask: np.ndarray, box: np.ndarray, image_size: Sequence[int]) -> tu
 
 
 def _weights(positions: np.ndarray, low: float, high: float, cells: int) -> np.ndarray:
-    """(positions, cells): linear interpolation between the middles of the cells that a range consists of."""
+    """(positions, cells): weights of a linear interpolation between the centres of the cells of a range."""
     places = (positions - low) / max(high - low, 1e-6) * cells - 0.5
     return np.maximum(1 - np.abs(places[:, None] - np.arange(cells)), 0).astype(np.float32)
 

@@ -7,22 +7,23 @@ import numpy as np
 
 from src.ops.detections import Detections
 
-MOST_IN_PAIRS = 8192  # boxes whose pairwise overlaps are held in memory, half a gigabyte
+MOST_IN_PAIRS = 8192  # up to this number of boxes all pairwise overlaps are kept in memory (0.5 GB)
 
 
 def classwise_nms(boxes: np.ndarray, scores: np.ndarray, min_score: float, iou_threshold: float,
                   max_per_class: int, candidates_per_class: Optional[int] = None, end_offset: int = 1) -> tuple:
-    """Greedy suppression within each class, all classes at once; classes share their boxes, as in SSD.
+    """Greedy suppression within each class, for all classes at once; all classes have the same boxes, as in SSD.
 
-    boxes: (N, 4) corners in pixels. scores: (N, C). A box counts for a class above min_score, and is suppressed by a
-    better one of the class when their overlap is above iou_threshold; the best max_per_class of a class are kept.
-    candidates_per_class: how many of a class, its best, come into question; all when left out. end_offset: what is
-    added to the ends of boxes in overlaps; 1 is the "+1 pixel" convention the old zoo evaluated with.
+    boxes: (N, 4) corners in pixels. scores: (N, C). A box counts for a class if its score is above min_score. It is
+    suppressed by a box of the class with a higher score if their IoU is above iou_threshold. The best max_per_class
+    boxes of a class are kept.
+    candidates_per_class: number of best boxes of a class that are considered; None = all. end_offset: added to the ends
+    of boxes for the IoU; 1 is the "+1 pixel" convention of the old zoo's evaluation.
     Returns (box index (K,), class (K,)), class by class, best first.
 
     One step picks the best remaining box of every class: 100 steps on (C, N) arrays instead of C x 100 steps on N.
-    Since the boxes are the same for each class, the overlap of all pairs is computed once, unless there are so many
-    boxes that comparing the picked ones with the others is less.
+    Since all classes have the same boxes, the IoU of all pairs is computed once, unless there are so many boxes that
+    comparing only the picked ones is cheaper.
     """
     candidates = np.flatnonzero((scores > min_score).any(axis=1))
     classes = np.flatnonzero((scores > min_score).any(axis=0))
@@ -57,14 +58,14 @@ def classwise_nms(boxes: np.ndarray, scores: np.ndarray, min_score: float, iou_t
 
 
 def suppress_across_classes(found: Detections, iou_threshold: float) -> Detections:
-    """The detections without those that overlap a better one, of whatever class, by more than iou_threshold."""
+    """Drop every detection whose IoU with one of a higher score, of any class, is above iou_threshold."""
     kept, _ = classwise_nms(found.boxes, found.scores[:, None], -1, iou_threshold, len(found), end_offset=0)
     return Detections(found.boxes[kept], found.scores[kept], found.labels[kept],
                       None if found.masks is None else [found.masks[index] for index in kept])
 
 
 def _overlapping(boxes: np.ndarray, others: np.ndarray, threshold: float, end_offset: int) -> np.ndarray:
-    """(M, N) bool: IoU of a box (M, 4) and another (N, 4) above the threshold."""
+    """(M, N) bool: whether the IoU of boxes (M, 4) and others (N, 4) is above the threshold."""
     low, high = boxes[:, None, :2], boxes[:, None, 2:] + end_offset
     other_low, other_high = others[:, :2], others[:, 2:] + end_offset
     height = np.minimum(high[..., 0], other_high[:, 0])
@@ -74,7 +75,7 @@ def _overlapping(boxes: np.ndarray, others: np.ndarray, threshold: float, end_of
     inter -= np.maximum(low[..., 1], other_low[:, 1])
     np.maximum(inter, 0, out=inter)
     inter *= height
-    # inter / (a + b - inter) > t without the division: inter (1 + t) > t (a + b).
+    # inter / (a + b - inter) > t, without division: inter (1 + t) > t (a + b).
     np.add(np.prod(high - low, axis=2), np.prod(other_high - other_low, axis=1), out=height)
     height *= np.float32(threshold)
     inter *= np.float32(1 + threshold)
@@ -82,10 +83,10 @@ def _overlapping(boxes: np.ndarray, others: np.ndarray, threshold: float, end_of
 
 
 def soft_nms(boxes: np.ndarray, scores: np.ndarray, sigma: float = 0.5, min_score: float = 0.001) -> np.ndarray:
-    """Scores lowered by the overlap with better boxes (Bodla et al. 2017, section 3, Gaussian penalty).
+    """Lower scores by the overlap with boxes of higher score (Bodla et al. 2017, section 3, Gaussian penalty).
 
     boxes: (N, 4) corners in pixels. scores: (N,). A score that falls below min_score becomes 0. Overlaps use the
-    "+1 pixel" convention the old zoo evaluated with.
+    "+1 pixel" convention of the old zoo's evaluation.
     """
     scores = scores.astype(np.float64)
     areas = np.prod(boxes[:, 2:] - boxes[:, :2] + 1, axis=1)

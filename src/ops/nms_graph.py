@@ -5,10 +5,10 @@ from mindspore import Tensor, ops
 
 
 def nms(boxes: Tensor, scores: Tensor, threshold: float, end_offset: int = 0) -> Tensor:
-    """(N,) bool: which of the boxes (N, 4), sorted by falling scores (N,), greedy suppression keeps.
+    """(N,) bool: whether greedy suppression keeps each box; boxes (N, 4) are sorted by descending scores (N,).
 
-    A box is dropped when its overlap with a kept better one is above the threshold. end_offset: what is added to x2, y2
-    before overlaps are taken; 1 makes boxes that include their last pixel whole, the zoo adds nothing.
+    A box is dropped if its IoU with a kept box before it is above the threshold. end_offset: added to x2 and y2 for the
+    IoU; 1 suits boxes that include their last pixel, the zoo adds 0.
     """
     if end_offset:
         boxes = boxes + Tensor([0, 0, end_offset, end_offset], boxes.dtype)
@@ -18,10 +18,11 @@ def nms(boxes: Tensor, scores: Tensor, threshold: float, end_offset: int = 0) ->
 
 def classwise_nms(boxes: Tensor, scores: Tensor, classes: Tensor, num_classes: int, threshold: float,
                   image_size: tuple, end_offset: int = 0) -> Tensor:
-    """(N,) bool: suppression among boxes of one class, all classes at once.
+    """(N,) bool: whether suppression within each class keeps the box, for all classes at once.
 
-    Every class gets a place of its own, further from the others than any box reaches. The places form a square
-    around the origin: the smaller the shift, the less it rounds the corners (below 0.0005 pixels for 80 classes).
+    The boxes of each class are shifted to a place of their own, further from the others than any box reaches. The
+    places form a square around the origin, so that shifts are small and round the corners little (below 0.0005 pixels
+    for 80 classes).
     """
     across = int(num_classes ** 0.5 + 0.999)
     row = ops.floor_divide(classes, across)
@@ -33,7 +34,7 @@ def classwise_nms(boxes: Tensor, scores: Tensor, classes: Tensor, num_classes: i
 
 
 def gather_rows(rows: Tensor, index: Tensor) -> Tensor:
-    """(B, N, C) and (B, K) -> (B, K, C): the rows of each image at its indices."""
+    """(B, N, C) and (B, K) -> (B, K, C): gather the rows of each image at its indices."""
     batch, count, width = rows.shape
     first = (ops.arange(batch) * count).astype(index.dtype).expand_dims(-1)
     return ops.gather(rows.reshape(-1, width), (index + first).reshape(-1), 0).reshape(batch, -1, width)

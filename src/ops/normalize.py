@@ -1,4 +1,4 @@
-"""Image batch -> network input, on the device."""
+"""Normalises image batches on the device."""
 from __future__ import annotations
 
 from typing import Sequence

@@ -1,4 +1,4 @@
-"""Resizing of feature maps in forms that export to ONNX, where MindSpore's own operators do not, or run faster."""
+"""Resizes feature maps in ways that export to ONNX, or run faster than MindSpore's operators."""
 from __future__ import annotations
 
 from typing import Sequence
@@ -9,9 +9,9 @@ from mindspore import Tensor, ops
 
 
 def resize_bilinear(maps: Tensor, size: Sequence[int]) -> Tensor:
-    """(B, C, h, w) -> (B, C, *size): corners not aligned, no half-pixel centres (the old `ResizeBilinear`).
+    """(B, C, h, w) -> (B, C, *size), without aligned corners and half-pixel centres (like `ops.ResizeBilinear`).
 
-    Interpolation is linear in rows and in columns, so it is a matrix product from either side.
+    Interpolation is linear in rows and columns, so it is one matrix product from each side.
     """
     rows = _interpolation(maps.shape[2], size[0]).astype(maps.dtype)
     columns = _interpolation(maps.shape[3], size[1]).astype(maps.dtype)
@@ -19,7 +19,7 @@ def resize_bilinear(maps: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def resize_nearest(maps: Tensor, size: Sequence[int]) -> Tensor:
-    """(B, C, h, w) -> (B, C, *size), a whole multiple of (h, w): every cell is repeated.
+    """(B, C, h, w) -> (B, C, *size), where size is a whole multiple of (h, w): repeats every cell.
 
     Repeating by broadcasting takes a fifth of the time of MindSpore's ResizeNearestNeighbor on a CPU.
     """
@@ -32,7 +32,7 @@ def resize_nearest(maps: Tensor, size: Sequence[int]) -> Tensor:
 
 @ops.constexpr
 def _interpolation(size: int, new_size: int) -> Tensor:
-    """(new_size, size): row k holds the weights of the old cells in new cell k, which lies at k * size / new_size."""
+    """(new_size, size): row k holds the weights of the old cells for new cell k, which lies at k * size / new_size."""
     positions = np.minimum(np.arange(new_size) * (size / new_size), size - 1)
     distances = np.abs(positions[:, None] - np.arange(size)[None])
     return Tensor(np.maximum(1 - distances, 0), ms.float32)

@@ -11,22 +11,23 @@ from mindspore import Tensor, nn, ops
 from src.ops.cell_table import CellTable, image_of_each, level_layout
 
 SAMPLES = 2  # per side of a bin
-LONGEST = 56  # side of a RoI, in cells, up to which a RoI that is sampled densely has as many samples as cells
+LONGEST = 56  # with dense sampling: longest side of a RoI, in cells, that has a sample for every cell
 
 
 class PyramidRoIAlign(nn.Cell):
-    """Features of each RoI, taken from the one level that suits its size (Lin et al. 2017, equation 1).
+    """Extracts the features of each RoI from the level that suits its size (Lin et al. 2017, equation 1).
 
     Bilinear sampling is a weighted sum of rows of the maps, laid out as one (cells, C) table: a gather and a small
-    matrix product. It is the arithmetic of the built-in operator, which takes several times as long on a CPU: no
-    half-pixel shift.
+    matrix product. The result is that of MindSpore's operator without half-pixel shift, which takes several times as
+    long on a CPU.
 
-    size: bins per side. strides: of the levels, finest first. finest_size: RoIs below twice this many pixels belong
-    to the finest level. end_offset: what is added to x2, y2 in pixels; 1 where boxes include their last pixel.
-    least_cells: shortest side of a RoI, in cells; the built-in operator has 1 where end_offset is 0, otherwise 0.
-    dense: as in mmdetection, RoIs lie half a cell further up and left, and a bin has a sample for each cell that it is
-    long, rounded up; in RoIs beyond LONGEST no more than it has there, each of which is the nearest cell.
-    construct: maps, tuple of (B, C, h, w), of which the first len(strides) hold RoIs, and rois (B, N, 4) in pixels
+    size: bins per side. strides: of the levels, finest first. finest_size: RoIs below twice this size, in pixels, use
+    the finest level. end_offset: added to x2, y2 in pixels; 1 if boxes include their last pixel.
+    least_cells: shortest side of a RoI, in cells; the built-in operator uses 1 if end_offset is 0, otherwise 0.
+    dense: as in mmdetection, RoIs are shifted up and left by half a cell, and the number of samples of a bin is its
+    length in cells, rounded up. RoIs longer than LONGEST have no more samples than at LONGEST, and each sample reads
+    the nearest cell.
+    construct: maps, tuple of (B, C, h, w), of which the first len(strides) are used, and rois (B, N, 4) in pixels
     -> (B * N, C, size, size). No gradient goes to the RoIs.
     """
 
@@ -42,7 +43,7 @@ class PyramidRoIAlign(nn.Cell):
         self.end_offset = end_offset
         self.least_cells = least_cells
         self.scales = Tensor(1 / np.array(strides), ms.float32)
-        # Middle of every sample as a fraction of the RoI's side.
+        # Centre of every sample as a fraction of the RoI's side.
         self.samples = Tensor((np.arange(size * SAMPLES) + 0.5) / (size * SAMPLES), ms.float32)
         self.table = CellTable()
         self.weighted_sums = WeightedSums()
@@ -59,7 +60,7 @@ class PyramidRoIAlign(nn.Cell):
         taps = self._dense_taps if self.dense else self._taps
         rows, row_weights = taps(rois[:, 1], rois[:, 3], scale, heights)
         columns, column_weights = taps(rois[:, 0], rois[:, 2], scale, widths)
-        # (RoIs, bins, taps) of either direction -> (RoIs, bins down, bins across, taps down, taps across)
+        # (RoIs, bins, taps) of each direction -> (RoIs, bins down, bins across, taps down, taps across)
         cells = (first_cell[:, None, None] + rows * widths[:, None, None])[:, :, None, :, None] \
             + columns[:, None, :, None, :]
         weights = row_weights[:, :, None, :, None] * column_weights[:, None, :, None, :]
@@ -68,13 +69,13 @@ class PyramidRoIAlign(nn.Cell):
             -1, channels, self.size, self.size)
 
     def levels(self, rois: Tensor) -> Tensor:
-        """(R, 4) -> (R,) int32, index of the level each RoI belongs to."""
+        """(R, 4) -> (R,) int32, index of the level of each RoI."""
         sides = rois[:, 2:] - rois[:, :2] + 1
         areas = (sides[:, 0] * sides[:, 1]).expand_dims(-1)
         return (areas >= self.least_areas).astype(ms.int32).sum(-1).astype(ms.int32) - 1
 
     def _taps(self, low, high, scale, cells):
-        """Cells and weights of the samples of one direction: (R, bins, 2 * SAMPLES) each; outside the map weigh 0."""
+        """Cells and weights of the samples of one direction: (R, bins, 2 * SAMPLES) each; 0 outside the map."""
         start = low * scale
         length = ops.maximum((high + self.end_offset) * scale - start, self.least_cells)
         position = start[:, None] + length[:, None] * self.samples
@@ -90,9 +91,9 @@ class PyramidRoIAlign(nn.Cell):
         return taps.reshape(shape), weights.reshape(shape)
 
     def _dense_taps(self, low, high, scale, cells):
-        """What `_taps` returns, where the number of samples depends on the RoI: (R, bins, most_samples + 1) each.
+        """Cells and weights like `_taps`, for a number of samples that depends on the RoI: (R, bins, most_samples + 1).
 
-        No more than a cell apart, n samples touch n + 1 cells at most, which need not be looked up for each of them.
+        Neighbouring samples are at most one cell apart, so n samples touch at most n + 1 cells.
         """
         most = self.most_samples
         bin_length = ((high + self.end_offset - low) * scale / self.size)[:, None, None]
@@ -115,11 +116,11 @@ class PyramidRoIAlign(nn.Cell):
 
 
 class WeightedSums(nn.Cell):
-    """Sums of weighted rows of a table: (table (cells, C), numbers (R, h, w, taps, taps) of rows, weights of these) ->
+    """Weighted sums of rows of a table: (table (cells, C), indices of rows (R, h, w, taps, taps), their weights) ->
     (R * h * w, 1, C).
 
-    One row of taps is gathered at a time, forward and backward, each waiting for the one before: all of them are many
-    times as large as the result. No gradient goes to the weights.
+    Rows of taps are gathered one after the other, forward and backward, because all of them together are many times as
+    large as the result. No gradient goes to the weights.
     """
 
     def construct(self, table, cells, weights):

@@ -1,4 +1,4 @@
-"""Learning rate curves, one value per step, as numpy arrays."""
+"""Learning rate schedules: one value per step, as numpy arrays."""
 from __future__ import annotations
 
 from typing import Sequence
@@ -16,7 +16,7 @@ def warmup_cosine(lr: float, lr_init: float, lr_end: float, warmup_steps: int, t
 
 
 def multi_step(lr: float, warmup_steps: int, decay_steps: Sequence[int], factor: float, total_steps: int) -> np.ndarray:
-    """Linear from 0 to lr over warmup_steps, divided by `factor` at each of decay_steps: (total_steps,) float32."""
+    """Linear from 0 to lr in warmup_steps, then divided by `factor` at each of decay_steps: (total_steps,) float32."""
     step = np.arange(total_steps)
     decays = np.searchsorted(np.sort(decay_steps), step, side="right")
     return np.where(step < warmup_steps, lr * step / max(warmup_steps, 1), lr / factor ** decays).astype(np.float32)
