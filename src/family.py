@@ -61,7 +61,7 @@ class Detector(abc.ABC):
 
     @property
     @abc.abstractmethod
-    def input_size(self) -> tuple:
+    def input_size(self) -> tuple[int, int]:
         """(height, width) in pixels of the images that an exported network takes."""
 
     @abc.abstractmethod
@@ -74,14 +74,14 @@ class Detector(abc.ABC):
         """
 
     @abc.abstractmethod
-    def preprocess(self, image: np.ndarray) -> tuple:
+    def preprocess(self, image: np.ndarray) -> tuple[np.ndarray, Any]:
         """Image (h, w, 3) uint8 RGB -> (network input (3, *input_size) float32; geometry for `postprocess`)."""
 
     @abc.abstractmethod
     def geometry(self, height: int, width: int) -> Any:
         """The geometry that `preprocess` gives for an image of this size; nobody but the family looks into it."""
 
-    def further_inputs(self, geometry: Any) -> tuple:  # noqa: ARG002 (for families that override it)
+    def further_inputs(self, geometry: Any) -> tuple[np.ndarray, ...]:  # noqa: ARG002 (for families that override it)
         """The network's inputs besides the image, which has this geometry: an array for each further name of
         input_names."""
         return ()
@@ -168,7 +168,7 @@ class Detector(abc.ABC):
         """Our name of a parameter in the file of feature_extractor_base_param; None likewise."""
         return renamed(name, self._imagenet_cells)
 
-    def filtered_parameters(self) -> tuple:
+    def filtered_parameters(self) -> tuple[str, ...]:
         """Beginnings of the parameters that transfer training leaves out, from checkpoint_filter_list."""
         return tuple(self.filter_words.get(name) or self.from_zoo(name) or name
                      for name in self.config.model.checkpoint_filter_list)

@@ -91,9 +91,10 @@ class CenterNetData(DataSection):
     _above_zero = field_validator("std")(above_zero)
 
     @property
-    def input_size(self) -> tuple:
+    def input_size(self) -> tuple[int, int]:
         """(height, width) of the network input in training, in pixels."""
-        return tuple(self.input_res_train)
+        height, width = self.input_res_train
+        return height, width
 
     @field_validator("eig_vec")
     @classmethod
@@ -162,9 +163,10 @@ class CenterNetEval(EvalSection):
     _above_zero = field_validator("multi_scales")(above_zero)
 
     @property
-    def input_size(self) -> tuple:
+    def input_size(self) -> tuple[int, int]:
         """(height, width) of the network input of exported models and without keep_res, in pixels."""
-        return tuple(self.input_res_test)
+        height, width = self.input_res_test
+        return height, width
 
 
 def multiples_of_32(sides: List[int]) -> List[int]:

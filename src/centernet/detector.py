@@ -36,7 +36,7 @@ class CenterNetDetector(Detector):
         return self.config.data.max_objs
 
     @property
-    def input_size(self) -> tuple:
+    def input_size(self) -> tuple[int, int]:
         return self.config.eval.input_size
 
     def train_transform(self) -> TrainTransform:
@@ -75,7 +75,7 @@ class CenterNetDetector(Detector):
     def from_zoo(self, name: str) -> str | None:
         return super().from_zoo(name[len(TRAINING_CELL):] if name.startswith(TRAINING_CELL) else name)
 
-    def preprocess(self, image: np.ndarray) -> tuple:
+    def preprocess(self, image: np.ndarray) -> tuple[np.ndarray, Geometry]:
         return self._view(image, 1.0, keep_res=False)
 
     def geometry(self, height: int, width: int) -> Geometry:
@@ -94,7 +94,7 @@ class CenterNetDetector(Detector):
         settings = self.config.eval
         return decode([peaks for (peaks,) in outputs], geometries, settings.K, settings.soft_nms)
 
-    def _view(self, image: np.ndarray, scale: float, keep_res: bool) -> tuple:
+    def _view(self, image: np.ndarray, scale: float, keep_res: bool) -> tuple[np.ndarray, Geometry]:
         height, width = image.shape[:2]
         window, size = self._window(height, width, scale, keep_res)
         geometry = _geometry(window, size, scale)
@@ -103,7 +103,7 @@ class CenterNetDetector(Detector):
         shown = cv2.cvtColor(window.cut(image, size), cv2.COLOR_RGB2BGR)
         return normalize(shown, self.mean, self.std), geometry
 
-    def _window(self, height: int, width: int, scale: float, keep_res: bool) -> tuple:
+    def _window(self, height: int, width: int, scale: float, keep_res: bool) -> tuple[Window, tuple[int, int]]:
         """The part of the scaled image that is seen, and the network input's (height, width)."""
         scaled_height, scaled_width = scaled(height, width, scale)
         if keep_res:

@@ -86,7 +86,7 @@ def shifted_window(height: int, width: int, shift: float, scale: float, rng) -> 
     return Window(center, float(side * np.clip(rng.normal(1, scale), 1 - scale, 1 + scale)))
 
 
-def flip(image: np.ndarray, boxes: np.ndarray, window: Window) -> tuple:
+def flip(image: np.ndarray, boxes: np.ndarray, window: Window) -> tuple[np.ndarray, np.ndarray, Window]:
     """Image, boxes and window mirrored; pixel centres are whole numbers, so x becomes width - 1 - x."""
     last = image.shape[1] - 1
     boxes = np.stack([last - boxes[:, 2], boxes[:, 1], last - boxes[:, 0], boxes[:, 3]], axis=1)
@@ -116,12 +116,12 @@ def normalize(image: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarra
     return np.ascontiguousarray(((image.astype(np.float32) - mean) / std).transpose(2, 0, 1))
 
 
-def scaled(height: int, width: int, scale: float) -> tuple:
+def scaled(height: int, width: int, scale: float) -> tuple[int, int]:
     """Sides of an image that is seen at another scale, rounded down."""
     return max(1, int(height * scale)), max(1, int(width * scale))
 
 
-def padded_window(height: int, width: int) -> tuple:
+def padded_window(height: int, width: int) -> tuple[Window, tuple[int, int]]:
     """(Window, (height, width)) of the input that keeps the resolution.
 
     Sides grow to a multiple of 128, those that are one already by 128 (the zoo's rule).

@@ -49,8 +49,8 @@ def choose_naming(weights: Weights, namings: Iterable[Naming], parameters: Itera
     Raises CheckpointError when none knows any, and when the file is another network's than it looks like.
     """
     candidates = [naming for naming in namings if source in (None, naming.source)]
-    for names, reason in (item for naming in candidates for item in naming.refused.items()):
-        if all(name in weights.arrays for name in names):
+    for required, reason in (item for naming in candidates for item in naming.refused.items()):
+        if all(name in weights.arrays for name in required):
             raise CheckpointError(f"{weights.path} does not fit the network: {reason}")
     found = {naming: {naming.rename(name) for name in weights.arrays} & set(parameters) for naming in candidates}
     missing = {naming: sum(naming.is_needed(name) for name in parameters if name not in found[naming])

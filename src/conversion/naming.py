@@ -34,7 +34,7 @@ class Naming:
     refused: Mapping[tuple, str] = field(default_factory=dict, hash=False)
 
 
-def resnet_of(names: Iterable[str]) -> tuple:
+def resnet_of(names: Iterable[str]) -> tuple[Optional[str], Optional[int]]:
     """(kind, depth) of the ResNet or Res2Net whose parameters have these names, depth None if it is neither."""
     names = list(names)
     third_stage = {found.group(1) for found in (re.search(r"layer3\.(\d+)\.", name) for name in names) if found}

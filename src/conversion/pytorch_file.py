@@ -10,7 +10,7 @@ import math
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, NamedTuple
+from typing import Any, Callable, NamedTuple
 
 import numpy as np
 
@@ -121,7 +121,7 @@ class Tensor:
         return np.lib.stride_tricks.as_strided(flat[self.offset:], self.shape, strides, writeable=False)
 
 
-def _weights(found) -> tuple:
+def _weights(found) -> tuple[dict[str, Any], str]:
     """(tensors by name, where they lay)."""
     # mmengine exchanges the two when it saves: its state_dict is the moving average.
     exchanged = isinstance(found, dict) and "message_hub" in found and "ema_state_dict" in found
@@ -155,7 +155,7 @@ def _called(value) -> str:
     return f"an object of {value.name}" if isinstance(value, Foreign) else f"a {type(value).__name__}"
 
 
-def _read_zip(content: bytes) -> tuple:
+def _read_zip(content: bytes) -> tuple[Any, Callable]:
     """(the pickled object, function that gives the numbers of a storage)."""
     archive = zipfile.ZipFile(io.BytesIO(content))
     entries = archive.infolist()
@@ -172,7 +172,7 @@ def _read_zip(content: bytes) -> tuple:
     return found, _read_once(lambda storage: archive.read(f"{folder}/data/{storage.key}"))
 
 
-def _read_legacy(content: bytes) -> tuple:
+def _read_legacy(content: bytes) -> tuple[Any, Callable]:
     """Four pickles - magic number, protocol, about the machine, the object - then keys, then sizes and bytes."""
     file = io.BytesIO(content)
     storages: dict = {}

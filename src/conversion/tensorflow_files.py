@@ -113,7 +113,7 @@ def _fields(message: memoryview) -> Iterator[Field]:
         place += size
 
 
-def _varint(message: memoryview, place: int) -> tuple:
+def _varint(message: memoryview, place: int) -> tuple[int, int]:
     """(integer, place behind it)."""
     number = 0
     for index, byte in enumerate(message[place:place + VARINT_BYTES]):

@@ -10,7 +10,7 @@ from src.faster_rcnn.config import STRIDES
 from src.ops.anchors import grid_anchors
 
 
-def pyramid_anchors(model) -> tuple:
+def pyramid_anchors(model) -> tuple[np.ndarray, ...]:
     """Per level (h * w * A, 4) float32 x1, y1, x2, y2 of the `model` section; not clipped to the input."""
     style, levels = model.style, []
     for stride in STRIDES:

@@ -123,7 +123,7 @@ class FasterRCNNModel(ModelSection):
         return self.pads_every_side or not self.backbone_name.startswith("res2net")
 
     @property
-    def input_size(self) -> tuple:
+    def input_size(self) -> tuple[int, int]:
         """(height, width) of the network input in pixels."""
         return (self.img_height, self.img_width)
 

@@ -15,7 +15,8 @@ def decode(boxes: np.ndarray, labels: np.ndarray, valid: np.ndarray, placement: 
     return decode_rows(boxes, labels, valid, placement)[0]
 
 
-def decode_rows(boxes: np.ndarray, labels: np.ndarray, valid: np.ndarray, placement: Placement) -> tuple:
+def decode_rows(boxes: np.ndarray, labels: np.ndarray, valid: np.ndarray,
+                placement: Placement) -> tuple[Detections, np.ndarray]:
     """(what `decode` returns, the numbers (N,) of the rows of the outputs that these are)."""
     corners = placement.to_image(boxes[:, :4])
     rows = np.flatnonzero(valid[:, 0] & (corners[:, 2:] > corners[:, :2]).all(axis=1))

@@ -37,11 +37,11 @@ class FasterRCNNDetector(Detector):
         return self.config.model.num_gts
 
     @property
-    def input_size(self) -> tuple:
+    def input_size(self) -> tuple[int, int]:
         return self.config.model.input_size
 
     @property
-    def input_names(self) -> tuple:
+    def input_names(self) -> tuple[str, ...]:
         """image_sizes: (B, 2) float32, height and width of every image on the canvas, to which boxes are clipped."""
         return ("images", "image_sizes") if self.config.model.style.clipped_to_image else ("images",)
 
@@ -134,11 +134,11 @@ class FasterRCNNDetector(Detector):
     def imagenet_cells(self) -> dict:
         return imagenet_cells(self.backbone)
 
-    def preprocess(self, image: np.ndarray) -> tuple:
+    def preprocess(self, image: np.ndarray) -> tuple[np.ndarray, Placement]:
         placement = self.geometry(*image.shape[:2])
         return placement.network_input(image), placement
 
-    def further_inputs(self, geometry: Placement) -> tuple:
+    def further_inputs(self, geometry: Placement) -> tuple[np.ndarray, ...]:
         return (np.array(geometry.resized_size, np.float32),) if self.config.model.style.clipped_to_image else ()
 
     def geometry(self, height: int, width: int) -> Placement:

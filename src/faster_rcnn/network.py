@@ -96,7 +96,7 @@ def build_faster_rcnn(model, num_classes: int, *, frozen_body: bool) -> FasterRC
 
 
 def build_stages(model, num_classes: int, *, frozen_body: bool, roi_sampling: RoISampling,
-                 upsample: Callable = resize_nearest) -> tuple:
+                 upsample: Callable = resize_nearest) -> tuple[nn.Cell, ...]:
     """The cells that FasterRCNN consists of, randomly initialised.
 
     frozen_body: stem and first stage are not trained, and all batch norms keep their statistics, which suits a backbone

@@ -25,7 +25,7 @@ class SampledRPN(nn.Cell):
         self.head = head
         self.table = CellTable()
 
-    def construct(self, levels: tuple, index: Tensor) -> tuple:
+    def construct(self, levels: tuple, index: Tensor) -> tuple[Tensor, Tensor]:
         head, (batch, count) = self.head, index.shape
         index = index.reshape(-1)
         cell = ops.floor_divide(index, head.anchors_per_cell)
@@ -73,6 +73,6 @@ def _begins(sizes: tuple) -> Tensor:
 
 
 @ops.constexpr
-def _offsets() -> tuple:
+def _offsets() -> tuple[Tensor, ...]:
     """Rows down and columns across from a cell to the nine cells under the kernel, (9,) int32 each."""
     return tuple(Tensor(axis.ravel() - KERNEL // 2, ms.int32) for axis in np.mgrid[:KERNEL, :KERNEL])

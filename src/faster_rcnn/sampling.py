@@ -46,7 +46,7 @@ class ProposalSampler(nn.Cell):
         return gather_rows(rois, index), labels * (taken > 0).astype(ms.int32), taken > 0, owner
 
 
-def _first(candidates: Tensor, priority: Tensor, count: int) -> tuple:
+def _first(candidates: Tensor, priority: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Index (B, count) of the candidates (B, N) bool of the highest priority, and which of these there are."""
     rank, index = ops.topk(candidates.astype(priority.dtype) * (priority + 1), min(count, candidates.shape[1]))
     return index, rank > 0

@@ -6,7 +6,7 @@ zoo's networks were trained. Images stay uint8 until the device normalises them.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Optional, Sequence
+from typing import Any, Optional, Sequence
 
 import cv2
 import numpy as np
@@ -95,7 +95,8 @@ class TrainTransform:
     def __call__(self, image: np.ndarray, target: dict, rng: np.random.Generator) -> dict:
         return self.prepare(image, target, rng)[0]
 
-    def prepare(self, image: np.ndarray, target: dict, rng: np.random.Generator) -> tuple:
+    def prepare(self, image: np.ndarray, target: dict[str, Any],
+                rng: np.random.Generator) -> tuple[dict[str, Any], Placement, np.ndarray]:
         """(what a call returns, the Placement of the image, which of its objects the rows of "boxes" are)."""
         image, placement = self.place(image, rng)
         real = np.flatnonzero(~target["crowd"])
@@ -110,7 +111,7 @@ class TrainTransform:
                   "priority": rng.random(self.priorities, np.float32)}
         return arrays, placement, real[kept]
 
-    def place(self, image: np.ndarray, rng: np.random.Generator) -> tuple:
+    def place(self, image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, Placement]:
         """(canvas (H, W, 3) uint8, its Placement)."""
         image_size, offset = image.shape[:2], (0, 0)
         if rng.random() < self.expand_prob and rng.random() < 0.5:
@@ -120,7 +121,7 @@ class TrainTransform:
         return placement.draw(image), placement
 
 
-def expand(image: np.ndarray, rng: np.random.Generator) -> tuple:
+def expand(image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, tuple[int, int]]:
     """The image at a random place on a black canvas of up to LARGEST_EXPANSION times its sides: (canvas, (top, left)).
     Objects get smaller that way."""
     height, width = image.shape[:2]

@@ -38,7 +38,7 @@ def mask_targets(bitmaps: Tensor, rois: Tensor, objects: Tensor, size: int) -> T
     return ops.round(upper * (1 - below) + lower * below)
 
 
-def _pixels(start: Tensor, end: Tensor, limit: int, size: int) -> tuple:
+def _pixels(start: Tensor, end: Tensor, limit: int, size: int) -> tuple[Tensor, Tensor, Tensor]:
     """The pixels on either side of `size` points between start and end (B, N), and the fraction of the second one."""
     start, end = ops.floor(start)[:, :, None], ops.floor(end)[:, :, None]
     extent = ops.maximum(end - start + 1, 1.0)

@@ -216,7 +216,7 @@ def _client():
                                             max_pool_connections=PARALLEL_COPIES))
 
 
-def _address(url: str) -> tuple:
+def _address(url: str) -> tuple[str, str]:
     """(bucket, key without slashes at the end)"""
     scheme, _, rest = url.partition("://")
     bucket, _, key = rest.partition("/")

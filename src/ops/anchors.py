@@ -99,6 +99,6 @@ def grid_anchors(feature_size: Sequence[int], stride: int, scales: Sequence[floa
     return (shifts[:, :, None] + base).reshape(-1, 4).astype(np.float32)
 
 
-def _stretched(scale: float, ratio: float) -> tuple:
+def _stretched(scale: float, ratio: float) -> tuple[float, float]:
     """Width and height of a box with area scale^2 and width = ratio * height."""
     return scale * math.sqrt(ratio), scale / math.sqrt(ratio)

@@ -30,7 +30,7 @@ class CellTable(nn.Cell):
 
 
 @ops.constexpr
-def level_layout(batch: int, sizes: tuple) -> tuple:
+def level_layout(batch: int, sizes: tuple) -> tuple[Tensor, ...]:
     """First row of each level in the table of `batch` images, its height and its width, all (levels,) int32.
 
     sizes: (height, width) of each level.

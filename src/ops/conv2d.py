@@ -114,7 +114,7 @@ _strip_rows = ops.constexpr(_rows)
 
 
 @ops.constexpr
-def _mirroring(outputs: int, inputs: int) -> tuple:
+def _mirroring(outputs: int, inputs: int) -> tuple[Tensor, Tensor]:
     """The order of the kernels with inputs first, (outputs * inputs,), and the matrix that reverses nine cells."""
     order = np.arange(outputs * inputs).reshape(outputs, inputs).T.ravel()
     return Tensor(order, ms.int32), Tensor(np.eye(9)[::-1], ms.float32)

@@ -77,7 +77,7 @@ def corner_samples(offsets: Tensor) -> tuple:
 
 
 @ops.constexpr
-def _grid(batch: int, height: int, width: int) -> tuple:
+def _grid(batch: int, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
     """For each tap without offset: its row (H, 1, 9), its column (1, W, 9), and the first row of the table for its
     image and tap (B, 1, 1, 9)."""
     down, aside = np.divmod(np.arange(TAPS), KERNEL)

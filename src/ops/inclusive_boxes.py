@@ -63,10 +63,10 @@ def _clipped(corners: Tensor, limit) -> Tensor:
     return ops.minimum(ops.relu(corners), limit)
 
 
-def _columns(rows: Tensor) -> tuple:
+def _columns(rows: Tensor) -> tuple[Tensor, ...]:
     return rows[..., 0], rows[..., 1], rows[..., 2], rows[..., 3]
 
 
-def _centers(boxes: Tensor) -> tuple:
+def _centers(boxes: Tensor) -> tuple[Tensor, ...]:
     x1, y1, x2, y2 = _columns(boxes)
     return (x1 + x2) / 2, (y1 + y2) / 2, x2 - x1 + 1, y2 - y1 + 1

@@ -45,7 +45,7 @@ def paste_masks(masks: np.ndarray, boxes: np.ndarray, image_size: Sequence[int],
     return runs
 
 
-def over_touched_pixels(mask: np.ndarray, box: np.ndarray, image_size: Sequence[int]) -> tuple:
+def over_touched_pixels(mask: np.ndarray, box: np.ndarray, image_size: Sequence[int]) -> tuple[np.ndarray, int, int]:
     """As in the old zoo: stretched over all whole pixels that the box touches inside the image, x1 to x2 inclusive.
 
     Returns the values (h, w) and their upper left pixel x, y.
@@ -56,7 +56,7 @@ def over_touched_pixels(mask: np.ndarray, box: np.ndarray, image_size: Sequence[
     return _resized(mask, min(y2 + 1, height) - top, min(x2 + 1, width) - left), left, top
 
 
-def over_grown_pixels(mask: np.ndarray, box: np.ndarray, image_size: Sequence[int]) -> tuple:
+def over_grown_pixels(mask: np.ndarray, box: np.ndarray, image_size: Sequence[int]) -> tuple[np.ndarray, int, int]:
     """As in torchvision: mask and box grow by an empty margin of one cell; the mask is stretched over whole pixels, x1
     to x2 inclusive, and cut off at the image. Returns the values (h, w) and their upper left pixel x, y."""
     height, width = image_size
@@ -67,7 +67,7 @@ def over_grown_pixels(mask: np.ndarray, box: np.ndarray, image_size: Sequence[in
     return values[top - y1:max(height - y1, 0), left - x1:max(width - x1, 0)], left, top
 
 
-def over_box(mask: np.ndarray, box: np.ndarray, image_size: Sequence[int]) -> tuple:
+def over_box(mask: np.ndarray, box: np.ndarray, image_size: Sequence[int]) -> tuple[np.ndarray, int, int]:
     """As in mmdetection: the mask is interpolated at the centre of each pixel of the box, with zeros around it. Returns
     the values (h, w) and their upper left pixel x, y."""
     corners = np.clip(np.concatenate([np.floor(box[:2]) - 1, np.ceil(box[2:]) + 1]), 0, np.tile(image_size[::-1], 2))

@@ -11,7 +11,8 @@ MOST_IN_PAIRS = 8192  # up to this number of boxes all pairwise overlaps are kep
 
 
 def classwise_nms(boxes: np.ndarray, scores: np.ndarray, min_score: float, iou_threshold: float,
-                  max_per_class: int, candidates_per_class: Optional[int] = None, end_offset: int = 1) -> tuple:
+                  max_per_class: int, candidates_per_class: Optional[int] = None,
+                  end_offset: int = 1) -> tuple[np.ndarray, ...]:
     """Greedy suppression within each class, for all classes at once; all classes have the same boxes, as in SSD.
 
     boxes: (N, 4) corners in pixels. scores: (N, C). A box counts for a class if its score is above min_score. It is

@@ -4,7 +4,7 @@ import re
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar, Iterable, Mapping
+from typing import Any, ClassVar, Iterable, Mapping
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -155,10 +155,10 @@ def _translate(settings: list, known: dict, dead_in_old_files: dict, dead: dict)
     return found
 
 
-def _current_name(setting: Setting, known: dict) -> tuple:
+def _current_name(setting: Setting, known: dict) -> tuple[str, Any]:
     """(key, value) of a setting whose name may be an old spelling; raises ConfigError for an unknown name."""
     name, value = setting.name, setting.value
-    if setting.key in known:
+    if setting.key is not None and setting.key in known:
         return setting.key, value
     if name in known:
         section = known[name][0]

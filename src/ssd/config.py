@@ -105,9 +105,10 @@ class SSDModel(ModelSection):
         return self
 
     @property
-    def input_size(self) -> tuple:
+    def input_size(self) -> tuple[int, int]:
         """(height, width) of the network input in pixels."""
-        return tuple(self.img_shape)
+        height, width = self.img_shape
+        return height, width
 
     @property
     def variant(self) -> Variant:

@@ -47,7 +47,7 @@ class SSDDetector(Detector):
         return {**super().conditions(), "ssd_style": self.config.model.ssd_style, "steps": self.config.model.steps}
 
     @property
-    def input_size(self) -> tuple:
+    def input_size(self) -> tuple[int, int]:
         return self.config.model.input_size
 
     def train_transform(self) -> TrainTransform:
@@ -81,12 +81,12 @@ class SSDDetector(Detector):
     def zoo_cells(self) -> dict:
         return zoo_cells(self.config.model)
 
-    def preprocess(self, image: np.ndarray) -> tuple:
+    def preprocess(self, image: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
         # torchvision resizes numbers.
         image = image.astype(np.float32) if self.as_torchvision else image
         return eval_input(image, self.config.model.input_size, self.mean, self.std), self.geometry(*image.shape[:2])
 
-    def geometry(self, height: int, width: int) -> tuple:
+    def geometry(self, height: int, width: int) -> tuple[int, int]:
         return height, width
 
     def postprocess(self, outputs: Sequence[np.ndarray], geometry: tuple) -> Detections:
@@ -103,7 +103,7 @@ class SSDDetector(Detector):
                 "boxes": "y1, x1, y2, x2 relative to the image", "scores": "column 0 is background"}
 
 
-def _dropout_shape(model) -> tuple:
+def _dropout_shape(model) -> tuple[int, ...]:
     """Of the factors that VGG16's dropout takes per image: fc6 and fc7, the channels and cells of the second map."""
     if model.variant.extra != "VGG":
         return ()

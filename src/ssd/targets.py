@@ -22,7 +22,7 @@ class TargetEncoder:
         self.match_threshold = match_threshold
         self.prior_scaling = prior_scaling
 
-    def __call__(self, boxes: np.ndarray, labels: np.ndarray) -> tuple:
+    def __call__(self, boxes: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """boxes: (G, 4) float32 y1, x1, y2, x2 relative to the image; labels: (G,) 0-based.
 
         Returns deltas (N, 4) float32, 0 where unmatched, and classes (N,) int32, 0 background, else label + 1.

@@ -35,7 +35,8 @@ def _mobilenet(model) -> dict:
 
 
 def _resnet(model) -> dict:
-    return {"symmetric": model.pads_every_side, "symmetric_pool": model.pools_every_side, "eps": 1e-3, "momentum": 0.997}
+    return {"symmetric": model.pads_every_side, "symmetric_pool": model.pools_every_side, "eps": 1e-3,
+            "momentum": 0.997}
 
 
 def _vgg(model) -> dict:

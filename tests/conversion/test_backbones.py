@@ -100,7 +100,8 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("model, library, name, flags, maps", CASES, ids=["-".join((case[1], case[2], case[0])) for case in CASES])
+@pytest.mark.parametrize("model, library, name, flags, maps", CASES,
+                         ids=["-".join((case[1], case[2], case[0])) for case in CASES])
 def test_features_are_those_of_pytorch(model, library, name, flags, maps):
     module = make(library, name)
     _, network, conversion = converted(model, module, *flags)
