@@ -1,4 +1,4 @@
-"""Look at a data set: python audit.py --config_path FILE [--split NAME] [--report_dir DIR] [--key value ...]"""
+"""Look at a data set: python audit.py --config_path FILE [--split NAME] [--output_path FOLDER] [--key value ...]"""
 from __future__ import annotations
 
 import argparse
@@ -30,7 +30,7 @@ def main(argv=None) -> int:
     for split in _splits(config.data, own.split):
         report = examine(load_split(config.data, split), policy, config.data.max_image_pixels,
                          config.data.num_parallel_workers, with_masks=detector_class(config).with_masks)
-        folder = own.report_dir / split if own.split == "all" else own.report_dir
+        folder = own.folder / split if own.split == "all" else own.folder
         report.write(folder)
         print(f"{report.table()}\nreport: {folder / 'audit.json'}\nimages: {folder / 'audit.png'}")
         if report.errors:
@@ -65,8 +65,9 @@ def _parser() -> argparse.ArgumentParser:
                           "data set, is possible for every kind.", *rules]),
         formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, add_help=False)
     parser.add_argument("--split", choices=(*SPLITS, "all"), default="train", help="what to audit (default: train)")
-    parser.add_argument("--report_dir", type=Path, default=Path("audit"), help="folder for audit.json and audit.png; "
-                        "with --split all, one folder per split below it (default: audit)")
+    parser.add_argument("--output_path", "--output-path", "--report_dir", "--report-dir", type=Path,
+                        default=Path("audit"), dest="folder", metavar="FOLDER", help="folder for audit.json and "
+                        "audit.png; with --split all, one folder per split below it (default: audit)")
     return parser
 
 

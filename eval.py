@@ -18,6 +18,8 @@ from src.model_utils.device_adapter import Process, init_distributed
 from src.model_utils.moxing_adapter import stage_files
 from src.settings.config import Config
 
+RESULTS = "predictions.json"
+
 
 def main(argv: Optional[list[str]] = None) -> int:
     with stage_files(load_config(sys.argv[1:] if argv is None else argv, "eval")) as config:
@@ -28,7 +30,7 @@ def main(argv: Optional[list[str]] = None) -> int:
 def evaluate_model(config: Config) -> None:
     path = check_model_path(config.eval.checkpoint_file_path)
     check_split(config.data, config.eval.eval_split)  # a wrong path is said before MindSpore is imported
-    folder = results_folder(config, path, f"eval_{config.eval.eval_split}")
+    folder = results_folder(config, path, f"eval_{config.eval.eval_split}", RESULTS)
     keep_traces_in(folder)
     describe_run(folder, config)
     with quiet_terminal(folder / "mindspore.log", config.runtime.verbose):
@@ -41,7 +43,7 @@ def evaluate(config: Config, path: Path, folder: Path, process: Process) -> None
     model = read_model(path)
     annotations = audit_ground_truth(config, load_split(config.data, config.eval.eval_split, model.classes), folder)
     predictor = open_predictor(config, model, annotations.classes)
-    predictions = folder / "predictions.json"
+    predictions = folder / RESULTS
     predict_dataset(predictor, annotations, predictions, workers=config.data.num_parallel_workers, process=process)
     if process.rank > 0:
         return

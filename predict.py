@@ -20,7 +20,6 @@ from src.entry import keep_traces_in, run
 from src.errors import UsageError
 from src.evaluation.model_file import check_model_path
 from src.evaluation.predictions import json_rle
-from src.settings.config import Config
 
 RESULTS = "predictions.json"
 LONGEST_NAME = 150   # bytes of an image's name in the name of its drawn copy; file systems allow 255 in all
@@ -30,27 +29,13 @@ def main(argv: Optional[list[str]] = None) -> int:
     config = load_config(sys.argv[1:] if argv is None else argv, "predict")
     path = check_model_path(config.eval.checkpoint_file_path)
     images = find_images(config.eval.img_path)
-    folder = own_folder(config, path)
+    folder = results_folder(config, path, "predict", RESULTS)
     keep_traces_in(folder)
     with quiet_terminal(folder / "mindspore.log", config.runtime.verbose):
         unreadable = predict(open_detector(config, path), images, folder)
     for message in unreadable:
         print(f"not read: {message}", file=sys.stderr)
     return 1 if unreadable else 0
-
-
-def own_folder(config: Config, model: Path) -> Path:
-    """A folder without results of an earlier call: in the run of the model predict/, then predict-2/, ...; raises
-    UsageError where result_path names one that has some."""
-    given = config.eval.result_path
-    if given and (Path(given) / RESULTS).exists():
-        raise UsageError(f"{given} holds the results of an earlier call ({RESULTS}); choose another --result_path, or "
-                         "delete them")
-    name, number = "predict", 1
-    while (model.parent.parent / name / RESULTS).exists():
-        number += 1
-        name = f"predict-{number}"
-    return results_folder(config, model, name)
 
 
 def find_images(img_path: Optional[str]) -> list[Path]:

@@ -1,5 +1,5 @@
 """Network inputs as files, for the C++ application's --input0_path:
-python preprocess.py --model_path FILE.mindir|.onnx [--result_path preprocess_Result] [--key value ...]"""
+python preprocess.py --model_path FILE.mindir|.onnx [--preprocess_path preprocess_Result] [--key value ...]"""
 from __future__ import annotations
 
 import json
@@ -19,23 +19,29 @@ from src.data.recognise import with_data
 from src.data.records import Record
 from src.engine.run_folder import make_folder
 from src.entry import keep_traces_in, run
+from src.errors import UsageError
 from src.evaluation.evaluate import audit_ground_truth
 from src.evaluation.image_names import image_names
 from src.evaluation.model_file import exported_detector, read_exported
 from src.files import write_file
 from src.settings.config import Config
 
+INPUTS = "input0"
+
 
 def main(argv=None) -> int:
     config = with_data(load_config(sys.argv[1:] if argv is None else argv, "preprocess"))
     model = read_exported(config.eval.checkpoint_file_path)
     detector = exported_detector(config, model)
-    folder = make_folder(Path(config.eval.result_path or "preprocess_Result"), "result_path")
+    folder = make_folder(Path(config.eval.preprocess_path), "preprocess_path")
+    if any((folder / INPUTS).glob("*")):
+        raise UsageError(f"{folder / INPUTS} holds the inputs of an earlier call, which the application would run with "
+                         "the new ones; delete it, or choose another --preprocess_path")
     keep_traces_in(folder)
     annotations = audit_ground_truth(config, load_split(config.data, config.eval.eval_split, model.classes), folder)
-    sizes = write_inputs(config, detector, annotations.records, folder / "input0")
+    sizes = write_inputs(config, detector, annotations.records, folder / INPUTS)
     write_file(folder / "sizes.json", json.dumps(sizes, indent=0))
-    print(f"{len(sizes)} images: {folder / 'input0'}")
+    print(f"{len(sizes)} images: {folder / INPUTS}")
     return 0
 
 

@@ -91,8 +91,14 @@ standalone() {
   [ "$program" != train.py ] || place=output_path
   detach "$folder/$log"
   [ -z "$target" ] || flags+=("--device_target=$target")
+  set_aside "$folder" "$folder/predictions.json"
   start "$folder" "$log" python "$project/$program" "--$place=$folder" "${flags[@]}" "${own_flags[@]}"
   supervise "$folder/$log"
+}
+
+# set_aside FOLDER FILE: rename a folder with the results of an earlier call, which are known by the file
+set_aside() {
+  [ ! -e "$2" ] || mv "$1" "$1-$(date -r "$2" +%Y%m%d-%H%M%S)"
 }
 
 # distribute TARGET FOLDER LOG: train.py once per device. A rank table places the processes where one is given (rank
@@ -223,7 +229,7 @@ infer() {
   fi
   step "$folder/infer.log" "$main" "--mindir_path=${given[MINDIR_PATH]}" "--result_path=$folder" "$@"
   step "$folder/acc.log" python "$project/postprocess.py" "--model_path=${given[MINDIR_PATH]}" \
-    "--result_path=$folder/result_Files" "${flags[@]}" "${own_flags[@]}"
+    "--result_files_path=$folder/result_Files" "${flags[@]}" "${own_flags[@]}"
   exit 0
 }
 

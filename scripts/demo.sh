@@ -26,7 +26,7 @@ step() {
 
 mkdir -p "$room"
 step "draw images" python tools/draw_shapes.py --output "$room/shapes"
-step "audit" python audit.py "${data[@]}" --split all --report_dir "$room/audit"
+step "audit" python audit.py "${data[@]}" --split all --output_path "$room/audit"
 step "MindRecord, training" python train.py "${data[@]}" --output_path "$run" "${training_flags[@]}"
 
 step "evaluation" python eval.py --model_path "$run"

@@ -13,7 +13,7 @@ from src.settings.files import read_file
 from src.settings.flags import split_flags
 from src.settings.given import Setting
 from src.settings.help import PROGRAMS, help_text
-from src.settings.old_keys import ALIASES, MODEL_FILE, START, STARTS_IN_OLD_FILES
+from src.settings.old_keys import ALIASES, MODEL_FILE, OF_PROGRAM, START, STARTS_IN_OLD_FILES
 
 
 def read_config(path) -> Config:
@@ -45,14 +45,23 @@ def load_config(argv, command: str) -> Config:
         check_names(flags.values(), [config_class(family) for family in FAMILIES])
         raise UsageError(_no_settings(command, model_flag))
     file_settings = read_file(path)
+    if not {setting.name for setting in file_settings} & set(OF_PROGRAM.get(command, {}).values()):
+        file_settings = _as_meant_by(command, file_settings)
     name = name_flag.value if name_flag else _model_name(file_settings, path)
-    given = list(flags.values())
+    given = _as_meant_by(command, list(flags.values()))
     if command == "train":
         file_settings, given = list(map(_start, file_settings)), list(map(_start, given))
     config = build(config_class(model(name).family), file_settings, given)
     if help_wanted:
         _print_help(command, config, help_wanted)
     return config
+
+
+def _as_meant_by(command: str, settings: list[Setting]) -> list[Setting]:
+    """The settings with today's name of a key that means something else in each program."""
+    meant = OF_PROGRAM.get(command, {})
+    return [replace(setting, key=meant[setting.name]) if setting.name in meant and setting.value not in ("", None)
+            else setting for setting in settings]
 
 
 def _start(setting: Setting) -> Setting:

@@ -195,17 +195,3 @@ def test_what_was_found_before_an_interrupt_stays(tmp_path, monkeypatch):
         program.predict(model, [write(tmp_path / f"{name}.png") for name in "abc"], tmp_path)
     assert [Path(row["file"]).name for row in json.loads((tmp_path / "predictions.json").read_text())] == [
         "a.png", "b.png"]
-
-
-def test_every_call_has_a_folder_of_its_own(tmp_path):
-    config = api.load_config(["--model_name=ssd300"], "predict")
-    run = tmp_path / "run"
-    (run / "ckpt_0").mkdir(parents=True)
-    (run / "config.yaml").write_text("")
-    for name in ("predict", "predict-2"):
-        folder = program.own_folder(config, run / "ckpt_0" / "best_map.ckpt")
-        assert folder == run / name
-        (folder / "predictions.json").write_text("[]")
-    given = api.load_config(["--model_name=ssd300", f"--result_path={run / 'predict'}"], "predict")
-    with pytest.raises(UsageError, match="holds the results of an earlier call"):
-        program.own_folder(given, run / "ckpt_0" / "best_map.ckpt")

@@ -90,3 +90,25 @@ def test_every_family_says_what_the_commands_ask_before_a_network_exists(family)
     detector = detector_class(load_config(["--model_name", name], "train"))
     assert detector.with_masks is (family == "mask_rcnn")
     assert (detector.mindrecord_prefix, detector.checkpoint_prefix) == ZOO_NAMES[family]
+
+
+@pytest.mark.parametrize("program, key", [("preprocess", "preprocess_path"), ("postprocess", "result_files_path")])
+def test_result_path_keeps_its_meaning_in_each_program(tmp_path, program, key):
+    """The zoo has one name for the outputs of preprocess.py, the inputs of postprocess.py and the results of the
+    others."""
+    def read(*flags) -> dict:
+        return load_config(["--model_name", "ssd300", *flags], program).eval.model_dump()
+
+    untouched = read()
+    assert read("--result_path", "here") == {**untouched, key: "here"} == read(f"--{key}", "here")
+    assert load_config(["--model_name", "ssd300", "--result_path", "here"], "eval").eval.model_dump() == {
+        **untouched, "result_path": "here"}
+    old, today = tmp_path / "old.yaml", tmp_path / "today.yaml"
+    old.write_text("model_name: ssd300\nresult_path: there\n", encoding="utf-8")
+    assert getattr(load_config(["--config_path", str(old)], program).eval, key) == "there"
+    old.write_text("model_name: ssd300\nresult_path: ''\n", encoding="utf-8")
+    assert getattr(load_config(["--config_path", str(old)], program).eval, key) == untouched[key]
+    load_config(["--model_name", "ssd300", "--result_path", "of eval"], "eval").write(today)
+    assert getattr(load_config(["--config_path", str(today)], program).eval, key) == untouched[key]
+    with pytest.raises(ConfigError, match="contradicts"):
+        read("--result_path", "here", f"--{key}", "there")

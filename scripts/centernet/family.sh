@@ -54,8 +54,9 @@ infer_310() {
   flags=("--coco_root=${given[DATASET_PATH]}")  # the model's own settings lie beside it
   detach "$PWD/acc.log"
   case ${given[PREPROCESS_IMAGES]} in
-    y) step "$PWD/preprocess.log" python "$project/preprocess.py" "--model_path=${given[MINDIR_PATH]}" \
-         "--result_path=$PWD/preprocess_Result" "${flags[@]}" "${own_flags[@]}" ;;
+    y) set_aside preprocess_Result preprocess_Result/input0
+       step "$PWD/preprocess.log" python "$project/preprocess.py" "--model_path=${given[MINDIR_PATH]}" \
+         "--preprocess_path=$PWD/preprocess_Result" "${flags[@]}" "${own_flags[@]}" ;;
     n) [ -d preprocess_Result/input0 ] || wrong "PREPROCESS_IMAGES is n, but there are no inputs in preprocess_Result" ;;
     *) wrong "PREPROCESS_IMAGES is '${given[PREPROCESS_IMAGES]}', not y or n" ;;
   esac

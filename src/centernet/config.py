@@ -191,7 +191,7 @@ class CenterNetConfig(Config):
         "norm_wh": "was never read", "color_list": "colours belong to the class index",
         "decay_filter": "biases, gamma and beta do not decay", "down_ratio": "is 4", "eps": "is 1e-7",
         "input_res": "exports take input_res_test", "label_path": "postprocess.py takes the data's settings",
-        "meta_path": "postprocess.py takes outputs.json", "save_path": "results lie beside result_path",
+        "meta_path": "postprocess.py takes outputs.json", "save_path": "results lie beside result_files_path",
         "mse_loss": "the heat map has the focal loss", "num_stacks": "is 1", "optimizer": "opt_type is adam_l2",
         "output_res": "is a quarter of input_res_train", "reg_offset": "offsets are always regressed",
         "valid_ids": "ids come from the annotations",

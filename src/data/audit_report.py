@@ -205,7 +205,7 @@ class AuditReport:
             write_file(folder / "audit.png", png.tobytes())
         except OSError as error:
             raise DatasetError(f"{folder}: the audit report cannot be written ({error.strerror}); "
-                               "choose another --report_dir") from error
+                               "choose another --output_path") from error
 
     def _write_orientations(self, path: Path) -> None:
         differing = {f.image_id for f in self.findings if f.kind == "exif_rotation"}

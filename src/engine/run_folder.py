@@ -45,18 +45,34 @@ def run_folder(config, resume: bool) -> Path:
     return make_folder(folder, "output_path")
 
 
-def results_folder(config, model_path: Path, command: str) -> Path:
-    """The output folder of eval, predict and export: result_path, else in the run of the model, else a new run."""
+def results_folder(config, model_path: Path, command: str, results: str | None = None) -> Path:
+    """The output folder of eval, predict and export: result_path, else in the run of the model, else a new run.
+
+    results: the file by which results of an earlier call are known. They are never mixed with new ones: in the run the
+    folder gets a number (eval_val, eval_val-2, ...), a result_path that holds some raises UsageError.
+    """
     run_of_model = model_path.parent.parent
     if config.eval.result_path:
         folder = Path(config.eval.result_path)
+        if results and (folder / results).exists():
+            raise UsageError(f"{folder} holds the results of an earlier call ({results}); choose another "
+                             "--result_path, or delete them")
     elif (run_of_model / "config.yaml").is_file():
-        folder = run_of_model / command
+        folder = run_of_model / command if results is None else unused_folder(run_of_model, command, results)
     elif get_device_num() > 1:
         raise UsageError(ONE_FOLDER.format("result_path"))
     else:
         return new_folder(Path("runs") / config.model.model_name, f"{command}-", "result_path")
     return make_folder(folder, "result_path")
+
+
+def unused_folder(parent: Path, name: str, results: str) -> Path:
+    """The first of name, name-2, name-3, ... below `parent` without the file `results`."""
+    folder, number = parent / name, 1
+    while (folder / results).exists():
+        number += 1
+        folder = parent / f"{name}-{number}"
+    return folder
 
 
 def new_folder(parent: Path, prefix: str, key: str) -> Path:

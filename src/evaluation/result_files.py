@@ -51,8 +51,10 @@ class ResultFiles:
     Raises ResultError when outputs.json is missing or of another model.
     """
 
-    def __init__(self, detector: Any, folder: Path, outputs: Sequence[dict], agnostic_nms: Optional[float] = None):
+    def __init__(self, detector: Any, folder: Path, outputs: Sequence[dict], agnostic_nms: Optional[float] = None,
+                 report_folder: Optional[Path] = None):
         self.detector = detector
+        self.report_folder = report_folder or folder.absolute().parent / REPORT_FOLDER
         self.agnostic_nms = agnostic_nms
         self.folder = folder
         self.outputs, self.images = read_result_list(folder / OUTPUTS_FILE)
@@ -118,7 +120,7 @@ class ResultFiles:
     def _way_out(self, record: Record) -> str:
         if record.orientation != 1:
             return "run the application without --ignore_orientation and without --cpu_dvpp DVPP"
-        path = self.folder.absolute().parent / REPORT_FOLDER / ORIENTATIONS_FILE
+        path = self.report_folder / ORIENTATIONS_FILE
         return f"run the application with --orientations_path {path}, which the audit has written"
 
 
@@ -142,8 +144,8 @@ def read_result_list(path: Path) -> ResultList:
         images = {name: SeenImage(int(image["height"]), int(image["width"]), int(image["orientation"]))
                   for name, image in content["pictures"].items()}
     except FileNotFoundError:
-        raise ResultError(f"{path} does not exist; --result_path has to name the folder that the application wrote "
-                          "its results to") from None
+        raise ResultError(f"{path} does not exist; --result_files_path has to name the folder that the application "
+                          "wrote its results to") from None
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
         raise ResultError(f"{path} is not a list of results ({type(error).__name__}: {error}); run the application "
                           "again") from None

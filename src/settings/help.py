@@ -45,12 +45,12 @@ PROGRAMS = {
         (*MODEL, "file_format", "file_name", "export_batch_size", "result_path", "classes", "device_target")),
     "preprocess": Program(
         "Write the network inputs of a data set, for the C++ application.",
-        "python preprocess.py --model_path runs/voc/export/ssd.mindir --result_path preprocess_Result",
-        (*MODEL, *DATA, "eval_split", "result_path")),
+        "python preprocess.py --model_path runs/voc/export/ssd.mindir --preprocess_path preprocess_Result",
+        (*MODEL, *DATA, "eval_split", "preprocess_path")),
     "postprocess": Program(
         "Measure the result files of the C++ application.",
-        "python postprocess.py --model_path runs/voc/export/ssd.mindir --result_path result_Files",
-        (*MODEL, *DATA, "eval_split", "result_path", "drop", "report")),
+        "python postprocess.py --model_path runs/voc/export/ssd.mindir --result_files_path result_Files",
+        (*MODEL, *DATA, "eval_split", "result_files_path", "drop", "report")),
     "audit": Program(
         "Look at every image and every box of a data set.",
         "python audit.py --config_path config/ssd/ssd300_mobilenet_v2_small.yaml --dataset voc --voc_root /data/voc",

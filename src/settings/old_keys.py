@@ -42,6 +42,12 @@ MODEL_FILE = "checkpoint_file_path"
 START = "pre_trained"
 STARTS_IN_OLD_FILES = ("load_checkpoint_path",)     # what train.py of the zoo's CenterNet started from
 
+# program -> {key: what it means there}; the zoo has one name for three folders
+OF_PROGRAM = {
+    "preprocess": {"result_path": "preprocess_path"},
+    "postprocess": {"result_path": "result_files_path"},
+}
+
 # model_name of an old file -> today's
 OLD_MODEL_NAMES = {"maskrcnn": "mask_rcnn_resnet50"}
 

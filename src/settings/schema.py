@@ -268,9 +268,11 @@ class EvalSection(Section):
         None, description="model to evaluate, export or predict with: .ckpt, .mindir or .onnx file")
     img_path: Optional[str] = Field(None, description="predict.py: image, folder (with the folders in it) or list file")
     result_path: Optional[str] = Field(
-        None, description="output folder of eval.py, predict.py and export.py (none = in the run folder of the model) "
-        "and of preprocess.py (none = preprocess_Result); postprocess.py reads the application's results from it "
-        "(none = result_Files)")
+        None, description="output folder of eval.py, predict.py and export.py; none = in the run folder of the model")
+    preprocess_path: str = Field("preprocess_Result", description="preprocess.py: output folder of the network inputs")
+    result_files_path: str = Field(
+        "result_Files", description="postprocess.py: folder with the result files of the C++ application; the metrics "
+        "go into postprocess/ beside it")
     eval_split: Literal[SPLITS] = Field("val", description="split to evaluate on")  # type: ignore[valid-type]
     eval_batch_size: int = Field(1, ge=1, description="images per evaluation step")
     drop: bool = Field(

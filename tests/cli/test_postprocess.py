@@ -64,6 +64,11 @@ def test_a_missing_result_file_fails_by_name(cli, around):
     assert done.returncode == 1 and f"{victim.name} missing" in done.stderr
 
 
+def test_inputs_of_an_earlier_call_are_not_mixed_with_new_ones(cli, around):
+    done = cli.call("preprocess", around.folder, **around.data, preprocess_path=around.folder / "inputs")
+    assert done.returncode == 2 and "input0 holds the inputs of an earlier call" in done.stderr
+
+
 @pytest.mark.parametrize("command", ["preprocess", "postprocess"])
 def test_a_checkpoint_is_refused(cli, tmp_path, command):
     (tmp_path / "a.ckpt").write_bytes(b"")

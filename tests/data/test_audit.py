@@ -435,7 +435,7 @@ def test_command_line(tmp_path, one_of_each):
     pictures = one_of_each.root
     (tmp_path / "train.txt").write_text("good.jpg 10,10,30,40,1\nempty.jpg\n", encoding="utf-8")
     flags = ["--model_name", "ssd300", "--dataset", "other", "--image_dir", pictures, "--classes", "ring,disc",
-             "--num_classes", "2", "--report_dir", tmp_path / "report"]
+             "--num_classes", "2", "--output_path", tmp_path / "report"]
 
     clean = run_audit(*flags, "--anno_path", tmp_path / "train.txt")
     (tmp_path / "bad.txt").write_text("good.jpg 10,10,30,40,1\nmissing.jpg 1,1,5,5,1\n", encoding="utf-8")

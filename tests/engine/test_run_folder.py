@@ -113,6 +113,18 @@ def test_result_path_wins(tmp_path):
     assert results_folder(wanted, run / "ckpt_0" / "a.ckpt", "predict") == tmp_path / "here"
 
 
+def test_every_evaluation_and_prediction_has_a_folder_of_its_own(tmp_path):
+    model = an_earlier_run(tmp_path / "run") / "ckpt_0" / "best_map.ckpt"
+    for name in ("eval_val", "eval_val-2", "eval_val-3"):
+        folder = results_folder(config(), model, "eval_val", "predictions.json")
+        assert folder == tmp_path / "run" / name
+        (folder / "predictions.json").write_text("[]")
+    given = config(result_path=str(tmp_path / "run" / "eval_val-2"))
+    with pytest.raises(UsageError, match=r"eval_val-2 holds the results of an earlier call \(predictions.json\)"):
+        results_folder(given, model, "eval_val", "predictions.json")
+    assert results_folder(given, model, "export") == tmp_path / "run" / "eval_val-2"
+
+
 # Settings and versions
 
 def test_settings_and_versions_are_written(tmp_path):

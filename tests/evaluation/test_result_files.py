@@ -170,7 +170,7 @@ def test_results_of_another_model_are_refused(write):
 
 
 def test_a_folder_without_results_is_named(tmp_path):
-    with pytest.raises(ResultError, match="outputs.json does not exist; --result_path has to name the folder"):
+    with pytest.raises(ResultError, match="outputs.json does not exist; --result_files_path has to name the folder"):
         ResultFiles(Scales(), tmp_path, OUTPUTS)
 
 

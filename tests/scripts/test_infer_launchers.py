@@ -58,7 +58,7 @@ def test_old_arguments_run_and_measure(infer, script, line, application, postpro
     assert first["arguments"] == [f"--mindir_path={model}", f"--result_path={here}",
                                   *flags_of(application, infer.files)]
     assert second["arguments"] == [str(ROOT / "postprocess.py"), f"--model_path={model}",
-                                   f"--result_path={here}/result_Files", *flags_of(postprocess, infer.files)]
+                                   f"--result_files_path={here}/result_Files", *flags_of(postprocess, infer.files)]
     for log in ("infer.log", "acc.log"):
         assert "stand-in of rank" in (here / log).read_text()
 
@@ -68,11 +68,11 @@ def test_centernet_prepares_its_inputs_when_told_so(infer):
     assert code == 0, output
     first, second, third = infer.calls
     data = [f"--model_path={infer.files['net.onnx']}", f"--coco_root={infer.files['coco']}"]
-    assert first["arguments"] == [str(ROOT / "preprocess.py"), data[0], f"--result_path={infer.cwd}/preprocess_Result",
-                                  data[1]]
+    assert first["arguments"] == [str(ROOT / "preprocess.py"), data[0],
+                                  f"--preprocess_path={infer.cwd}/preprocess_Result", data[1]]
     assert second["arguments"][2:] == [f"--input0_path={infer.cwd}/preprocess_Result/input0", "--device_id=1"]
-    assert third["arguments"] == [str(ROOT / "postprocess.py"), data[0], f"--result_path={infer.cwd}/result_Files",
-                                  data[1]]
+    assert third["arguments"] == [str(ROOT / "postprocess.py"), data[0],
+                                  f"--result_files_path={infer.cwd}/result_Files", data[1]]
 
 
 @pytest.mark.parametrize("prepare, words", [("n", "there are no inputs in preprocess_Result"), ("yes", "not y or n")])

@@ -317,3 +317,12 @@ def test_the_scripts_are_shellcheck_clean():
     files = sorted(map(str, [*ROOT.glob("scripts/**/*.sh"), ROOT / ".ci" / "run"]))
     done = subprocess.run([shellcheck, *files], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
+
+
+def test_results_of_an_earlier_evaluation_are_set_aside(shell):
+    results, log = (shell.file(f"eval0/{name}") for name in ("predictions.json", "gt_image/0001.jpg"))
+    shell.run("ssd/run_eval_cpu.sh", "coco", "old.ckpt", 0, "old.yaml")
+    (aside,) = shell.cwd.glob("eval0-*")
+    assert not results.exists() and not log.exists()
+    assert (aside / "predictions.json").exists() and (aside / "gt_image" / "0001.jpg").exists()
+    assert "stand-in of rank" in (shell.cwd / "eval0" / "log.txt").read_text()
