@@ -48,6 +48,7 @@ class ResultFiles:
     detector: the family's detector. folder: holds outputs.json and <image>_<output>.bin. outputs: from the model's
     description file, what the files have to be.
     agnostic_nms: IoU above which boxes suppress those of other classes, too; None = they do not.
+    report_folder: where the audit of this call writes; None = postprocess/ beside the folder.
     Raises ResultError when outputs.json is missing or of another model.
     """
 
