@@ -4,7 +4,7 @@ from __future__ import annotations
 import os.path
 import re
 from pathlib import Path
-from typing import NamedTuple, Optional, Union
+from typing import Iterable, NamedTuple, Optional, Union
 
 from src.data.records import inside
 from src.errors import AnnotationError, UsageError
@@ -32,6 +32,13 @@ def existing_file(path: Union[str, Path, None], setting: str) -> Path:
     if not path or not os.path.isfile(path):
         raise UsageError(f"'{path or ''}': no such file; set {setting}")
     return Path(path)
+
+
+def no_split(root: Path, split: str, looked: Iterable[Path], setting: str) -> UsageError:
+    """The error for a split that a data set does not have. looked: where it was looked for."""
+    advice = f"set {setting}" + (", or draw one with tools/split_dataset.py" if split == "val" else "")
+    return UsageError(f"{root}: has no split '{split}'; looked for "
+                      f"{', '.join(path.relative_to(root).as_posix() for path in looked)}; {advice}")
 
 
 def begins_with(path: Path, pattern: bytes) -> bool:

@@ -5,7 +5,9 @@ import importlib
 from types import ModuleType
 from typing import Optional, Sequence
 
-from src.data.records import AnnotationSet
+from src.data.annotation_files import existing_file
+from src.data.records import AnnotationSet, DataSources
+from src.data.splitting import part_of
 from src.errors import ConfigError, UsageError
 from src.settings.data_formats import DATA_FORMATS, SPLITS
 from src.settings.schema import DataSection
@@ -18,14 +20,27 @@ def load_split(data: DataSection, split: str, classes: Optional[Sequence[str]] =
     Raises UsageError that names the path and the setting if something is missing, ConfigError if num_classes
     contradicts the classes, and the errors of the format's reader.
     """
-    annotations = reader_of(data).read_split(data, _known_split(data, split), classes or data.classes)
+    reader, known, names = reader_of(data), _known_split(data, split), classes or data.classes
+    if data.val_list and known != "test":
+        annotations = part_of(reader.read_split(data, "train", names), known, data.val_list)
+    else:
+        annotations = reader.read_split(data, known, names)
     check_num_classes(data.num_classes, annotations.classes)
     return annotations
 
 
 def check_split(data: DataSection, split: str) -> None:
     """Raises the UsageError of `load_split` if a folder or file of the split is missing; reads no annotations."""
-    reader_of(data).find_split(data, _known_split(data, split))
+    find_sources(data, split)
+
+
+def find_sources(data: DataSection, split: str) -> DataSources:
+    """The files of a split, found without reading them. Raises UsageError that names what is missing."""
+    reader, known = reader_of(data), _known_split(data, split)
+    if not data.val_list or known == "test":
+        return reader.find_split(data, known)
+    sources, path = reader.find_split(data, "train"), existing_file(data.val_list, "val_list")
+    return sources._replace(annotation_files={**sources.annotation_files, f"val_list/{path.name}": path})
 
 
 def reader_of(data: DataSection) -> ModuleType:

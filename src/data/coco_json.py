@@ -51,7 +51,8 @@ def find_split(data: DataSection, split: str) -> DataSources:
     setting = "train_data_type" if split == "train" else "val_data_type"
     data_type = getattr(data, setting)
     if not data_type:
-        raise UsageError(f"{data.coco_root}: has no split '{split}': {setting} is empty")
+        raise UsageError(f"{data.coco_root}: has no split '{split}': {setting} is empty; name it, or draw a "
+                         "validation split with tools/split_dataset.py")
     root = existing_folder(data.coco_root, "coco_root")
     json_path = existing_file(root / data.instances_set.replace("{}", data_type),
                               f"coco_root, instances_set or {setting}")

@@ -7,10 +7,11 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterable, NamedTuple, Optional
+from typing import Iterable, NamedTuple, Optional, Sequence
 
-from src.data.annotations import reader_of
+from src.data.annotations import find_sources
 from src.data.audit_policy import resolve_policy
+from src.data.records import Record
 from src.errors import AnnotationError
 from src.files import open_input
 from src.settings.data_formats import DATA_FORMATS
@@ -46,7 +47,7 @@ class ImageState(NamedTuple):
 
 def request_of(data: DataSection, split: str, with_masks: bool) -> DataRequest:
     """The request for a split. Raises UsageError that names the setting if a file or folder is missing."""
-    sources = reader_of(data).find_split(data, split)
+    sources = find_sources(data, split)
     try:
         annotations = {name: _sha256(path) for name, path in sorted(sources.annotation_files.items())}
     except OSError as error:
@@ -86,6 +87,16 @@ def image_state(path: Path, name: str, content: Optional[bytes] = None) -> Image
     except OSError:  # the audit has already dealt with a missing file
         return ImageState(name, 0, 0, "")
     return ImageState(name, status.st_size, status.st_mtime_ns, digest)
+
+
+def content_digests(records: Sequence[Record]) -> list[str]:
+    """Hex sha256 of each image file. Raises AnnotationError for one that cannot be read."""
+    with ThreadPoolExecutor() as pool:
+        states = list(pool.map(lambda record: image_state(record.image_path, str(record.image_path)), records))
+    for state in states:
+        if not state.sha256:
+            raise AnnotationError(f"{state.file}: cannot be read; audit.py shows all images that are not right")
+    return [state.sha256 for state in states]
 
 
 def current_states(states: list[ImageState], root: Path) -> list[ImageState]:

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from src.data.annotation_files import begins_with, check_below, existing_folder, read_bytes
+from src.data.annotation_files import begins_with, check_below, existing_folder, no_split, read_bytes
 from src.data.checks import checked_flag, checked_integer, checked_name, checked_number
 from src.data.images import MAX_PIXELS, image_size
 from src.data.records import (
@@ -108,8 +108,7 @@ def _split_files(root: Path, split: str) -> list[Path]:
     others = [root / name for names in SPLIT_NAMES.values() for name in names]
     folder = next((place for place in looked if place.is_dir()), None)
     if folder is None and (split != "train" or any(place.is_dir() for place in others)):
-        raise UsageError(f"{root}: has no split '{split}'; looked for {', '.join(place.name for place in looked)}; set "
-                         "labelme_root")
+        raise no_split(root, split, looked, "labelme_root")
     paths = _json_files(folder or root)
     if not paths:
         raise UsageError(f"{folder or root}: has no json file; set labelme_root")

@@ -9,6 +9,8 @@ from src.data.annotation_files import begins_with, existing_folder
 from src.errors import UsageError
 from src.settings.data_formats import DATA_FORMATS
 
+VAL_LIST = "val_images.txt"     # in the folder of a data set: what tools/split_dataset.py writes
+
 
 class Foreign(NamedTuple):
     """A form that cannot be read here. files: patterns of names; content: what one of them begins with."""
@@ -38,7 +40,10 @@ def with_data(config: Any) -> Any:
     """
     if config.data.data_root is None:
         return config
-    settings = recognise(existing_folder(config.data.data_root, "data"))
+    folder = existing_folder(config.data.data_root, "data")
+    settings = recognise(folder)
+    if config.data.val_list is None and (folder / VAL_LIST).is_file():
+        settings["val_list"] = str(folder / VAL_LIST)
     flags = " ".join(f"--{key} {value}" if value else f'--{key} ""' for key, value in settings.items())
     print(f"{config.data.data_root}: read with {flags}")
     return config.replace(data_root=None, **settings)

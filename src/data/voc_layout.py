@@ -5,7 +5,7 @@ import os.path
 from pathlib import Path
 from typing import NamedTuple, Optional
 
-from src.data.annotation_files import check_below, read_lines
+from src.data.annotation_files import check_below, no_split, read_lines
 from src.data.checks import checked_name
 from src.data.records import ReaderFinding
 from src.errors import AnnotationError, UsageError
@@ -44,9 +44,7 @@ def find_voc_split(root: Path, split: str, findings: list[ReaderFinding]) -> Voc
             return VocSplit(xml_files(folder), image_folder(folder))
     whole = _undivided(root, findings) if split == "train" else None
     if whole is None:
-        looked = _lists(root, SPLIT_NAMES[split]) + folders
-        raise UsageError(f"{root}: has no split '{split}'; looked for "
-                         f"{', '.join(str(path.relative_to(root)) for path in looked)}; set voc_root")
+        raise no_split(root, split, _lists(root, SPLIT_NAMES[split]) + folders, "voc_root")
     return whole
 
 

@@ -5,7 +5,7 @@ import itertools
 from pathlib import Path
 from typing import NamedTuple, Optional
 
-from src.data.annotation_files import begins_with, check_below, read_lines
+from src.data.annotation_files import begins_with, check_below, no_split, read_lines
 from src.data.checks import checked_name
 from src.data.records import inside
 from src.data.yolo_names import SPLIT_KEYS, YoloSet
@@ -58,7 +58,8 @@ def _named_places(found: YoloSet, split: str) -> list[Path]:
     """The folders and lists that data.yaml gives a split."""
     entries = found.splits[split] if found.splits is not None else []
     if not entries:
-        raise UsageError(f"{found.named_in}: names no split '{split}'")
+        advice = ", or draw one with tools/split_dataset.py" if split == "val" else ""
+        raise UsageError(f"{found.named_in}: names no split '{split}'; add it{advice}")
     return [_below_root(found, entry, split) for entry in entries]
 
 
@@ -88,8 +89,7 @@ def _usual_place(root: Path, split: str) -> list[Path]:
     all_places = [place for names in SPLIT_KEYS.values() for name in names for place in _usual_places(root, name)]
     if split == "train" and not any(place.exists() for place in all_places):
         return [root / "images" if (root / "images").is_dir() else root]
-    raise UsageError(f"{root}: has no split '{split}'; looked for "
-                     f"{', '.join(str(place.relative_to(root)) for place in looked)}; set yolo_root")
+    raise no_split(root, split, looked, "yolo_root")
 
 
 def _usual_places(root: Path, name: str) -> list[Path]:

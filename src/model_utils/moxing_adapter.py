@@ -23,7 +23,7 @@ from src.model_utils.local_adapter import get_job_id
 from src.settings.data_formats import DATA_FORMATS
 
 OUTPUT_PATH = "/cache/train"    # where the platform has room for results
-FROM_DATA = (*(key for row in DATA_FORMATS.values() for key in row.paths), "data_root", "mindrecord_dir")
+FROM_DATA = (*(key for row in DATA_FORMATS.values() for key in row.paths), "data_root", "val_list", "mindrecord_dir")
 FROM_CHECKPOINTS = ("checkpoint_file_path", "pre_trained", "feature_extractor_base_param")
 ATTEMPTS = 4
 FIRST_PAUSE = 2.0       # seconds before the second attempt; doubled before every further one

@@ -33,8 +33,9 @@ _EXPRESSION = re.compile(r"\s*(lambda\b.*:|(np|numpy|math|ms|mindspore)\.\w+|(ra
 # Settings of the training sections that may change between a stop and --resume: paths, how often something is
 # written, number of workers. They do not change the weights of step N.
 _FREE_TO_CHANGE = frozenset((
-    *(key for row in DATA_FORMATS.values() for key in (*row.paths, *row.validation)), "data_root", "mindrecord_dir",
-    "mindrecord_shards", "rebuild_mindrecord", "only_create_dataset", "num_parallel_workers", "python_multiprocessing",
+    *(key for row in DATA_FORMATS.values() for key in (*row.paths, *row.validation)), "data_root", "val_list",
+    "mindrecord_dir", "mindrecord_shards", "rebuild_mindrecord", "only_create_dataset", "num_parallel_workers",
+    "python_multiprocessing",
     "train_steps", "pre_trained", "save_checkpoint_epochs", "save_checkpoint_steps", "keep_checkpoint_max", "run_eval",
     "eval_start_epoch", "eval_interval", "save_best_ckpt", "early_stop_patience", "log_interval",
     "max_nonfinite_steps",

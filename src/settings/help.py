@@ -10,7 +10,7 @@ from src.settings.schema import type_name
 WIDTH = 100
 SHOWN_AS = {"checkpoint_file_path": "model_path", "data_root": "data"}  # the spelling that README and examples use
 DATA = ("data_root", "dataset", "coco_root", "voc_root", "yolo_root", "labelme_root", "image_dir", "anno_path",
-        "val_anno_path", "classes")
+        "val_anno_path", "val_list", "classes")
 MODEL = ("checkpoint_file_path", "config_path", "model_name")
 
 

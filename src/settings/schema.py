@@ -164,6 +164,9 @@ class DataSection(Section):
         None, description="YOLO: folder with images, labels and data.yaml, classes.txt or obj.names; or the yaml file")
     labelme_root: Optional[str] = Field(
         None, description="LabelMe: folder with a JSON file per image, or with such folders train/ and val/")
+    val_list: Optional[str] = Field(
+        None, description="file that names the images of the validation split, one per line, all others being the "
+        "training split; tools/split_dataset.py writes it")
     classes: Optional[List[str]] = Field(
         None, description="class names; none = those of the annotations; a leading 'background' is left out")
     num_classes: Optional[int] = Field(
