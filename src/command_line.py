@@ -13,7 +13,16 @@ from src.settings.files import read_file
 from src.settings.flags import split_flags
 from src.settings.given import Setting
 from src.settings.help import PROGRAMS, help_text
-from src.settings.old_keys import ALIASES, MODEL_FILE, OF_PROGRAM, START, STARTS_IN_OLD_FILES
+from src.settings.old_keys import (
+    ALIASES,
+    MODEL_FILE,
+    OF_PROGRAM,
+    OLD_BACKBONES,
+    OLD_BLOCKS,
+    OLD_MODEL_NAMES,
+    OTHER_BACKBONES,
+    START,
+)
 
 
 def read_config(path) -> Config:
@@ -30,13 +39,13 @@ def load_config(argv, command: str) -> Config:
     """
     arguments, help_wanted = _without_help(argv)
     flags = {setting.name: setting for setting in split_flags(arguments)}
-    path_flag, name_flag = flags.pop("config_path", None), flags.get("model_name")
+    path_flag, name_flag = flags.pop("config_path", None), _model_flag(flags)
     model_flag = next((flag for name, flag in flags.items() if ALIASES.get(name, name) == "checkpoint_file_path"), None)
     path: Path | None = None
     if path_flag:
         path = local_file(path_flag.value)
     elif name_flag:
-        path = model(name_flag.value).config_path
+        path = model(str(name_flag.value)).config_path
     elif model_flag and command != "train":
         path = _config_beside(Path(str(model_flag.value)))
     if path is None:
@@ -47,11 +56,13 @@ def load_config(argv, command: str) -> Config:
     file_settings = read_file(path)
     if not {setting.name for setting in file_settings} & set(OF_PROGRAM.get(command, {}).values()):
         file_settings = _as_meant_by(command, file_settings)
-    name = name_flag.value if name_flag else _model_name(file_settings, path)
+    name = _model_name(file_settings, path, name_flag)
+    if not any(setting.name == "model_name" for setting in file_settings):
+        file_settings.append(Setting("model_name", name, str(path), old_file=True))
     given = _as_meant_by(command, list(flags.values()))
     if command == "train":
-        file_settings, given = list(map(_start, file_settings)), list(map(_start, given))
-    config = build(config_class(model(name).family), file_settings, given)
+        given = list(map(_start, given))
+    config = build(config_class(model(name).family), file_settings, given, command)
     if help_wanted:
         _print_help(command, config, help_wanted)
     return config
@@ -64,15 +75,45 @@ def _as_meant_by(command: str, settings: list[Setting]) -> list[Setting]:
             else setting for setting in settings]
 
 
-def _start(setting: Setting) -> Setting:
-    """The setting as train.py means it: a model file that is given to it is the checkpoint to start from.
+def _start(flag: Setting) -> Setting:
+    """The flag as train.py means it: a model file that is given to it is the checkpoint to start from."""
+    return replace(flag, key=START) if ALIASES.get(flag.name, flag.name) == MODEL_FILE else flag
 
-    In files only where the zoo's train.py read it; the others name the model of eval.py and export.py.
+
+def _model_flag(flags: dict[str, Setting]) -> Setting | None:
+    """The flag that chooses the model, under today's name; `flags` has model_name, too, where an old one chooses it.
+
+    Raises ConfigError where two flags choose two models, or the backbone is none that is offered.
     """
-    is_flag = setting.section is None and not setting.old_file
-    is_start = ALIASES.get(setting.name, setting.name) == MODEL_FILE if is_flag else (
-        setting.old_file and setting.name in STARTS_IN_OLD_FILES)
-    return replace(setting, key=START) if is_start else setting
+    chosen = None
+    for flag in list(flags.values()):
+        name = _model_of(flag)
+        if name is None:
+            continue
+        if chosen and name != chosen.value:
+            raise ConfigError(f"{flag.source} {flag.value} means model {name}, {chosen.source} means {chosen.value}; "
+                              "give one of them")
+        chosen = Setting("model_name", name, flag.source)
+        del flags[flag.name]
+    if chosen:
+        flags["model_name"] = chosen
+    return chosen
+
+
+def _model_of(setting: Setting) -> str | None:
+    """The model that a setting chooses; raises ConfigError for a backbone that is not offered."""
+    value = setting.value
+    if ALIASES.get(setting.name, setting.name) == "model_name":
+        return OLD_MODEL_NAMES.get(str(value), str(value))
+    if setting.name == "block_class" and isinstance(value, list):
+        return OLD_BLOCKS.get(tuple(value))
+    if setting.name != "backbone":
+        return None
+    if value not in OLD_BACKBONES:
+        known = f"backbone {value} ({OTHER_BACKBONES[str(value)]}) is not offered" if value in OTHER_BACKBONES \
+            else f"unknown backbone {value!r}"
+        raise ConfigError(f"{setting.source}: {known}; choose one of {', '.join(OLD_BACKBONES)}")
+    return OLD_BACKBONES[str(value)]
 
 
 def _without_help(argv) -> tuple[list[str], str]:
@@ -106,12 +147,20 @@ def _no_settings(command: str, model_flag: Setting | None) -> str:
             f"({', '.join(MODELS)})")
 
 
-def _model_name(file_settings, path: Path) -> str:
-    for setting in file_settings:
-        if setting.name == "model_name":
-            return str(setting.value)
-    raise ConfigError(f"{path}: no model_name; add it to the section 'model' or give --model_name "
-                      f"({', '.join(MODELS)})")
+def _model_name(file_settings: list[Setting], path: Path, flag: Setting | None) -> str:
+    """The model of the flag, else of the file. Raises ConfigError where neither names one, or where an old file
+    describes the backbone of another one than the flag names."""
+    found = {setting.name: (setting, name) for setting in file_settings if (name := _model_of(setting))}
+    if flag is None:
+        if not found:
+            raise ConfigError(f"{path}: no model_name; add it to the section 'model' or give --model_name "
+                              f"({', '.join(MODELS)})")
+        return next(iter(found.values()))[1]
+    for setting, name in found.values():
+        if setting.name != "model_name" and name != flag.value and "--backbone" not in flag.source:
+            raise ConfigError(f"{setting.source}: {setting.name} {setting.value} means model {name}, {flag.source} "
+                              f"names {flag.value}; leave the flag out, or give the file of that model")
+    return str(flag.value)
 
 
 def _print_help(command: str, config: Config | None, wanted: str) -> None:

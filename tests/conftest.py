@@ -12,7 +12,8 @@ import pytest
 # What MindSpore sets when it is imported; it aborts the process when onnx was imported before it and without this.
 os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
 
-sys.path += [str(Path(__file__).resolve().parent / folder) for folder in ("golden", "conversion", "family", "data")]
+sys.path += [str(Path(__file__).resolve().parent / folder)
+             for folder in ("golden", "conversion", "family", "data", "settings")]
 
 
 def pytest_configure():

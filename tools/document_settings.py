@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from src.models import FAMILIES, MODELS, config_class  # noqa: E402
 from src.settings.config import Config, fields  # noqa: E402
 from src.settings.help import default_text, default_value  # noqa: E402
-from src.settings.old_keys import ALIASES, DEAD_KEYS, SWITCHES  # noqa: E402
+from src.settings.old_keys import ALIASES, DEAD_KEYS, OLD_BACKBONES, SWITCHES  # noqa: E402
 from src.settings.schema import type_name  # noqa: E402
 from tools.config_files import config_files  # noqa: E402
 
@@ -38,8 +38,11 @@ LEGACY = """## Files and flags of the old model zoo
 
 The flat YAML files of the zoo (two or three documents: values, help, choices) load as they are. Old spellings of a
 key are accepted in files and as flags; giving two spellings of one key with different values is an error. Keys
-without a meaning are ignored and named in one warning. Python expressions in values (`np.array(...)`, `lambda`) are
-not evaluated: write the plain value.
+without a meaning are ignored and named in one warning. Keys whose value cannot be changed here are accepted with that
+value and refused with another. `np.array([...])` is read as the list inside. Other Python expressions are not
+evaluated: write the plain value.
+
+`backbone` of Faster R-CNN's files and `block_class` of CenterNet's choose the model.
 """
 
 
@@ -57,7 +60,15 @@ def markdown() -> str:
               _table(("old switch", "key", "values"), [
                   (f"`{old}`", f"`{key}`", ", ".join(f"{default_text(was)} = {now}" for was, now in values.items()))
                   for old, (key, values) in SWITCHES.items()]),
+              _table(("backbone", "model"), [(f"`{old}`", f"`{new}`") for old, new in OLD_BACKBONES.items()]),
               _table(("key without a meaning", "why"), [(f"`{key}`", why) for key, why in DEAD_KEYS.items()])]
+    for family in FAMILIES:
+        old = config_class(family).old_keys
+        rows = [(f"`{key}`", "", why) for key, why in old.ignored.items()]
+        rows += [(f"`{key}`", " or ".join(f"`{value}`" for value in values), why)
+                 for key, (values, why) in old.fixed.items()]
+        parts += [f"Only in files and flags of the family `{family}`:\n",
+                  _table(("key", "the only value", "why"), rows)]
     return "\n".join(parts)
 
 

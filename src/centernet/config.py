@@ -1,5 +1,5 @@
 """Settings of the CenterNet family; the defaults are the zoo's on COCO, with the paper's up-sampling."""
-from typing import ClassVar, Dict, List, Literal, Optional
+from typing import ClassVar, List, Literal, Optional
 
 import numpy as np
 from pydantic import Field, field_validator
@@ -16,6 +16,7 @@ from src.settings.schema import (
     above_zero,
     described,
 )
+from src.settings.translation import OldKeys, Translation
 
 STRIDE = 4  # input pixels per cell of the maps
 BACKBONES = {"centernet_resnet50": "resnet50", "centernet_resnet101": "resnet101"}
@@ -185,14 +186,24 @@ class CenterNetConfig(Config):
     optimizer: CenterNetOptimizer = Field(default_factory=CenterNetOptimizer)
     eval: CenterNetEval = Field(default_factory=CenterNetEval)
 
-    dead_in_old_files: ClassVar[Dict[str, str]] = {
-        "aug_rot": "there is no rotation", "rotate": "there is no rotation",
-        "block_class": "belongs to the model_name", "cat_spec_wh": "never worked", "dense_wh": "never worked",
-        "norm_wh": "was never read", "color_list": "colours belong to the class index",
-        "decay_filter": "biases, gamma and beta do not decay", "down_ratio": "is 4", "eps": "is 1e-7",
-        "input_res": "exports take input_res_test", "label_path": "postprocess.py takes the data's settings",
-        "meta_path": "postprocess.py takes outputs.json", "save_path": "results lie beside result_files_path",
-        "mse_loss": "the heat map has the focal loss", "num_stacks": "is 1", "optimizer": "opt_type is adam_l2",
-        "output_res": "is a quarter of input_res_train", "reg_offset": "offsets are always regressed",
-        "valid_ids": "ids come from the annotations",
-    }
+    old_keys: ClassVar[OldKeys] = OldKeys(
+        {"aug_rot": "there is no rotation", "rotate": "there is no rotation",
+         "block_class": "belongs to the model_name",
+         "norm_wh": "the zoo never read it", "color_list": "colours belong to the class index",
+         "decay_filter": "biases, gamma and beta do not decay", "decay_filer": "biases, gamma and beta do not decay",
+         "dense_hp": "the zoo never read it", "input_res": "exports take input_res_test",
+         "label_path": "postprocess.py takes the data's settings", "meta_path": "postprocess.py takes outputs.json",
+         "save_path": "results lie beside result_files_path", "output_res": "is a quarter of input_res_train",
+         "enable_lossscale": "the zoo never read it; loss_scale 1 turns it off",
+         "valid_ids": "ids come from the annotations"},
+        {"cat_spec_wh": ((False,), "it never worked"), "dense_wh": ((False,), "it never worked"),
+         "down_ratio": ((4,), "stride of the maps"), "eps": ((1e-7,), "epsilon of Adam"),
+         "mse_loss": ((False,), "the heat map has the focal loss"), "num_stacks": ((1,), "one network"),
+         "optimizer": (("Adam",), "opt_type is the setting"), "reg_offset": ((True,), "offsets are regressed")},
+        {"train": ("load_checkpoint_path",), "eval": ("load_checkpoint_path",),
+         "export": ("export_load_ckpt", "ckpt_file")})
+
+    @classmethod
+    def meant_by_the_zoo(cls, file: Translation, flags: Translation, old_file: bool) -> dict:
+        given = {**file.values, **flags.values}
+        return {"up_sampling": "plain"} if old_file and "up_sampling" not in given else {}

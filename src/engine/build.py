@@ -96,11 +96,14 @@ def check_same_data(saved: Optional[dict], found: dict, folder: Path) -> None:
 
 
 def scaling(optimizer, settings, process) -> str:
-    """The reason why the learning rate differs from the settings; empty if it is not scaled."""
+    """The reason for the learning rate; empty for families that never scale it."""
+    images = settings.batch_size * process.size * settings.accumulation_steps
     if optimizer.base_batch_size is None:
-        return ""
+        usual = type(optimizer).model_fields["base_batch_size"].default
+        return "" if usual is None else (f" (lr {optimizer.lr:.6g} is not scaled to the {images} images per step, "
+                                         "because base_batch_size is none)")
     return (f" (lr {optimizer.lr:.6g} is set for {optimizer.base_batch_size} images per step and is scaled to "
-            f"{settings.batch_size * process.size * settings.accumulation_steps})")
+            f"{images})")
 
 
 def crowded(files, limit: int) -> str:

@@ -4,7 +4,9 @@ from typing import ClassVar, Dict, List, Literal, Optional
 import numpy as np
 from pydantic import Field, field_validator
 
+from src.backbones.depths import RESNET_BLOCKS
 from src.backbones.table import Backbone, find_backbone
+from src.errors import ConfigError
 from src.faster_rcnn.box_styles import BOX_STYLES, BoxStyle
 from src.ops.schedule import multi_step, scaled_to_batch, warmup_cosine
 from src.settings.config import Config
@@ -17,6 +19,7 @@ from src.settings.schema import (
     above_zero,
     described,
 )
+from src.settings.translation import OldKeys, Translation
 
 BACKBONES = {  # model name -> row of src/backbones/table.py
     "faster_rcnn_resnet50": "resnet50",
@@ -207,6 +210,39 @@ class FasterRCNNEval(EvalSection):
     test_max_per_img: int = Field(100, ge=1, description="largest number of detections per image")
 
 
+# What the zoo's files hold besides; checked against every revision from r1.2 to master.
+IGNORED = {
+    **{key: "follows from the model_name" for key in (
+        "backbone", "resnet_block", "res2net_block")},
+    **{key: "is fpn_out_channels" for key in ("rpn_in_channels", "rcnn_in_channels", "roi_align_out_channels")},
+    **{key: "follows from the input size and the other settings" for key in (
+        "feature_shapes", "num_bboxes", "num_anchors", "roi_sample_num", "num_bboxes_stage2",
+        "num_expected_total_stage2")},
+    **{key: "the zoo never read it" for key in (
+        "rcnn_num_layers", "rpn_head_use_sigmoid", "rpn_head_weight", "rpn_target_means", "sgd_momentum", "sgd_step")},
+    **{key: "the zoo read it and did nothing with it" for key in (
+        "rpn_min_bbox_min_size", "rpn_proposal_min_bbox_size", "rpn_nms_across_levels",
+        "rpn_proposal_nms_across_levels", "rpn_proposal_nms_post", "rpn_nms_post")},
+}
+CHANNELS = ("resnet_in_channels", "res2net_in_channels"), ("resnet_out_channels", "res2net_out_channels")
+FIXED = {
+    **{key: (([64, 256, 512, 1024],), "channels of the backbone") for key in CHANNELS[0]},
+    **{key: (([256, 512, 1024, 2048],), "channels of the backbone") for key in (*CHANNELS[1], "fpn_in_channels")},
+    "activate_num_classes": ((2,), "objects and background"),
+    "anchor_strides": ((list(STRIDES),), "strides of the pyramid"),
+    "fpn_num_outs": ((5,), "levels of the pyramid"),
+    "min_pos_iou_stage2": ((0.5,), "neg_iou_thr_stage2 and pos_iou_thr_stage2 decide alone"),
+    "rcnn_target_means": (([0.0, 0.0, 0.0, 0.0],), "deltas are not shifted"),
+    "roi_align_featmap_strides": ((list(STRIDES[:4]),), "strides of the pyramid"),
+    "roi_layer": (({"type": "RoIAlign", "out_size": 7, "sample_num": 2},
+                   {"type": "RoIAlign", "out_size": 7, "mask_out_size": 14, "sample_num": 2}),
+                  "roi_size and mask_roi_size are the settings"),
+    "rpn_cls_out_channels": ((1,), "one score per anchor"),
+    "rpn_feat_channels": ((256,), "is fpn_out_channels"),
+    "use_sigmoid_cls": ((True,), "one score per anchor"),
+}
+
+
 class FasterRCNNConfig(Config):
     """All settings of one Faster R-CNN run."""
 
@@ -216,20 +252,35 @@ class FasterRCNNConfig(Config):
     optimizer: FasterRCNNOptimizer = Field(default_factory=FasterRCNNOptimizer)
     eval: FasterRCNNEval = Field(default_factory=FasterRCNNEval)
 
-    dead_in_old_files: ClassVar[Dict[str, str]] = {
-        **{key: "follows from the model_name" for key in (
-            "backbone", "resnet_block", "resnet_in_channels", "resnet_out_channels", "res2net_block",
-            "res2net_in_channels", "res2net_out_channels", "fpn_in_channels", "fpn_num_outs", "rpn_in_channels",
-            "rpn_feat_channels", "rcnn_in_channels", "rcnn_num_layers", "roi_align_out_channels", "anchor_strides",
-            "roi_align_featmap_strides")},
-        **{key: "follows from the input size and the other settings" for key in (
-            "feature_shapes", "num_bboxes", "num_anchors", "roi_sample_num", "num_bboxes_stage2",
-            "num_expected_total_stage2", "rpn_proposal_nms_post", "rpn_nms_post")},
-        **{key: "was never read" for key in (
-            "activate_num_classes", "min_pos_iou_stage2", "rpn_cls_out_channels", "rpn_head_use_sigmoid",
-            "rpn_head_weight", "rpn_min_bbox_min_size", "rpn_nms_across_levels", "rpn_proposal_min_bbox_size",
-            "rpn_proposal_nms_across_levels", "rpn_target_means", "rcnn_target_means", "sgd_momentum", "sgd_step",
-            "use_sigmoid_cls", "checkpoint_path")},
-        "roi_layer": "roi_size gives its number of bins, the number of samples is 2",
-        "finetune": "--pre_trained with --filter_weight does it",
-    }
+    old_keys: ClassVar[OldKeys] = OldKeys(IGNORED, FIXED, {"eval": ("checkpoint_path",), "export": ("ckpt_file",)})
+
+    @classmethod
+    def meant_by_the_zoo(cls, file: Translation, flags: Translation, old_file: bool) -> dict:
+        if not old_file:
+            return {}
+        given = {**file.values, **flags.values}
+        model = str(given["model_name"].value)
+        check_depth(file, model, cls.model_fields["model"].annotation)
+        meant: dict = {"stem_batch_statistics": True} if "res2net" in model else {}
+        meant["base_batch_size"] = scaled_from(file, flags) if "without_bg_loss" in file.given else None
+        return {key: value for key, value in meant.items() if key not in given}
+
+
+def check_depth(file: Translation, model: str, section) -> None:
+    """Raises ConfigError where the blocks in an old file are not those of the model."""
+    blocks = RESNET_BLOCKS[int(section.backbones[model].removeprefix("res2net").removeprefix("resnet"))]
+    for name in ("resnet_block", "res2net_block"):
+        value = file.given.get(name, list(blocks))
+        if value != list(blocks):
+            raise ConfigError(f"{name} = {value} is not of {model}, which has {list(blocks)}; give the "
+                              "file of this model, or the model of this file")
+
+
+def scaled_from(file: Translation, flags: Translation) -> Optional[int]:
+    """base_batch_size of the zoo's files from r1.9 on, whose train.py divided base_lr by 8 on one card, and only there.
+    """
+    def given(key: str, default):
+        value = flags.typed(key) if key in flags.values else file.typed(key)
+        return default if value is None else value
+
+    return None if given("run_distribute", False) else 8 * given("batch_size", 2)

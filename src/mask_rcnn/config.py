@@ -4,6 +4,8 @@ from typing import ClassVar, Dict, List, Literal
 from pydantic import Field
 
 from src.faster_rcnn.config import (
+    FIXED,
+    IGNORED,
     FasterRCNNConfig,
     FasterRCNNData,
     FasterRCNNEval,
@@ -12,6 +14,7 @@ from src.faster_rcnn.config import (
     FasterRCNNTrain,
 )
 from src.settings.schema import described
+from src.settings.translation import OldKeys
 
 
 class MaskRCNNModel(FasterRCNNModel):
@@ -62,13 +65,8 @@ class MaskRCNNConfig(FasterRCNNConfig):
     optimizer: MaskRCNNOptimizer = Field(default_factory=MaskRCNNOptimizer)
     eval: MaskRCNNEval = Field(default_factory=MaskRCNNEval)
 
-    dead_in_old_files: ClassVar[Dict[str, str]] = {
-        **FasterRCNNConfig.dead_in_old_files,
-        **{key: "one of four places of a checkpoint; give --model_path" for key in (
-            "checkpoint_file", "checkpoint_path", "ckpt_file", "ckpt_file_local", "ckpt_path")},
-        "ann_file": "is instances_set",
-        "export_input_type": "exports take float32",
-        "learning_rate": "was never read", "lr": "was never read; the rate is base_lr",
-        "mask_shape": "is twice mask_roi_size",
-        "max_instance_count": "is num_gts",
-    }
+    old_keys: ClassVar[OldKeys] = OldKeys(
+        {**IGNORED, "export_input_type": "exports take float32", "learning_rate": "the zoo never read it",
+         "lr": "the zoo never read it; the learning rate is base_lr", "max_instance_count": "is num_gts"},
+        {**FIXED, "mask_shape": (([28, 28],), "is twice mask_roi_size")},
+        {"eval": ("checkpoint_path",), "export": ("ckpt_file_local", "ckpt_file")})

@@ -1,10 +1,7 @@
 """Configuration of a run: flags win over the YAML file, the file over the schema's defaults; all values are checked."""
-import difflib
-import re
 import sys
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Iterable, Mapping
+from typing import ClassVar, Iterable, Mapping, Optional
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -13,7 +10,6 @@ from src.files import write_file
 from src.settings import yaml_text
 from src.settings.data_formats import DATA_FORMATS
 from src.settings.given import Setting
-from src.settings.old_keys import ALIASES, DEAD_KEYS, SWITCHES
 from src.settings.schema import (
     DataSection,
     EvalSection,
@@ -23,12 +19,9 @@ from src.settings.schema import (
     OptimizerSection,
     RuntimeSection,
     TrainSection,
-    from_text,
     type_name,
 )
-
-# Some old files hold Python expressions as values. Text like this is never meant as text.
-_EXPRESSION = re.compile(r"\s*(lambda\b.*:|(np|numpy|math|ms|mindspore)\.\w+|(range|list|tuple|dict|float|int|eval)\()")
+from src.settings.translation import OldKeys, Translation
 
 # Settings of the training sections that may change between a stop and --resume: paths, how often something is
 # written, number of workers. They do not change the weights of step N.
@@ -56,8 +49,15 @@ class Config(BaseModel):
     runtime: RuntimeSection = Field(default_factory=RuntimeSection)
     modelarts: ModelArtsSection = Field(default_factory=ModelArtsSection)
 
-    # {key of the family's old files: why it is ignored}, also where it is a spelling of another key elsewhere.
-    dead_in_old_files: ClassVar[dict] = {}
+    old_keys: ClassVar[OldKeys] = OldKeys()  # of the family's files in the old zoo
+
+    @classmethod
+    def meant_by_the_zoo(cls, file: Translation, flags: Translation, old_file: bool) -> dict:  # noqa: ARG003
+        """{key: value} of what settings of the old zoo mean without saying so. old_file: whether the file is the zoo's.
+
+        Raises ConfigError where the file describes a network that is not offered.
+        """
+        return {}
 
     def replace(self, **values) -> "Config":
         """A copy with other values, which are checked: `config.replace(epoch_size=2)`."""
@@ -99,18 +99,30 @@ def fields(config_class) -> dict:
             for key, field in section.annotation.model_fields.items()}
 
 
-def build(config_class, file_settings: list, flag_settings: list) -> Config:
+def build(config_class, file_settings: list, flag_settings: list, program: Optional[str] = None) -> Config:
     """The checked configuration. Raises ConfigError that names the file and line, or the flag, of a wrong value.
 
-    Keys that are no longer used are named in one warning on standard error.
+    program: which program the settings were given to, since some old ones mean something else in another; None for
+    settings of today only. Keys that are no longer used are named in one warning on standard error.
     """
-    known, values = fields(config_class), {}
-    dead: dict[str, str] = {}
-    for settings in (file_settings, flag_settings):
-        values.update(_translate(settings, known, config_class.dead_in_old_files, dead))
-    if dead:
-        reasons = "; ".join(f"{name} ({reason})" for name, reason in sorted(dead.items()))
-        print(f"warning: ignored settings: {reasons}", file=sys.stderr)
+    known = fields(config_class)
+    file, flags = (Translation(known, config_class.old_keys, program).read(settings)
+                   for settings in (file_settings, flag_settings))
+    values = {**file.values, **flags.values}
+    if program is not None:
+        old_file = any(setting.old_file for setting in file_settings)
+        meant = config_class.meant_by_the_zoo(file, flags, old_file)
+        values.update({key: Setting(key, value, "the old zoo") for key, value in meant.items()})
+        if meant:
+            listed = ", ".join(f"{key} {'none' if value is None else value}" for key, value in meant.items())
+            print(f"settings as they are meant in the old zoo: {listed}", file=sys.stderr)
+    dropped = {**file.dropped, **flags.dropped}
+    if dropped:
+        names: dict[str, list] = {}
+        for name, reason in sorted(dropped.items()):
+            names.setdefault(reason, []).append(name)
+        listed = "; ".join(f"{', '.join(group)} ({reason})" for reason, group in names.items())
+        print(f"warning: ignored settings: {listed}", file=sys.stderr)
     nested: dict[str, dict] = {section: {} for section in SECTIONS}
     for key, setting in values.items():
         nested[known[key][0]][key] = setting.value
@@ -122,61 +134,12 @@ def build(config_class, file_settings: list, flag_settings: list) -> Config:
 
 def check_names(settings: Iterable[Setting], config_classes: Iterable[type[Config]]) -> None:
     """Raises ConfigError with the nearest name for a setting that none of the families has."""
-    known = {key: place for config_class in config_classes for key, place in fields(config_class).items()}
+    classes = list(config_classes)
+    known = {key: place for config_class in classes for key, place in fields(config_class).items()}
+    ignored = {key: why for config_class in classes for key, why in config_class.old_keys.ignored.items()}
+    ignored.update({key: why for config_class in classes for key, (_, why) in config_class.old_keys.fixed.items()})
     for setting in settings:
-        if setting.name not in DEAD_KEYS:
-            _current_name(setting, known)
-
-
-def _translate(settings: list, known: dict, dead_in_old_files: dict, dead: dict) -> dict:
-    """{key: Setting} under today's names. Adds {ignored name: reason} to `dead`."""
-    found: dict[str, Setting] = {}
-    expressions = []
-    for setting in settings:
-        name = setting.name
-        if name not in known and name in DEAD_KEYS:
-            dead[name] = DEAD_KEYS[name]
-            continue
-        if setting.old_file and name in dead_in_old_files:
-            dead[name] = dead_in_old_files[name]
-            continue
-        key, value = _current_name(setting, known)
-        if isinstance(value, str) and _EXPRESSION.match(value):
-            expressions.append(f"{setting.source}: {name} holds the Python expression {value!r}")
-        setting = replace(setting, value=value)
-        earlier = found.setdefault(key, setting)
-        if earlier.value in ("", None):     # old files list every spelling and leave the unused ones empty
-            found[key] = setting
-        elif value not in ("", None) and value != earlier.value:
-            raise ConfigError(f"{setting.source}: {name} = {value!r} contradicts {earlier.name} = {earlier.value!r} "
-                              f"({earlier.source}); both mean {key}, give one of them")
-    if expressions:
-        raise ConfigError("\n".join(expressions) + "\nExpressions are not evaluated; write the plain value (a number, "
-                          "a text or a list) or leave the key out")
-    return found
-
-
-def _current_name(setting: Setting, known: dict) -> tuple[str, Any]:
-    """(key, value) of a setting whose name may be an old spelling; raises ConfigError for an unknown name."""
-    name, value = setting.name, setting.value
-    if setting.key is not None and setting.key in known:
-        return setting.key, value
-    if name in known:
-        section = known[name][0]
-        if setting.section not in (None, section):
-            raise ConfigError(f"{setting.source}: {name} belongs in section '{section}', not '{setting.section}'")
-        return name, value
-    if ALIASES.get(name) in known:
-        return ALIASES[name], value
-    if name in SWITCHES:
-        key, positions = SWITCHES[name]
-        position = from_text(value, bool) if isinstance(value, str) else value
-        if not isinstance(position, bool):
-            raise ConfigError(f"{setting.source}: {name} = {value!r}; expected true | false")
-        return key, positions[position]
-    nearest = difflib.get_close_matches(name, [*known, *ALIASES, *SWITCHES, "config_path"], n=1, cutoff=0.5)
-    hint = f"; did you mean {nearest[0]}?" if nearest else "; --help lists all keys"
-    raise ConfigError(f"{setting.source}: unknown key '{name}'{hint}")
+        Translation(known, OldKeys(ignored), None).read([setting])
 
 
 def _explain(error: Mapping, values: dict, known: dict) -> str:

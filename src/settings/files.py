@@ -31,7 +31,7 @@ def read_file(path) -> list:
             settings += [Setting(GROUPS[name].get(key, key), item, f"{path}:{lines[key]}", old_file=True)
                          for key, item in _old_group(value).items()]
         else:
-            value = OLD_MODEL_NAMES.get(value, value) if name == "model_name" else value
+            value = OLD_MODEL_NAMES.get(str(value), value) if name == "model_name" else value
             settings.append(Setting(name, value, f"{path}:{lines[name]}", old_file=True))
     return settings
 

@@ -36,11 +36,18 @@ ALIASES = {
     "save_result_dir": "result_path",
     "score_thresh": "report_score_threshold",
     "SOFT_NMS": "soft_nms",
+    "IMAGE_DIR": "image_dir",
+    "ANNO_PATH": "anno_path",
+    "COCO_ROOT": "coco_root",
+    "class_num": "num_classes",
+    "using_model": "model_name",
+    "ckpt_file_local": "checkpoint_file_path",
 }
 
 MODEL_FILE = "checkpoint_file_path"
 START = "pre_trained"
-STARTS_IN_OLD_FILES = ("load_checkpoint_path",)     # what train.py of the zoo's CenterNet started from
+# Ignored in old files; a flag of this name has a meaning to whoever gives it, and is an error instead.
+NO_FLAGS = ("lr", "learning_rate")
 
 # program -> {key: what it means there}; the zoo has one name for three folders
 OF_PROGRAM = {
@@ -49,13 +56,33 @@ OF_PROGRAM = {
 }
 
 # model_name of an old file -> today's
-OLD_MODEL_NAMES = {"maskrcnn": "mask_rcnn_resnet50"}
+OLD_MODEL_NAMES = {"maskrcnn": "mask_rcnn_resnet50", "mask_rcnn": "mask_rcnn_resnet50",
+                   "faster_rcnn": "faster_rcnn_resnet50", "fasterrcnn": "faster_rcnn_resnet50"}
+
+# backbone of an old Faster R-CNN -> model name
+OLD_BACKBONES = {
+    "resnet50": "faster_rcnn_resnet50", "resnet_v1.5_50": "faster_rcnn_resnet50",
+    "resnet_v1_101": "faster_rcnn_resnet101", "resnet_v1_152": "faster_rcnn_resnet152",
+    "res2net_50": "faster_rcnn_res2net50", "res2net_v1_50": "faster_rcnn_res2net50",
+    "res2net_v1.5_50": "faster_rcnn_res2net50", "res2net_101": "faster_rcnn_res2net101",
+    "res2net_v1_101": "faster_rcnn_res2net101", "res2net_152": "faster_rcnn_res2net152",
+    "res2net_v1_152": "faster_rcnn_res2net152",
+}
+# backbone that is not offered -> what it is
+OTHER_BACKBONES = {
+    "resnet_v1_50": "a ResNet-50 with the strides in its 1x1 convolutions; resnet_v1.5_50, which has them in the 3x3 "
+                    "ones, is faster_rcnn_resnet50",
+    "inception_resnet_v2": "an Inception-ResNet",
+}
+# block_class of an old CenterNet, the blocks of its stages -> model name
+OLD_BLOCKS = {(3, 4, 6, 3): "centernet_resnet50", (3, 4, 23, 3): "centernet_resnet101"}
 
 # old true/false key -> (key, {true: value, false: value})
 SWITCHES: dict[str, tuple[str, dict]] = {
     "use_global_norm": ("grad_clip_norm", {True: 1.0, False: 0.0}),
     "do_train": ("only_create_dataset", {True: False, False: True}),
     "do_eval": ("run_eval", {True: True, False: False}),
+    "finetune": ("filter_weight", {True: True, False: False}),
     "grad_clip": ("grad_clip_norm", {True: 1.0, False: 0.0}),
 }
 
@@ -84,6 +111,7 @@ DEAD_KEYS = {
     "sink_size": "data sinking is not a setting: all devices read data in the same way",
     "buffer_size": "training data is always shuffled",
     "do_shuffle": "training data is always shuffled",
+    "prefix": "the name of MindRecord files belongs to the family",
     "enable_eval": "eval.py measures wherever there are annotations",
     "mindrecord_prefix": "the name of MindRecord files belongs to the family",
     "num_ssd_boxes": "follows from img_shape and the number of priors per cell",

@@ -1,4 +1,4 @@
-"""YAML as configuration files need it: plain values only, each key once, bounded in size and depth.
+"""YAML as configuration files need it: plain values only, each key with one value, bounded in size and depth.
 
 PyYAML reads YAML 1.1, where `no` is False, `010` is 8 and `1e-3` is text. A class called "no" and a learning rate
 of 1e-3 are common here, so scalars are read by the YAML 1.2 core rules instead.
@@ -25,7 +25,7 @@ _SCALARS = (
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader without aliases, tags and repeated keys; `lines` maps each key to the line it was first seen in."""
+    """SafeLoader without aliases, tags and two values of one key; `lines`: {key: where it was first seen}."""
 
     yaml_implicit_resolvers: dict = {}
 
@@ -50,14 +50,15 @@ class _Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node, deep=False):
         seen = {}
-        for key_node, _ in node.value:
+        for key_node, value_node in node.value:
             key, line = self.construct_object(key_node, deep=True), key_node.start_mark.line + 1
             if type(key) not in self.key_types:
                 raise yaml.MarkedYAMLError(problem=f"key {key!r} is not text", problem_mark=key_node.start_mark)
-            if key in seen:
-                raise yaml.MarkedYAMLError(problem=f"key '{key}' is given twice, first in line {seen[key]}",
-                                           problem_mark=key_node.start_mark)
-            seen[key] = line
+            value = self.construct_object(value_node, deep=True)
+            if key in seen and seen[key][1] != value:
+                raise yaml.MarkedYAMLError(problem=f"key '{key}' is given twice, first in line {seen[key][0]}, with "
+                                           "another value", problem_mark=key_node.start_mark)
+            seen.setdefault(key, (line, value))
             self.lines.setdefault(key, line)
         return super().construct_mapping(node, deep=deep)
 

@@ -1,5 +1,6 @@
 """Settings of the SSD family; the defaults are the zoo's ssd300 with MobileNetV2 on COCO."""
-from typing import ClassVar, Dict, List, Literal, Optional
+import os
+from typing import ClassVar, List, Literal, Optional
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
@@ -8,6 +9,7 @@ from src.backbones.table import Backbone, find_backbone
 from src.ops.schedule import scaled_to_batch, warmup_cosine
 from src.settings.config import Config
 from src.settings.schema import DataSection, EvalSection, ModelSection, OptimizerSection, above_zero, described
+from src.settings.translation import OldKeys, Translation
 from src.ssd.variants import VARIANTS, Variant
 
 
@@ -210,4 +212,15 @@ class SSDConfig(Config):
     optimizer: SSDOptimizer = Field(default_factory=SSDOptimizer)
     eval: SSDEval = Field(default_factory=SSDEval)
 
-    dead_in_old_files: ClassVar[Dict[str, str]] = {"checkpoint_path": "a folder that was never read"}
+    old_keys: ClassVar[OldKeys] = OldKeys({"checkpoint_path": "a folder that the zoo never read"})
+
+    @classmethod
+    def meant_by_the_zoo(cls, file: Translation, flags: Translation, old_file: bool) -> dict:
+        """data_path is joined with the paths to data if it exists; otherwise it is ModelArts' or its authors'."""
+        given = {**(file.values if old_file else {}), **flags.values}
+        folder = given.get("data_path")
+        if folder is None or not os.path.isdir(str(folder.value)):
+            return {}
+        joined = {key: os.path.join(str(folder.value), str(given[key].value))
+                  for key in ("coco_root", "voc_root", "mindrecord_dir") if key in given and given[key].value}
+        return {key: path for key, path in joined.items() if path != given[key].value}

@@ -74,6 +74,11 @@ def test_the_rate_for_the_actual_batch_is_said():
                           "--batch_size", "2", "--accumulation_steps", "2"], "train")
     assert scaling(config.optimizer, config.train, SimpleNamespace(size=1)) == (
         " (lr 0.001 is set for 8 images per step and is scaled to 4)")
+    unscaled = load_config(["--model_name", "faster_rcnn_resnet50", "--base_batch_size", "none"], "train")
+    assert scaling(unscaled.optimizer, unscaled.train, SimpleNamespace(size=1)) == (
+        " (lr 0.04 is not scaled to the 2 images per step, because base_batch_size is none)")
+    ssd = load_config(["--model_name", "ssd300"], "train")
+    assert scaling(ssd.optimizer, ssd.train, SimpleNamespace(size=1)) == ""
 
 
 def test_parts_add_up(trained):

@@ -37,7 +37,7 @@ def test_a_file_of_the_zoo_is_read_and_base_step_explained(tmp_path, capsys):
     assert config.eval.checkpoint_file_path is None and not config.data.only_create_dataset
     warning = capsys.readouterr().err
     assert "base_step (COCO's number of steps; the learning rate follows the steps of the data" in warning
-    assert "mask_shape (is twice mask_roi_size)" in warning
+    assert "max_instance_count (is num_gts)" in warning
 
 
 @pytest.mark.parametrize("flags, only_create, run_eval", [
