@@ -1,10 +1,12 @@
 """Opens the files and folders that hold annotations."""
 from __future__ import annotations
 
-import os.path
+import os
 import re
+import unicodedata
 from pathlib import Path
 from typing import Iterable, NamedTuple, Optional, Union
+from urllib.parse import unquote
 
 from src.data.records import inside
 from src.errors import AnnotationError, UsageError
@@ -50,11 +52,50 @@ def begins_with(path: Path, pattern: bytes) -> bool:
         return False
 
 
-def check_below(root: Path, path: Path, setting: str) -> None:
+def check_below(root: Path, paths: Iterable[Path], setting: str) -> None:
     """Raises AnnotationError naming link and target when a file does not lie below root."""
-    if not inside(root, path):
-        raise AnnotationError(f"{path} leads to {os.path.realpath(path)}, which is not below {root}; copy the file, or "
-                              f"set {setting} to a folder that holds both")
+    paths = list(paths)
+    # A file that is no link lies where its folder does, and there are few folders.
+    for path in [*dict.fromkeys(path.parent for path in paths), *(path for path in paths if path.is_symlink())]:
+        if not inside(root, path) and path.resolve() != root:
+            raise AnnotationError(f"{path} leads to {os.path.realpath(path)}, which is not below {root}; add "
+                                  "--audit_policy outside_root=keep to read it from where it is, copy it, or set "
+                                  f"{setting} to a folder that holds both")
+
+
+def composed(name: str) -> str:
+    """The name in Unicode's composed form; macOS writes an accented letter as two characters."""
+    return unicodedata.normalize("NFC", name)
+
+
+class Listings:
+    """The names in folders, each of which is listed once. For files that are not there under the name they are given.
+    """
+
+    def __init__(self) -> None:
+        self._names: dict[Path, list[str]] = {}
+
+    def same(self, path: Path) -> Optional[Path]:
+        """The file whose name differs in its Unicode form only, so that both look alike."""
+        wanted = composed(path.name)
+        return next((path.with_name(name) for name in self._in(path.parent) if composed(name) == wanted), None)
+
+    def similar(self, path: Path) -> Optional[str]:
+        """A name beside it that differs in case, in %20, or in folders that are written in front of it."""
+        wanted = _plain(path.name)
+        return next((name for name in self._in(path.parent) if _plain(name) == wanted), None)
+
+    def _in(self, folder: Path) -> list[str]:
+        if folder not in self._names:
+            try:
+                self._names[folder] = sorted(os.listdir(folder))
+            except OSError:
+                self._names[folder] = []
+        return self._names[folder]
+
+
+def _plain(name: str) -> str:
+    return composed(unquote(name).replace("\\", "/").rsplit("/", 1)[-1]).casefold()
 
 
 def read_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:

@@ -3,13 +3,15 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Iterator, Optional, Sequence
 
 import numpy as np
 from tqdm import tqdm
 
+from src.data.annotation_files import Listings
+from src.data.cut_jpeg import is_cut_short
 from src.data.images import bits_in_use, decode_stored, exif_orientation, image_size, is_complete
 from src.data.records import Record, Size, inside
 from src.errors import ImageError
@@ -22,7 +24,8 @@ class ImageFacts:
     orientation.
 
     size: as stored, before any rotation. outside: where the file really is if that is not below the root.
-    depth: of a 16-bit image whose largest value needs fewer bits, in words.
+    depth: of a 16-bit image whose largest value needs fewer bits, in words. path: of the file, if its name differs
+    from the record's in its Unicode form.
     """
 
     fault: str = ""
@@ -31,6 +34,7 @@ class ImageFacts:
     orientation: int = 1
     outside: str = ""
     depth: str = ""
+    path: Optional[Path] = None
 
     @property
     def turned_size(self) -> Size:
@@ -43,8 +47,16 @@ def look_at_all(records: Sequence[Record], root: Path, max_pixels: int, workers:
     """The facts of each record, in order. read_outside: whether to open files that are not below the root."""
     pool = ThreadPoolExecutor(workers or os.cpu_count())   # OpenCV releases the GIL while it decodes
 
+    listings = Listings()
+
     def look(record: Record) -> ImageFacts:
-        return _look_at(record, root, max_pixels, read_outside)
+        path = record.image_path
+        alike = None if os.path.lexists(path) or not inside(root, path) else listings.same(path)
+        facts = _look_at(alike or path, root, max_pixels, read_outside)
+        if facts.fault == "missing_image" and not facts.outside:
+            similar = listings.similar(path)
+            return replace(facts, value=facts.value + (f"; '{similar}' is there" if similar else ""))
+        return facts if alike is None else replace(facts, path=alike)
 
     try:
         found: Iterator[ImageFacts] = pool.map(look, records)
@@ -80,8 +92,8 @@ def orientation_of_boxes(record: Record, image: ImageFacts, applied: bool) -> in
     return image.orientation if declared == image.turned_size else 1
 
 
-def _look_at(record: Record, root: Path, max_pixels: int, read_outside: bool) -> ImageFacts:
-    path, outside = record.image_path, ""
+def _look_at(path: Path, root: Path, max_pixels: int, read_outside: bool) -> ImageFacts:
+    outside = ""
     if not inside(root, path):
         outside = f"{path} leads to {os.path.realpath(path)}, which is not below {root}"
         if not read_outside:
@@ -100,6 +112,9 @@ def _look_at(record: Record, root: Path, max_pixels: int, read_outside: bool) ->
             return ImageFacts("truncated_image", f"{len(data)} bytes, the file breaks off before the end of the image",
                               outside=outside)
         stored = decode_stored(data, path.name, max_pixels)
+        if is_cut_short(data, stored):
+            return ImageFacts("truncated_image", "the file has an end, but pixels are missing before it",
+                              outside=outside)
     except ImageError as error:
         return ImageFacts("unreadable_image", str(error).removeprefix(f"{path.name}: "), outside=outside)
     return ImageFacts(size=size, orientation=exif_orientation(data), outside=outside, depth=_depth(stored))

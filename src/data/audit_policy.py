@@ -39,6 +39,7 @@ RULES = {
     # The image
     "outside_root": Rule("error", drop=_NO_IMAGE, keep="read it from where it is", advised="keep"),
     "missing_image": Rule("error", drop=_NO_IMAGE, advised="drop"),
+    "unicode_name": Rule("repair", drop=_NO_IMAGE, repair="take the file whose name looks the same"),
     "unreadable_image": Rule("error", drop=_NO_IMAGE, advised="drop"),
     "truncated_image": Rule("error", drop=_NO_IMAGE, advised="drop"),
     "too_large_image": Rule("error", drop=_NO_IMAGE, advised="drop"),
@@ -61,6 +62,8 @@ RULES = {
     "unknown_class": Rule("error", drop="leave out the object"),
     "class_offset": Rule("error"),
     "absent_class": Rule("error", keep="go on without objects of it"),
+    "empty_class": Rule("keep", keep="go on without objects of it"),
+    "background_class": Rule("keep", keep="go on"),
     "all_crowd": Rule("error", repair="take crowds as ordinary objects", keep="go on"),
     # The box
     "relative_boxes": Rule("error", keep="take the numbers as pixels"),

@@ -39,6 +39,10 @@ class RecordCheck:
 
     def image(self, image: ImageFacts) -> bool:
         """Sets size and orientation of the record; returns False if the image and all its boxes are left out."""
+        if image.path is not None:
+            if not self._accept_image("unicode_name", f"the file is {ascii(image.path.name)}"):
+                return False
+            self.record = replace(self.record, image_path=image.path)
         if image.fault:
             return self._accept_image(image.fault, image.value)
         accepted = not image.outside or self._accept_image("outside_root", image.outside)

@@ -16,6 +16,7 @@ NEARLY_ALL = 0.98
 BAD_SHARE = 0.1     # largest fraction of boxes that may be dropped or clipped
 FEWEST_BAD = 5
 FEWEST_BOXES = 3
+FEW_NAMES = 3
 LOST_PART = 0.1     # fraction of a box's area; annotation tools often let a box end one pixel outside
 RELATIVE = 1.0001
 ROUNDING = 1.0      # pixels by which a size may differ from the common ratio
@@ -48,29 +49,53 @@ def set_findings(annotations: AnnotationSet) -> list[SetFinding]:
     if total and sum(int(record.crowd.sum()) for record in records) == total:
         found.append(SetFinding("all_crowd", source, f"all {total} objects are marked iscrowd=1, so there is nothing "
                                 "to learn; export them with iscrowd=0"))
+    found += _background_findings(annotations)
     counts = np.bincount(np.concatenate([np.empty(0, np.int64), *(record.labels for record in records)]).astype(int),
                          minlength=len(annotations.classes))
     for name, count in zip(annotations.classes, counts):
-        near = difflib.get_close_matches(name, annotations.unselected, n=1) if count == 0 else []
-        if near:
-            found.append(SetFinding("absent_class", source, f"'{name}' has no object; the annotations have '{near[0]}' "
-                                    f"({annotations.unselected[near[0]]} objects), which the settings leave out"))
+        if count == 0 and annotations.unselected:
+            near = difflib.get_close_matches(name, annotations.unselected, n=1)
+            kind = "absent_class" if near else "empty_class"
+            others = [f"'{other}' ({annotations.unselected[other]} objects)"
+                      for other in near or list(annotations.unselected)[:FEW_NAMES]]
+            found.append(SetFinding(kind, source, f"'{name}' has no object; the annotations have {', '.join(others)}, "
+                                    "which the settings leave out"))
     return found
 
 
+def _background_findings(annotations: AnnotationSet) -> list[SetFinding]:
+    source = annotations.source.name
+    learned = [name for name in annotations.classes if name.strip("_").lower() == "background"]
+    left_out = [name for name in annotations.unselected if name.strip("_").lower() == "background"]
+    values = [f"'{name}' is learned as a class; leave it out by naming the others in classes" for name in learned]
+    values += [f"the {annotations.unselected[name]} objects of '{name}' are left out; rename the class if they are to "
+               "be found" for name in left_out]
+    return [SetFinding("background_class", source, value) for value in values]
+
+
 def with_class_offset(annotations: AnnotationSet) -> tuple[ReaderFinding, ...]:
-    """The reader's findings; unknown classes become "class_offset" if all class numbers are off by one."""
+    """The reader's findings; unknown classes become "class_offset" if all class numbers are off by a constant."""
     unknown = {int(str(found.value)) for found in annotations.findings if found.kind == "unknown_class"}
     known = set(annotations.category_ids)
     used = {annotations.category_ids[label] for record in annotations.records for label in np.unique(record.labels)}
-    shifted = bool(known) and (unknown == {min(known) - 1} and max(known) not in used
-                               or unknown == {max(known) + 1} and min(known) not in used)
-    if not shifted:
+    offset = _class_offset(known, used, unknown)
+    if not offset:
         return annotations.findings
-    reason = (f"classes count from {min(known)} to {max(known)}, but {min(unknown)} occurs and the other end does not: "
-              "the numbers seem to be off by one, and every object would get a wrong class")
+    numbers = ", ".join(str(number) for number in sorted(unknown)[:FEW_NAMES])
+    reason = (f"classes count from {min(known)} to {max(known)}, but {numbers} occurs: "
+              f"the numbers seem to be off by {abs(offset)}, and every object would get a wrong class")
     return tuple(found._replace(kind="class_offset", value=f"{found.value}; {reason}") if found.kind == "unknown_class"
                  else found for found in annotations.findings)
+
+
+def _class_offset(known: set[int], used: set[int], unknown: set[int]) -> int:
+    """What has to be added to all class numbers so that they are known ones, of which one is the first or the last; 0
+    where nothing does. used: known numbers that occur. unknown: the others that do."""
+    if not known or not unknown:
+        return 0
+    found = used | unknown
+    offsets = (min(known) - min(found), max(known) - max(found))
+    return next((offset for offset in offsets if offset and {number + offset for number in found} <= known), 0)
 
 
 def kind_of_wrong_sizes(records: Sequence[Record], facts: Sequence[ImageFacts]) -> str:

@@ -10,6 +10,28 @@ from src.errors import AnnotationError
 MAX_NUMBER = 1e12
 
 
+class EntryErrors:
+    """Errors of single entries: a converter makes one mistake many times, and one message has to show that."""
+
+    SHOWN = 5
+
+    def __init__(self) -> None:
+        self._messages: list[str] = []
+
+    def add(self, where: object, error: AnnotationError) -> None:
+        self._messages.append(f"{where}: {error}")
+
+    def check(self) -> None:
+        """Raises AnnotationError with the first few, when there are any."""
+        if len(self._messages) == 1:
+            raise AnnotationError(self._messages[0])
+        if self._messages:
+            more = len(self._messages) - self.SHOWN
+            raise AnnotationError("\n".join([f"{len(self._messages)} entries cannot be read:",
+                                             *(f"  {message}" for message in self._messages[:self.SHOWN]),
+                                             *([f"  and {more} more"] if more > 0 else [])]))
+
+
 def checked_number(value: object) -> float:
     """The value, if it is a finite number of a size that occurs in images."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not -MAX_NUMBER < value < MAX_NUMBER:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Callable, NamedTuple, Optional, Sequence
 
 from src.data.annotation_files import existing_file, existing_folder, read_bytes
-from src.data.checks import MAX_NUMBER, checked_flag, checked_integer, checked_name, checked_number
+from src.data.checks import MAX_NUMBER, EntryErrors, checked_flag, checked_integer, checked_name, checked_number
 from src.data.coco_layout import recognise_coco
 from src.data.records import AnnotationSet, BadOutline, DataSources, LabelledBox, ReaderFinding, Size, make_record
 from src.errors import AnnotationError, UsageError
@@ -76,7 +76,8 @@ def load_coco(json_path: Path, image_root: Path, classes: Optional[Sequence[str]
     content = _parse(json_path)
     annotations = _entries(content, "annotations", json_path) if "annotations" in content else []
     names = _category_names(_entries(content, "categories", json_path), source, _used_categories(annotations))
-    category_ids = _select(names, classes, json_path, may_lack)
+    no_classes = _no_classes(content["categories"], names, _used_categories(annotations)) if classes is None else set()
+    category_ids = _select(names, classes, json_path, may_lack, no_classes)
     findings: list[ReaderFinding] = []
     images = _read_images(_entries(content, "images", json_path), source, findings)
     objects = _read_objects(annotations, source, images, names,
@@ -169,11 +170,23 @@ def _category_names(entries: list[dict], source: str, used: set[int]) -> dict[in
     return names
 
 
+def _no_classes(entries: list[dict], names: dict[int, str], used: set[int]) -> set[int]:
+    """Categories without objects that are none: labelme's _background_, and Roboflow's name of the project, which is
+    the super-category of the others."""
+    above = [entry.get("supercategory") for entry in entries if entry.get("supercategory") != entry.get("name")]
+    if not used:
+        return set()
+    return {category for category, name in names.items()
+            if category not in used and (name in above or name.strip("_").lower() == "background")}
+
+
 def _select(names: dict[int, str], classes: Optional[Sequence[str]], json_path: Path,
-            may_lack: bool) -> tuple[int, ...]:
+            may_lack: bool, no_classes: set[int]) -> tuple[int, ...]:
     """The category ids in label order; adds an unused id to `names` for each class that the file lacks."""
     category_of = {name: category for category, name in names.items()}
-    wanted = without_background([names[category] for category in sorted(names)]) if classes is None else classes
+    wanted = classes
+    if wanted is None:
+        wanted = without_background([names[category] for category in sorted(names) if category not in no_classes])
     unknown = [name for name in wanted if name not in category_of]
     if may_lack and len(unknown) < len(wanted):
         for name in unknown:
@@ -188,14 +201,15 @@ def _select(names: dict[int, str], classes: Optional[Sequence[str]], json_path: 
 def _read_images(entries: list[dict], source: str, findings: list[ReaderFinding]) -> dict[int, _ListedImage]:
     """The images by id; adds to `findings`."""
     images: dict[int, _ListedImage] = {}
+    errors = EntryErrors()
     for position, entry in enumerate(entries):
         try:
             image_id = _field(entry, "id", _identifier)
             file_name = _field(entry, "file_name", checked_name)
             size = Size(_field(entry, "height", _side, 0), _field(entry, "width", _side, 0))
         except AnnotationError as error:
-            raise AnnotationError(f"{source} images[{position}] (id {reprlib.repr(entry.get('id'))}): "
-                                  f"{error}") from None
+            errors.add(f"{source} images[{position}] (id {reprlib.repr(entry.get('id'))})", error)
+            continue
         if image_id in images:
             kind = "duplicate_image_id" if images[image_id].file_name == file_name else "conflicting_image_id"
             value = image_id if images[image_id].file_name == file_name else \
@@ -203,6 +217,7 @@ def _read_images(entries: list[dict], source: str, findings: list[ReaderFinding]
             findings.append(ReaderFinding(kind, f"{source} images[{position}] '{file_name}'", value, images=1))
         else:
             images[image_id] = _ListedImage(file_name, size)
+    errors.check()
     return images
 
 
@@ -211,6 +226,7 @@ def _read_objects(entries: list[dict], source: str, images: dict[int, _ListedIma
     """The objects of listed images and wanted classes; adds to `findings`."""
     objects, seen = defaultdict(list), set()
     unselected: Counter[str] = Counter()
+    errors = EntryErrors()
     for position, entry in enumerate(entries):
         try:
             object_id, image_id, category = (_field(entry, key, _identifier)
@@ -228,8 +244,8 @@ def _read_objects(entries: list[dict], source: str, images: dict[int, _ListedIma
             else:
                 objects[image_id].append(_read_object(entry, labels[category], object_id))
         except AnnotationError as error:
-            raise AnnotationError(f"{source} annotations[{position}] (id {reprlib.repr(entry.get('id'))}): "
-                                  f"{error}") from None
+            errors.add(f"{source} annotations[{position}] (id {reprlib.repr(entry.get('id'))})", error)
+    errors.check()
     return _Objects(objects, unselected)
 
 

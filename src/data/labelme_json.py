@@ -67,7 +67,10 @@ def read_split(data: DataSection, split: str, classes: Optional[Sequence[str]]) 
     no outline. An image without a json file is not part of the set.
     """
     root = existing_folder(data.labelme_root, "labelme_root").resolve()
-    documents = [_read(path, root) for path in _split_files(root, split)]
+    paths = _split_files(root, split)
+    if not data.reads_outside:
+        check_below(root, [*paths, *_all_files(root)], "labelme_root")
+    documents = [_read(path) for path in paths]
     names = _all_labels(root) if classes is None else tuple(classes)
     labels = {name: label for label, name in enumerate(names)}
     findings: list[ReaderFinding] = []
@@ -127,15 +130,14 @@ def _all_files(root: Path) -> list[Path]:
 
 
 def _all_labels(root: Path) -> tuple[str, ...]:
-    labels = {_label(shape, path) for path in _all_files(root) for shape in _read(path, root).shapes}
+    labels = {_label(shape, path) for path in _all_files(root) for shape in _read(path).shapes}
     names = tuple(without_background(sorted(labels.difference(NO_CLASSES))))
     if not names:
         raise AnnotationError(f"{root}: no json file has a shape, so there are no classes; set labelme_root or classes")
     return names
 
 
-def _read(path: Path, root: Path) -> _Document:
-    check_below(root, path, "labelme_root")
+def _read(path: Path) -> _Document:
     try:
         content = parse_json(read_bytes(path))
     except ValueError as error:

@@ -4,11 +4,11 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Iterator, NamedTuple, Optional, Sequence
+from typing import Iterable, Iterator, NamedTuple, Optional, Sequence
 from xml.etree import ElementTree
 
-from src.data.annotation_files import begins_with, existing_folder, read_bytes
-from src.data.checks import checked_flag, checked_integer, checked_name, number_in
+from src.data.annotation_files import begins_with, check_below, composed, existing_folder, read_bytes
+from src.data.checks import EntryErrors, checked_flag, checked_integer, checked_name, number_in
 from src.data.coco_json import load_coco
 from src.data.records import (
     AnnotationSet,
@@ -33,12 +33,20 @@ class _Object(NamedTuple):
     difficult: bool
 
 
+class _Document(NamedTuple):
+    """What an xml file says. file_name: None when it names none."""
+
+    file_name: Optional[str]
+    size: Size
+    objects: tuple[_Object, ...]
+
+
 def read_split(data: DataSection, split: str, classes: Optional[Sequence[str]]) -> AnnotationSet:
     """The split below voc_root. For "val" the JSON file that voc_json names is read if it exists."""
     root = existing_folder(data.voc_root, "voc_root")
     ground_truth = _ground_truth(data, split)
     if ground_truth is None:
-        return load_voc(root, split, classes)
+        return load_voc(root, split, classes, data.reads_outside)
     return replace(load_coco(ground_truth, any_image_folder(root, split), classes), format="voc")
 
 
@@ -65,11 +73,13 @@ def _ground_truth(data: DataSection, split: str) -> Optional[Path]:
     return path if path is not None and path.is_file() else None
 
 
-def load_voc(root: Path, split: str, classes: Optional[Sequence[str]] = None) -> AnnotationSet:
+def load_voc(root: Path, split: str, classes: Optional[Sequence[str]] = None,
+             read_outside: bool = False) -> AnnotationSet:
     """Read the split "train", "val" or "test" below root.
 
     classes: names in label order; objects of other classes are left out. None takes the sorted names of all XML files
-    below root, so that all splits agree, without a leading "background".
+    below root, so that all splits agree, without a leading "background". read_outside: whether links out of root are
+    followed.
     Boxes: as in the zoo, 1 is subtracted from all four 1-based coordinates. VOC includes the last column and row of
     pixels, so these are not part of the box here.
     Image ids: see `image_ids`. The image is the file with the stem of the XML file, or else the one in <filename>.
@@ -78,40 +88,53 @@ def load_voc(root: Path, split: str, classes: Optional[Sequence[str]] = None) ->
     root = Path(root).resolve()
     findings: list[ReaderFinding] = []
     chosen = find_voc_split(root, split, findings)
-    classes = _all_class_names(root) if classes is None else tuple(classes)
-    labels = {name: label for label, name in enumerate(classes)}
+    paths = dict.fromkeys([*chosen.xml_paths, *(all_xml_files(root) if classes is None else [])])
+    if not read_outside:
+        check_below(root, paths, "voc_root")
+    documents = _read_all(paths)
+    names = _class_names(root, documents.values()) if classes is None else tuple(classes)
+    labels = {name: label for label, name in enumerate(names)}
     images = _images_by_stem(chosen.image_folder)
-    records, next_object_id = [], 1
+    records, next_object_id, errors = [], 1, EntryErrors()
     unselected: Counter[str] = Counter()
     for xml_path, image_id in zip(chosen.xml_paths, image_ids([path.stem for path in chosen.xml_paths])):
-        objects = []
+        document, objects = documents[xml_path], []
+        for found in document.objects:
+            if found.class_name in labels:
+                objects.append(LabelledBox(found.box, labels[found.class_name], next_object_id,
+                                           difficult=found.difficult))
+            else:
+                unselected[found.class_name] += 1
+            next_object_id += 1
         try:
-            document = _parse(xml_path)
             image_path = _image_of(document, xml_path, chosen.image_folder, images, findings)
-            size = Size(_side(document, "size/height"), _side(document, "size/width"))
-            for found in _objects(document):
-                if found.class_name in labels:
-                    objects.append(LabelledBox(found.box, labels[found.class_name], next_object_id,
-                                               difficult=found.difficult))
-                else:
-                    unselected[found.class_name] += 1
-                next_object_id += 1
+            records.append(make_record(image_path, image_id, document.size, objects, xml_path.name))
         except AnnotationError as error:
-            raise AnnotationError(f"{xml_path}: {error}") from None
-        records.append(make_record(image_path, image_id, size, objects, xml_path.name))
-    return AnnotationSet(classes=classes, category_ids=tuple(range(1, len(classes) + 1)),
+            errors.add(xml_path, error)
+    errors.check()
+    return AnnotationSet(classes=names, category_ids=tuple(range(1, len(names) + 1)),
                          records=tuple(sorted(records, key=lambda record: record.image_id)), root=root, format="voc",
                          source=root, findings=tuple(findings), unselected=unselected)
 
 
-def _all_class_names(root: Path) -> tuple[str, ...]:
-    names: set[str] = set()
-    for xml_path in all_xml_files(root):
+def _read_all(paths: Iterable[Path]) -> dict[Path, _Document]:
+    documents, errors = {}, EntryErrors()
+    for path in paths:
         try:
-            names.update(found.class_name for found in _objects(_parse(xml_path)))
+            tree = _parse(path)
+            documents[path] = _Document(tree.findtext("filename"),
+                                        Size(_side(tree, "size/height"), _side(tree, "size/width")),
+                                        tuple(_objects(tree)))
         except AnnotationError as error:
-            raise AnnotationError(f"{xml_path}: {error}") from None
-    classes = tuple(without_background(sorted(names)))
+            errors.add(path, error)
+    errors.check()
+    return documents
+
+
+def _class_names(root: Path, documents: Iterable[_Document]) -> tuple[str, ...]:
+    """All names, but for a leading "background"."""
+    names = sorted({found.class_name for document in documents for found in document.objects})
+    classes = tuple(without_background(names))
     if not classes:
         raise AnnotationError(f"{root}: no xml file has an object, so there are no classes; set voc_root or classes")
     return classes
@@ -138,17 +161,17 @@ def _images_by_stem(folder: Path) -> dict[str, list[Path]]:
     images: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
-            images.setdefault(path.stem, []).append(path)
+            images.setdefault(composed(path.stem), []).append(path)
     return images
 
 
-def _image_of(document: ElementTree.Element, xml_path: Path, folder: Path, images: dict[str, list[Path]],
+def _image_of(document: _Document, xml_path: Path, folder: Path, images: dict[str, list[Path]],
               findings: list[ReaderFinding]) -> Path:
     """The image with the stem of the XML file, or else the one in <filename>, which also decides between several."""
-    candidates = images.get(xml_path.stem, [])
+    candidates = images.get(composed(xml_path.stem), [])
     if not candidates:
         return folder / _file_name(document)
-    named = [path for path in candidates if path.name == document.findtext("filename")]
+    named = [path for path in candidates if path.name == document.file_name]
     chosen = (named or candidates)[0]
     if len(candidates) > 1:
         names = ", ".join(path.name for path in candidates)
@@ -157,9 +180,9 @@ def _image_of(document: ElementTree.Element, xml_path: Path, folder: Path, image
     return chosen
 
 
-def _file_name(document: ElementTree.Element) -> str:
+def _file_name(document: _Document) -> str:
     try:
-        return checked_name(document.findtext("filename"))
+        return checked_name(document.file_name)
     except AnnotationError as error:
         raise AnnotationError(f"there is no image with the stem of this file, and <filename>: {error}") from None
 

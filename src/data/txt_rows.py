@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple, Optional, Sequence
 
 from src.data.annotation_files import begins_with, existing_file, existing_folder, read_lines
-from src.data.checks import checked_flag, checked_integer, checked_name, number_in
+from src.data.checks import EntryErrors, checked_flag, checked_integer, checked_name, number_in
 from src.data.records import AnnotationSet, DataSources, LabelledBox, ReaderFinding, Size, image_ids, make_record
 from src.errors import AnnotationError, ConfigError
 from src.settings.schema import DataSection
@@ -55,7 +55,7 @@ def load_txt(anno_path: Path, image_dir: Path, classes: Optional[Sequence[str]])
         raise ConfigError("classes: TXT annotations hold class numbers only; list the class names in classes")
     anno_path, image_dir = Path(anno_path), Path(image_dir).resolve()
     classes = tuple(classes)
-    findings, rows, next_object_id = [], {}, 1
+    findings, rows, next_object_id, errors = [], {}, 1, EntryErrors()
     for line in read_lines(anno_path):
         source = f"{anno_path.name}:{line.number}"
         file_name, *columns = line.text.split()
@@ -63,7 +63,8 @@ def load_txt(anno_path: Path, image_dir: Path, classes: Optional[Sequence[str]])
             boxes = [_box(column) for column in columns]
             checked_name(file_name)
         except AnnotationError as error:
-            raise AnnotationError(f"{anno_path}:{line.number}: {error}") from None
+            errors.add(f"{anno_path}:{line.number}", error)
+            continue
         if file_name in rows:
             findings.append(ReaderFinding("duplicate_image_id", source, file_name, images=1, boxes=len(boxes)))
             continue
@@ -75,6 +76,7 @@ def load_txt(anno_path: Path, image_dir: Path, classes: Optional[Sequence[str]])
                 findings.append(ReaderFinding("unknown_class", source, number, boxes=1))
             next_object_id += 1
         rows[file_name] = (objects, source)
+    errors.check()
     ids = image_ids([Path(file_name).stem for file_name in rows])
     records = [make_record(image_dir / file_name, image_id, Size(0, 0), objects, source)
                for image_id, (file_name, (objects, source)) in zip(ids, rows.items())]

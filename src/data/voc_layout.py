@@ -5,7 +5,7 @@ import os.path
 from pathlib import Path
 from typing import NamedTuple, Optional
 
-from src.data.annotation_files import check_below, no_split, read_lines
+from src.data.annotation_files import Listings, no_split, read_lines
 from src.data.checks import checked_name
 from src.data.records import ReaderFinding
 from src.errors import AnnotationError, UsageError
@@ -107,6 +107,7 @@ def _listed(root: Path, list_path: Path, findings: list[ReaderFinding]) -> VocSp
         missing = root / ("Annotations" if annotations is None else "JPEGImages")
         raise UsageError(f"{missing}: no such folder, and {list_path} needs it; set voc_root")
     xml_paths: dict[str, Path] = {}
+    listings = Listings()
     for line, stem in read_lines(list_path):
         where = f"{list_path}:{line}"
         try:
@@ -114,8 +115,9 @@ def _listed(root: Path, list_path: Path, findings: list[ReaderFinding]) -> VocSp
         except AnnotationError as error:
             raise AnnotationError(f"{where}: {error}") from None
         if not os.path.isfile(xml_path):
+            xml_path = listings.same(xml_path) or xml_path
+        if not os.path.isfile(xml_path):
             raise AnnotationError(f"{where}: '{stem}' has no {stem}.xml in {annotations}; add it or take the line out")
-        check_below(root, xml_path, "voc_root")
         if stem in xml_paths:
             findings.append(ReaderFinding("duplicate_image_id", f"{list_path.name}:{line}", stem, images=1))
         xml_paths.setdefault(stem, xml_path)

@@ -27,7 +27,7 @@ class YoloSplit(NamedTuple):
     strays: list[Path]
 
 
-def find_yolo_split(found: YoloSet, split: str) -> YoloSplit:
+def find_yolo_split(found: YoloSet, split: str, read_outside: bool) -> YoloSplit:
     """The images of "train", "val" or "test" with their label files.
 
     data.yaml says where they are. Without it they are in images/<split>, <split>/images or <split>, or <split>.txt
@@ -43,9 +43,8 @@ def find_yolo_split(found: YoloSet, split: str) -> YoloSplit:
         raise UsageError(f"{found.root}: {len(ordered)} images of the split '{split}', and none has a label file. It "
                          "is looked for beside the image and, for an image in images/, in labels/; set yolo_root")
     strays = _strays(found.root, ordered)
-    for path in (*labels, *strays):
-        if path is not None:
-            check_below(found.root, path, "yolo_root")
+    if not read_outside:
+        check_below(found.root, [path for path in (*labels, *strays) if path is not None], "yolo_root")
     return YoloSplit(ordered, labels, [place for place in places if not place.is_dir()], strays)
 
 

@@ -42,7 +42,7 @@ def read_split(data: DataSection, split: str, classes: Optional[Sequence[str]]) 
     opened they stay fractions; the audit leaves it out.
     """
     found = find_yolo_set(data.yolo_root)
-    chosen = find_yolo_split(found, split)
+    chosen = find_yolo_split(found, split, data.reads_outside)
     numbers = {name: number for number, name in found.classes.items()}
     names = tuple(without_background(list(numbers)) if classes is None else classes)
     missing = [name for name in names if name not in numbers]
@@ -50,8 +50,7 @@ def read_split(data: DataSection, split: str, classes: Optional[Sequence[str]]) 
         raise AnnotationError(f"{found.named_in}: has no class named {', '.join(missing)}; classes asks for "
                               f"{', '.join(names)}; the file has {', '.join(numbers)}")
     labels = {numbers[name]: label for label, name in enumerate(names)}
-    read_outside = data.audit_policy.get("outside_root") == "keep"
-    sizes = shown_sizes(chosen.images, found.root, read_outside)
+    sizes = shown_sizes(chosen.images, found.root, data.reads_outside)
     findings = [ReaderFinding("unknown_image", _name(path, found.root), f"there is no image {path.stem}.*",
                               boxes=sum(1 for _ in _rows(path))) for path in chosen.strays]
     unselected: Counter[str] = Counter()
@@ -84,7 +83,7 @@ def recognise(folder: Path) -> Optional[dict[str, str]]:
 def find_split(data: DataSection, split: str) -> DataSources:
     """The files of a split; raises UsageError when there is none."""
     found = find_yolo_set(data.yolo_root)
-    chosen = find_yolo_split(found, split)
+    chosen = find_yolo_split(found, split, data.reads_outside)
     paths = [found.named_in, *chosen.lists, *(path for path in chosen.labels if path is not None), *chosen.strays]
     return DataSources(found.root.name, {_name(path, found.root): path for path in paths}, found.root,
                        tuple(_name(path, found.root) for path in chosen.images))

@@ -185,6 +185,11 @@ class DataSection(Section):
         None, ge=1, description="number of loader workers; none = number of CPU cores")
     python_multiprocessing: bool = Field(True, description="run loader workers as processes instead of threads")
 
+    @property
+    def reads_outside(self) -> bool:
+        """Whether files are read to which a link leads out of the data set's folder."""
+        return self.audit_policy.get("outside_root") == "keep"
+
     @field_validator("classes")
     @classmethod
     def _name_each_class_once(cls, classes):

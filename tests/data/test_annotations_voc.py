@@ -1,13 +1,18 @@
 """The Pascal VOC reader: both layouts, the coordinates, and hostile xml."""
 import time
+import unicodedata
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from src.data import pascal_voc
+from src.data.annotation_files import read_bytes
+from src.data.annotations import load_split
 from src.data.pascal_voc import load_voc
 from src.data.records import ReaderFinding
 from src.errors import AnnotationError, ProjectError, UsageError
+from src.settings.schema import DataSection
 
 
 def xml(*objects, filename="x.jpg", size="<size><width>50</width><height>40</height><depth>3</depth></size>"):
@@ -266,10 +271,51 @@ def test_a_field_that_is_no_number_is_named(tmp_path):
         load_voc(tmp_path, "train")
 
 
-def test_a_linked_xml_file_is_named_with_its_target(tmp_path):
+def test_a_linked_xml_file_is_named_with_its_target_and_read_when_told_so(tmp_path):
     devkit(tmp_path / "set", {"1": xml(an_object("cat"))}, train=["1"])
     (tmp_path / "set" / "Annotations" / "1.xml").rename(tmp_path / "elsewhere.xml")
     (tmp_path / "set" / "Annotations" / "1.xml").symlink_to(tmp_path / "elsewhere.xml")
 
-    with pytest.raises(AnnotationError, match="1.xml leads to .*elsewhere.xml, which is not below .*set; copy"):
+    with pytest.raises(AnnotationError, match="1.xml leads to .*elsewhere.xml, which is not below .*set; "
+                                              "add --audit_policy outside_root=keep to read it from where it is"):
         load_voc(tmp_path / "set", "train")
+    assert load_voc(tmp_path / "set", "train", read_outside=True).classes == ("cat",)
+
+
+def test_a_linked_folder_of_xml_files_is_named_with_its_target_and_read_when_told_so(tmp_path):
+    devkit(tmp_path / "set", {"1": xml(an_object("cat"))}, train=["1"])
+    (tmp_path / "set" / "Annotations").rename(tmp_path / "elsewhere")
+    (tmp_path / "set" / "Annotations").symlink_to(tmp_path / "elsewhere")
+    data = DataSection(dataset="voc", voc_root=str(tmp_path / "set"))
+
+    with pytest.raises(AnnotationError, match="set/Annotations leads to .*elsewhere, which is not below .*set; add"):
+        load_split(data, "train")
+    kept = data.model_copy(update={"audit_policy": {"outside_root": "keep"}})
+    assert load_split(kept, "train").classes == ("cat",)
+
+
+def test_every_xml_is_read_once(tmp_path, monkeypatch):
+    devkit(tmp_path, {str(number): xml(an_object("cat")) for number in range(4)}, train=["0", "1"], val=["2"])
+    read = []
+    monkeypatch.setattr(pascal_voc, "read_bytes", lambda path, limit: read.append(path.name) or read_bytes(path, limit))
+
+    load_voc(tmp_path, "train")
+
+    assert sorted(read) == ["0.xml", "1.xml", "2.xml", "3.xml"]
+
+
+def test_all_files_that_cannot_be_read_are_counted_in_one_message(tmp_path):
+    devkit(tmp_path, {str(number): xml(an_object("cat", difficult="Unspecified")) for number in range(7)},
+           train=[str(number) for number in range(7)])
+
+    with pytest.raises(AnnotationError, match=r"(?s)^7 entries cannot be read:.*0.xml: object 1.*4.xml.*and 2 more$"):
+        load_voc(tmp_path, "train")
+
+
+def test_names_that_macos_has_decomposed_find_their_image_and_xml(tmp_path):
+    devkit(tmp_path, {unicodedata.normalize("NFD", "größe"): xml(an_object("cat"))},
+           train=[unicodedata.normalize("NFC", "größe")])
+
+    record, = load_voc(tmp_path, "train").records
+
+    assert record.image_path.exists()

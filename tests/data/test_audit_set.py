@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections import Counter
 
 import cv2
@@ -307,6 +308,64 @@ def test_a_misspelt_class_is_named_with_the_one_that_was_meant(folder):
     assert [finding.kind for finding in report.errors] == ["absent_class"]
 
 
+@pytest.mark.parametrize("first, offset", [(0, 1), (2, 1), (3, 2), (101, 100)])
+def test_class_numbers_that_are_off_by_a_constant_are_recognised(folder, first, offset):
+    def spoil(content):
+        for entry in content["annotations"]:
+            entry["category_id"] += first - 1
+
+    report = found(coco(folder, spoil))
+
+    assert set(only_kinds_with_errors(report)) == {"class_offset"}
+    assert f"the numbers seem to be off by {offset}, and every object" in report.error_message()
+
+
+def test_a_single_wrong_class_number_is_no_offset(folder):
+    def spoil(content):
+        content["annotations"][0]["category_id"] = 9
+
+    assert only_kinds_with_errors(found(coco(folder, spoil))) == {"unknown_class": 1}
+
+
+def test_a_class_called_background_is_named_whether_it_is_learned_or_left_out(folder):
+    for position, words in ((0, "the 4 objects of 'background' are left out"),
+                            (1, "'background' is learned as a class")):
+        def spoil(content, position=position):
+            content["categories"][position]["name"] = "background"
+
+        assert words in only(found(coco(folder, spoil)), "background_class").value
+
+
+def test_categories_above_the_classes_are_no_classes(folder):
+    """Roboflow lists the name of the project, labelme2coco lists _background_; neither has an object."""
+    def spoil(content):
+        for entry in content["categories"]:
+            entry["supercategory"] = "animals"
+        content["categories"] += [{"id": 0, "name": "animals", "supercategory": "none"},
+                                  {"id": 7, "name": "_background_"}, {"id": 8, "name": "eel"}]
+
+    assert coco(folder, spoil).classes == ("cat", "dog", "cow", "eel")
+    assert load_coco(folder / "a.json", folder, ["animals", "cat"]).classes == ("animals", "cat")
+
+
+def test_a_class_without_objects_is_named_where_others_are_left_out(folder):
+    report = found(load_txt_of(folder, "1.png 1,1,9,9,1\n", ["cat"]))
+    assert kinds(report) == {"unknown_size": 1}
+    (folder / "train").mkdir()
+    (folder / "1.png").rename(folder / "train" / "1.png")
+    (folder / "train" / "1.xml").write_text(
+        "<annotation><filename>1.png</filename><object><name>mug</name><bndbox><xmin>1</xmin><ymin>1</ymin>"
+        "<xmax>9</xmax><ymax>9</ymax></bndbox></object></annotation>")
+
+    assert only(found(load_voc(folder, "train", ["cup"])), "empty_class").value == (
+        "'cup' has no object; the annotations have 'mug' (1 objects), which the settings leave out")
+
+
+def load_txt_of(folder, text, classes):
+    (folder / "rows.txt").write_text(text)
+    return load_txt(folder / "rows.txt", folder, classes)
+
+
 def test_a_set_of_crowds_only_has_nothing_to_learn(folder):
     def spoil(content):
         for entry in content["annotations"]:
@@ -331,6 +390,47 @@ def test_images_of_few_bits_in_16_are_named_with_their_largest_value(folder, lar
     assert kinds(report) == ({"bit_depth": 4} if bits else {}) and not report.errors
     if bits:
         assert report.findings[0].value == f"the largest value is {largest}, {bits} of the 16 bits are in use"
+
+
+# --- names of files
+
+def test_a_name_in_another_unicode_form_finds_its_file(folder):
+    name = "größe.png"
+    (folder / "1.png").rename(folder / unicodedata.normalize("NFD", name))
+
+    def spoil(content):
+        content["images"][0]["file_name"] = unicodedata.normalize("NFC", name)
+
+    report = found(coco(folder, spoil))
+
+    assert kinds(report) == {"unicode_name": 1} and not report.errors
+    assert only(report, "unicode_name").value == r"the file is 'gro\u0308\xdfe.png'"
+    assert report.annotations.records[0].image_path.is_file()
+
+
+@pytest.mark.parametrize("given", ["one%20two.png", "One Two.PNG", r"..\..\media\one two.png"])
+def test_a_missing_image_is_named_with_the_file_that_is_like_it(folder, given):
+    (folder / "1.png").rename(folder / "one two.png")
+
+    def spoil(content):
+        content["images"][0]["file_name"] = given
+
+    message = found(coco(folder, spoil)).error_message()
+
+    assert f"{given} does not exist; 'one two.png' is there" in message
+
+
+# --- pixels
+
+@pytest.mark.parametrize("flags", [[], [cv2.IMWRITE_JPEG_RST_INTERVAL, 4]])
+def test_a_jpeg_that_was_cut_and_ended_again_is_truncated(folder, flags):
+    noise = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
+    whole = cv2.imencode(".jpg", noise, flags)[1].tobytes()
+    grey = cv2.imencode(".jpg", np.full((*SIZE, 3), 128, np.uint8))[1].tobytes()
+
+    for data, expected in ((whole, {}), (grey, {}), (whole[:len(whole) // 2] + b"\xff\xd9", {"truncated_image": 1})):
+        (folder / "1.png").write_bytes(data)
+        assert kinds(found(coco(folder))) == expected
 
 
 # --- EXIF
