@@ -16,6 +16,7 @@ from src.engine.terminal import quiet_terminal
 from src.entry import run
 from src.errors import UsageError
 from src.models import MODELS, build_detector, detector_class
+from src.printable import printable
 from src.settings.flags import split_flags
 
 HELP = f"""usage: python convert_checkpoint.py --ckpt_file FILE --model NAME [--source SOURCE] [--output FILE.ckpt]
@@ -105,8 +106,8 @@ def print_table(conversion: Conversion, each: bool) -> None:
 
     table = Table("", "what", "parameters")
     for row in conversion.rows(each):
-        table.add_row(*map(str, row))
-    Console().print(table)
+        table.add_row(*map(printable, row))
+    Console(color_system=None).print(table)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import traceback
 from pathlib import Path
 
 from src.errors import ProjectError
+from src.printable import printable_stream, printable_terminal
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 TRACE_NAME = "error.log"
@@ -27,6 +28,7 @@ def keep_traces_in(folder: Path) -> None:
     _trace_folder = folder
 
 
+@printable_terminal()
 def run(main) -> int:
     """Call `main()` and return the exit code.
 
@@ -93,7 +95,7 @@ def _keep_trace(error: Exception) -> str:
         path = Path(_trace_folder) / TRACE_NAME
         try:
             with path.open("a", encoding="utf-8") as file:
-                traceback.print_exception(type(error), error, error.__traceback__, file=file)
+                traceback.print_exception(type(error), error, error.__traceback__, file=printable_stream(file))
             return f"full stack trace: {path}"
         except OSError:
             pass    # a second failure must not hide the first; --verbose still shows it

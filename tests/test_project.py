@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MAY_IMPORT = {
     "errors": set(),
     "files": set(),
+    "printable": set(),
     "settings": set(),
     "model_utils": set(),
     "ops": set(),
@@ -34,7 +35,7 @@ MAY_IMPORT = {
     "programs": {"ops", "models", "command_line", "data", "checkpoint", "conditions", "conversion", "evaluation",
                  "engine", "entry", "api"},
 }
-FOR_EVERYBODY = {"errors", "files", "settings", "model_utils"}
+FOR_EVERYBODY = {"errors", "files", "printable", "settings", "model_utils"}
 # Of the families only these: the first is the second and a head more.
 BUILDS_ON = {("mask_rcnn", "faster_rcnn")}
 

@@ -18,6 +18,7 @@ from src.data.records import AnnotationSet, Record
 from src.errors import DatasetError
 from src.files import write_file
 from src.ops.masks import bitmap
+from src.printable import printable
 
 if TYPE_CHECKING:   # rich costs a tenth of a second, which only those who print need to spend
     from rich.table import Table
@@ -154,7 +155,7 @@ class AuditReport:
 
         text = io.StringIO()
         console = Console(file=text, width=120, color_system=None, highlight=False)
-        console.print(f"Audit of {self.annotations.source}", markup=False)
+        console.print(f"Audit of {printable(self.annotations.source)}", markup=False)
         statistics = self.statistics()
         for table in (self._totals_table(statistics), _spread_table(statistics), self._class_table(statistics),
                       self._finding_table()):
@@ -291,4 +292,4 @@ def _table(*columns: str) -> Table:
 def _plain(text: str) -> Text:
     from rich.text import Text  # file and class names may contain brackets, which rich would read as markup
 
-    return Text(text)
+    return Text(printable(text))

@@ -9,6 +9,8 @@ from typing import Optional, Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from src.printable import printable
+
 Colour = tuple
 
 
@@ -47,12 +49,12 @@ def drawable_names(classes: Sequence[str]) -> list[str]:
     """The class names as they can be drawn. The third class becomes "class 3" if no font of this machine has the
     characters of its name; a message says so once."""
     names = []
-    for number, name in enumerate(classes, 1):
-        if font_for(str(name)) is None:
-            _say_once(str(name), number)
+    for number, name in enumerate(map(printable, classes), 1):
+        if font_for(name) is None:
+            _say_once(name, number)
             names.append(f"class {number}")
         else:
-            names.append(str(name))
+            names.append(name)
     return names
 
 
@@ -68,7 +70,8 @@ def _say_once(name: str, number: int) -> None:
 
 
 def drawable(text: str) -> str:
-    """The text, with \\u escapes if no font has its characters."""
+    """The text, with escapes for control characters, and for everything if no font has its characters."""
+    text = printable(text)
     return text if font_for(text) is not None else text.encode("ascii", "backslashreplace").decode("ascii")
 
 

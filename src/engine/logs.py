@@ -13,6 +13,7 @@ from tqdm import tqdm
 from src.engine.curves import draw_curves, read_metrics
 from src.engine.live_page import live_page
 from src.files import write_file
+from src.printable import printable
 
 PAGE_SECONDS = 60   # between two versions of live.html
 
@@ -83,7 +84,7 @@ class TrainLog:
 
     def say(self, text: str) -> None:
         """Print a sentence above the progress bar and write it into the log."""
-        self._log.write(text + "\n")
+        self._log.write(printable(text, "\n") + "\n")
         self._show(text)
 
     def _show(self, text: str) -> None:

@@ -8,6 +8,8 @@ import sys
 import warnings
 from pathlib import Path
 
+from src.printable import printable_stream
+
 
 @contextlib.contextmanager
 def quiet_terminal(log_path: Path, verbose: bool = False):
@@ -37,8 +39,8 @@ def quiet_terminal(log_path: Path, verbose: bool = False):
             warnings.showwarning = lambda message, category, filename, line, *_: print(
                 warnings.formatwarning(message, category, filename, line), file=log)
             sys.stdout, sys.stderr = (
-                stack.enter_context(os.fdopen(os.dup(descriptor), "w", buffering=1, encoding="utf-8",
-                                              errors="replace")) for descriptor in terminal)
+                printable_stream(stack.enter_context(os.fdopen(os.dup(descriptor), "w", buffering=1, encoding="utf-8",
+                                                               errors="replace"))) for descriptor in terminal)
             yield
         finally:
             (sys.stdout, sys.stderr), warnings.showwarning = streams, show

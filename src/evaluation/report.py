@@ -16,6 +16,7 @@ from src.evaluation.predictions import ResultRow
 from src.evaluation.thresholds import ScoreThreshold
 from src.evaluation.voc import VocResult
 from src.files import write_file
+from src.printable import LAYOUT, printable
 
 IMAGES = 6  # shown of the worst ones, of the typical ones, and of the best
 JPEG_QUALITY = 82
@@ -117,7 +118,8 @@ def _render(**context: Any) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True,
-                              lstrip_blocks=True, undefined=StrictUndefined)
+                              lstrip_blocks=True, undefined=StrictUndefined,
+                              finalize=lambda value: printable(value, LAYOUT) if type(value) is str else value)
     environment.filters["metric"] = _metric
     environment.filters["data_uri"] = _data_uri
     return environment.get_template("report.html.j2").render(context)
