@@ -2,7 +2,6 @@
 `rank device size` for each, size being the number of devices in the whole job."""
 from __future__ import annotations
 
-import json
 import socket
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from src.errors import UsageError  # noqa: E402
+from src.files import parse_json, read_file  # noqa: E402
 
 
 def devices_of_this_host(path: Path) -> tuple:
@@ -19,12 +19,12 @@ def devices_of_this_host(path: Path) -> tuple:
     version 1.0 (what hccl_tools writes) or names other hosts only.
     """
     try:
-        table = json.loads(path.read_text(encoding="utf-8"))
+        table = parse_json(read_file(path))
         servers = {server["server_id"]: [(int(device["rank_id"]), int(device["device_id"]))
                                          for device in server["device"]] for server in table["server_list"]}
     except OSError as error:
         raise UsageError(f"rank table {path} cannot be read ({error.strerror})") from None
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{path} is not a rank table of version 1.0 ({type(error).__name__}: {error}); "
                          "write it with hccl_tools") from None
     ranks = sorted(rank for devices in servers.values() for rank, _ in devices)
