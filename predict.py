@@ -20,6 +20,7 @@ from src.entry import keep_traces_in, run
 from src.errors import UsageError
 from src.evaluation.model_file import check_model_path
 from src.evaluation.predictions import json_rle
+from src.files import read_text
 
 RESULTS = "predictions.json"
 LONGEST_NAME = 150   # bytes of an image's name in the name of its drawn copy; file systems allow 255 in all
@@ -57,7 +58,9 @@ def find_images(img_path: Optional[str]) -> list[Path]:
     if path.suffix.lower() in ENDINGS:
         return [path]
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(path).splitlines()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror or error})") from None
     except ValueError:
         raise UsageError(f"{path} is neither an image ({', '.join(ENDINGS)}) nor a list of images") from None
     found = [path.parent / line.strip() for line in lines if line.strip()]

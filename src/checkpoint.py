@@ -22,7 +22,7 @@ from typing import Callable, Iterable, Optional
 import numpy as np
 
 from src.errors import CheckpointError, TrainingError, UsageError
-from src.files import write_file
+from src.files import open_input, parse_json, read_file, write_file
 
 POINTER = "latest.json"
 RESUME = "the checkpoint before it is complete: make room and continue with --resume"
@@ -66,10 +66,12 @@ def read_weights(path) -> Weights:
         arrays = {name: value.asnumpy() for name, value in content.items() if hasattr(value, "asnumpy")}
         if "parameter_count" in about and about["parameter_count"] != str(len(arrays)):
             raise ValueError(f"{len(arrays)} of {about['parameter_count']} parameters are there.")
-        classes = json.loads(about["classes"]) if "classes" in about else None
+        if "parameter_count" in about and not _ends_in_check_sum(path):
+            raise ValueError("its check sum is missing.")
+        classes = parse_json(about["classes"]) if "classes" in about else None
         if classes is not None and not is_list_of_names(classes):
             raise ValueError("its class names are not a list of texts.")
-        conditions = json.loads(about.get("conditions", "{}"))
+        conditions = parse_json(about.get("conditions", "{}"))
         if not isinstance(conditions, dict):
             raise ValueError("its conditions are not a dictionary.")
         return Weights(arrays, path, about.get("model_name"), None if classes is None else tuple(classes), conditions)
@@ -77,6 +79,13 @@ def read_weights(path) -> Weights:
         reason = (str(error).strip().splitlines() or ["unknown format"])[0]
         raise CheckpointError(f"{path} cannot be read as a MindSpore checkpoint ({path.stat().st_size} bytes): "
                               f"{reason} It may be damaged or of another format; copy the file again") from None
+
+
+def _ends_in_check_sum(path: Path) -> bool:
+    """MindSpore compares a check sum where there is one, and only warns where it has been cut off."""
+    with open_input(path) as file:
+        file.seek(-min(17, path.stat().st_size), os.SEEK_END)
+        return file.read(7) == b"crc_num"
 
 
 def checkpoint_of_run(folder: Path) -> Optional[Path]:
@@ -92,7 +101,7 @@ def checkpoint_of_run(folder: Path) -> Optional[Path]:
 def read_pointer(folder: Path) -> dict:
     """The file names of the latest pair: "checkpoint" and "state". Raises CheckpointError where they cannot be read."""
     try:
-        content = json.loads((folder / POINTER).read_text(encoding="utf-8"))
+        content = parse_json(read_file(folder / POINTER))
         names = {name: content[name] for name in ("checkpoint", "state")}
         if not is_list_of_names(list(names.values())):
             raise ValueError(f"{names} are not file names")
@@ -192,20 +201,20 @@ def save_weights(path: Path, parameters: dict, model_name: str, classes: Iterabl
     """
     import mindspore as ms
 
-    items = [{"name": name, "data": parameter} for name, parameter in parameters.items()]
+    about = {"parameter_count": str(len(parameters)), "model_name": model_name, "classes": json.dumps(list(classes)),
+             "conditions": json.dumps(conditions or {})}
     unfinished = path.with_name(f".{path.stem}.{os.getpid()}.ckpt")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished.unlink(missing_ok=True)
-        ms.save_checkpoint(items, str(unfinished), crc_check=True,
-                           append_dict={"model_name": model_name, "classes": json.dumps(list(classes)),
-                                        "conditions": json.dumps(conditions or {}),
-                                        "parameter_count": str(len(items))})
+        # In this order, and not as the object to save, which comes first: a file that is cut off between two entries
+        # is a whole one to MindSpore, and has to say how many parameters there were.
+        ms.save_checkpoint([], str(unfinished), crc_check=True, append_dict={**about, **parameters})
         _flush(unfinished)
         written = ms.load_checkpoint(str(unfinished), crc_check=True)
-        for item in items:
-            if not np.array_equal(written[item["name"]].asnumpy(), item["data"].asnumpy(), equal_nan=True):
-                raise OSError(f"{item['name']} reads back differently")
+        for name, parameter in parameters.items():
+            if not np.array_equal(written[name].asnumpy(), parameter.asnumpy(), equal_nan=True):
+                raise OSError(f"{name} reads back differently")
         os.replace(unfinished, path)
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         raise TrainingError(_not_saved(path, error, way_out)) from error
@@ -243,9 +252,9 @@ class CheckpointFolder:
         """
         names = read_pointer(self.folder)
         try:
-            with np.load(self.folder / names["state"], allow_pickle=False) as file:
+            with open_input(self.folder / names["state"]) as stored, np.load(stored, allow_pickle=False) as file:
                 state = {name: file[name] for name in file.files}
-            position = json.loads(str(state.pop("__position__")))
+            position = parse_json(str(state.pop("__position__")))
         except FileNotFoundError as error:
             raise _nothing_to_resume(error) from None
         except DAMAGED as error:

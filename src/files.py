@@ -21,6 +21,7 @@ except ImportError:     # Windows: nothing is locked there
     fcntl = None  # type: ignore[assignment]
 
 MAX_BYTES = 2 << 30
+MAX_WEIGHT_BYTES = 32 << 30     # training checkpoints of large networks hold their optimizer, too
 MAX_DIGITS = 25     # of an integer in json; turning millions of digits into a number takes minutes
 
 
@@ -42,7 +43,13 @@ def read_file(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
         size = os.fstat(file.fileno()).st_size
         if size > max_bytes:
             raise OSError(errno.EFBIG, f"{size} bytes are more than the {max_bytes} that are accepted", str(path))
-        return file.read(max_bytes + 1)
+        return file.read(size)      # not max_bytes: so much memory would be asked for
+
+
+def read_text(path: Path, max_bytes: int = MAX_BYTES) -> str:
+    """The content of a UTF-8 file, without the byte order mark that Windows puts in front. Raises OSError and
+    ValueError."""
+    return read_file(path, max_bytes).decode("utf-8-sig")
 
 
 def parse_json(text: Union[str, bytes]) -> Any:
@@ -137,7 +144,7 @@ def unpack(archive: Path, folder: Path) -> None:
     """Unpack a zip file into `folder`. Raises DatasetError, before anything is written, when a member would leave the
     folder, is a link, or the disk has no room; and for a file that is damaged."""
     try:
-        with zipfile.ZipFile(archive) as file:
+        with open_input(archive) as content, zipfile.ZipFile(content) as file:
             members = file.infolist()
             for member in members:
                 inside(folder, member.filename, archive)

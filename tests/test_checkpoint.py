@@ -309,6 +309,15 @@ def test_mutated_checkpoints_end_in_the_project_s_errors(checkpoint_bytes, tmp_p
         assert str(path) in str(error)
 
 
+def test_a_checkpoint_that_is_cut_between_two_entries_is_refused(checkpoint_bytes, tmp_path):
+    """Without the check sum at its end what is left is a whole file to MindSpore; ours says how much there was."""
+    content, path = checkpoint_bytes["ours"], tmp_path / "cut.ckpt"
+    for cut in range(1, len(content)):
+        path.write_bytes(content[:cut])
+        with pytest.raises(CheckpointError, match="cannot be read as a MindSpore checkpoint"):
+            read_weights(path)
+
+
 @pytest.mark.parametrize("content", [b"", b"model:\n  model_name: ssd300\n", b"\x89PNG\r\n\x1a\n" * 50, b"\0" * 1000,
                                      b"PK\x03\x04" + b"x" * 100],
                          ids=["empty", "text", "picture", "zeros", "zip"])

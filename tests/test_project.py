@@ -182,6 +182,57 @@ def test_what_only_looks_alike_is_let_pass(line):
     assert forbidden(Path("src/ops/boxes.py"), ast.parse(line)) == []
 
 
+# What reads a file by its name or json without the rules of src/files.py; `open` counts when it reads.
+READS_BY_NAME = {"read_text", "read_bytes", "fromfile", "loadtxt", "genfromtxt", "imread", "memmap"}
+READS_A_NAME_OR_A_FILE = {"np.load", "zipfile.ZipFile", "Image.open", "ElementTree.parse"}
+OPENED = {"file", "stored", "content"}   # what these are given when it is open already, or in memory
+READERS = Path("src/files.py")
+
+
+def other_readers(path: Path, tree: ast.Module) -> list:
+    """Where a file that came from outside may be read without `open_input`, `read_file` or `parse_json`."""
+    found = []
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        name = ast.unparse(node.func)
+        last = name.rpartition(".")[2]
+        imported = last in ("read_text", "read_bytes") and isinstance(node.func, ast.Name)  # ours
+        first = node.args[0] if node.args else None
+        given = isinstance(first, ast.Name) and first.id in OPENED or isinstance(first, ast.Call)
+        if name in ("json.load", "json.loads") or last in READS_BY_NAME and not imported \
+                or name in READS_A_NAME_OR_A_FILE and not given \
+                or last == "open" and name not in ("os.open", "Image.open") and _mode(node) in ("r", "rb", "rt"):
+            found.append(f"{path.as_posix()}:{node.lineno}: {name}")
+    return found
+
+
+def _mode(call: ast.Call) -> str:
+    """The mode that `open(path, mode)` or `path.open(mode)` is given, "r" without one."""
+    place = 1 if isinstance(call.func, ast.Name) else 0
+    modes = [keyword.value for keyword in call.keywords if keyword.arg == "mode"] + call.args[place:place + 1]
+    return modes[0].value if modes and isinstance(modes[0], ast.Constant) else "r" if not modes else "?"
+
+
+def test_every_file_from_outside_is_read_in_one_way():
+    """A pipe, a device, a file without end or a key that is there twice must not depend on who reads."""
+    sources = [path for path in SOURCES if path != READERS and path.parts[0] != "benchmarks"]
+    assert [place for path in sources for place in other_readers(path, parse(path))] == []
+
+
+@pytest.mark.parametrize("line", ["json.loads(text)", "json.load(file)", "path.read_text()", "open(path)",
+                                  "path.open('rb')", "open(path, mode='r')", "np.load(path)", "Path(a).read_bytes()",
+                                  "zipfile.ZipFile(path)", "cv2.imread(name)", "np.fromfile(path, 'f4')"])
+def test_another_way_to_read_is_found(line):
+    assert len(other_readers(Path("src/ops/boxes.py"), ast.parse(line))) == 1
+
+
+@pytest.mark.parametrize("line", ["read_text(path)", "open(path, 'w')", "path.open('ab')", "np.load(stored)",
+                                  "zipfile.ZipFile(io.BytesIO(content))", "os.open(path, 0)", "json.dumps(rows)"])
+def test_writing_and_what_is_open_already_are_let_pass(line):
+    assert other_readers(Path("src/ops/boxes.py"), ast.parse(line)) == []
+
+
 def test_what_answers_at_once_does_not_import_mindspore():
     files = [path for path in python_files(*WITHOUT_MINDSPORE) if path.name != "__init__.py"]
     modules = [".".join(path.with_suffix("").parts) for path in files]

@@ -10,6 +10,7 @@ from src.conversion.pytorch_file import is_pytorch_file, read_pytorch_file
 from src.conversion.safetensors_file import read_safetensors
 from src.conversion.tensorflow_files import read_graph, read_tfjs
 from src.errors import CheckpointError, UsageError
+from src.files import open_input
 
 READABLE = "MindSpore's .ckpt, PyTorch's .pth and .pt (a state_dict or a training checkpoint), .safetensors, " \
     "TensorFlow's frozen graphs (.pb) and TensorFlow.js' model.json"
@@ -59,7 +60,7 @@ def read_any_weights(path: Path) -> Weights:
 
 def foreign_format(path: Path) -> Optional[str]:
     """What a file is that is none of READABLE; None when it may be one of them."""
-    with path.open("rb") as file:
+    with open_input(path) as file:
         start = file.read(16)
         file.seek(-1 if start else 0, 2)
         end = file.read()
@@ -79,7 +80,8 @@ def foreign_format(path: Path) -> Optional[str]:
 
 def _foreign_archive(path: Path) -> Optional[str]:
     try:
-        names = zipfile.ZipFile(path).namelist()
+        with open_input(path) as file, zipfile.ZipFile(file) as archive:
+            names = archive.namelist()
     except (OSError, ValueError, NotImplementedError, RuntimeError, zipfile.BadZipFile):
         return None  # damaged, which the reader of PyTorch's archives says
     inner = {name.split("/", 1)[-1] for name in names}

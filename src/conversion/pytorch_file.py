@@ -18,6 +18,7 @@ from src.checkpoint import DAMAGED
 from src.conversion.pickled import Foreign, dictionary, read_pickle
 from src.conversion.safetensors_file import widened
 from src.errors import CheckpointError
+from src.files import MAX_WEIGHT_BYTES, open_input, read_file
 
 ZIP_MAGIC = b"PK\x03\x04"
 LEGACY_MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
@@ -43,7 +44,7 @@ class NamedTensors(NamedTuple):
 
 def is_pytorch_file(path: Path) -> bool:
     """Whether a file starts as PyTorch's do."""
-    with path.open("rb") as file:
+    with open_input(path) as file:
         return file.read(len(LEGACY_MAGIC)).startswith((ZIP_MAGIC, LEGACY_MAGIC))
 
 
@@ -54,7 +55,7 @@ def read_pytorch_file(path: Path) -> NamedTensors:
     Raises CheckpointError when the file is damaged or holds no dictionary of tensors.
     """
     try:
-        content = path.read_bytes()
+        content = read_file(path, MAX_WEIGHT_BYTES)
         found, numbers = _read_zip(content) if content.startswith(ZIP_MAGIC) else _read_legacy(content)
         tensors, found_in = _weights(found)
         return NamedTensors({name: tensor.array(numbers) for name, tensor in tensors.items()}, found_in)

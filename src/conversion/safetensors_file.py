@@ -8,7 +8,7 @@ from safetensors import SafetensorError, deserialize
 
 from src.checkpoint import DAMAGED
 from src.errors import CheckpointError
-from src.files import parse_json
+from src.files import MAX_WEIGHT_BYTES, parse_json, read_file
 
 DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
           "U8": "u1", "BOOL": "?"}
@@ -22,7 +22,7 @@ def read_safetensors(path: Path) -> dict:
     them in any order.
     """
     try:
-        content = path.read_bytes()
+        content = read_file(path, MAX_WEIGHT_BYTES)
         tensors = dict(deserialize(content))
         header = content[LENGTH_BYTES:LENGTH_BYTES + int.from_bytes(content[:LENGTH_BYTES], "little")]
         names = parse_json(header)

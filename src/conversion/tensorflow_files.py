@@ -13,7 +13,7 @@ import numpy as np
 
 from src.checkpoint import DAMAGED
 from src.errors import CheckpointError
-from src.files import parse_json
+from src.files import MAX_WEIGHT_BYTES, parse_json, read_file
 
 GRAPH_DTYPES = {1: "<f4", 2: "<f8", 19: "<f2"}  # DT_FLOAT, DT_DOUBLE, DT_HALF; other constants are no weights
 TFJS_DTYPES = {"float32": "<f4", "int32": "<i4", "bool": "?", "uint8": "u1"}
@@ -30,7 +30,7 @@ def read_graph(path: Path) -> dict:
     """Floating-point constants by name; raises CheckpointError when the file is damaged or holds no frozen graph."""
     try:
         arrays: dict = {}
-        for field in _fields(memoryview(path.read_bytes())):
+        for field in _fields(memoryview(read_file(path, MAX_WEIGHT_BYTES))):
             if (field.number, field.kind) == (1, VARINT):
                 raise CheckpointError(f"{path} is a SavedModel, which keeps its weights in another file; give a frozen "
                                       "graph (frozen_inference_graph.pb)")
@@ -45,7 +45,7 @@ def read_graph(path: Path) -> dict:
 def read_tfjs(path: Path) -> dict:
     """Arrays by name of the model.json at `path`; raises CheckpointError when it or a shard is damaged."""
     try:
-        model = parse_json(path.read_bytes())
+        model = parse_json(read_file(path))
         arrays: dict = {}
         shards = [name for group in model["weightsManifest"] for name in group["paths"]]
         if len(set(shards)) != len(shards):
@@ -70,7 +70,7 @@ def read_tfjs(path: Path) -> dict:
 def _shard(path: Path, name: str) -> bytes:
     if Path(name).name != name:
         raise ValueError(f"its shard {name!r} is not beside it")
-    return path.with_name(name).read_bytes()
+    return read_file(path.with_name(name), MAX_WEIGHT_BYTES)
 
 
 def _tfjs_array(weight: dict, content: bytes, place: int) -> np.ndarray:

@@ -33,7 +33,7 @@ from src.data.mindrecord_description import (
 from src.data.mindrecord_rows import reason_of, relative_path, write_shards
 from src.data.records import AnnotationSet, inside
 from src.errors import DatasetError
-from src.files import LockedError, locked, write_file
+from src.files import LockedError, locked, read_text, write_file
 
 STARTED = time.time()   # a failure recorded before this time belongs to an earlier run
 POLL_SECONDS = 0.5
@@ -194,7 +194,7 @@ def _wait_for_rank_0(request: DataRequest, place: Place, timeout: float) -> Reco
     while True:
         if failed.is_file() and failed.stat().st_mtime >= STARTED:
             raise DatasetError(f"{place.folder / place.prefix}: rank 0 could not prepare it. "
-                               f"{failed.read_text(encoding='utf-8')}")
+                               f"{read_text(failed)}")
         try:
             return open_mindrecord(place.folder, place.prefix, request)
         except (AbsentFiles, UnusableFiles) as error:

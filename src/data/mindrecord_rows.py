@@ -16,7 +16,7 @@ from src.data.identity import ImageState
 from src.data.mindrecord_description import FORMAT, RecordFiles, check_not_replaced
 from src.data.records import AnnotationSet, Record
 from src.errors import DatasetError
-from src.files import open_input
+from src.files import open_input, parse_json
 
 SCHEMA: dict[str, dict[str, Any]] = {
     "image_id": {"type": "int64"},
@@ -110,7 +110,7 @@ def _unpack(row: dict[str, np.ndarray]) -> dict[str, Any]:
     objects: dict[str, type] = {"boxes": np.float32, "labels": np.int32, "crowd": bool, "difficult": bool,
                                 "areas": np.float32}
     scalars: dict[str, Callable] = {"image_id": int, "height": int, "width": int, "orientation": int, "file": str}
-    blobs: dict[str, Callable] = {"image": bytes, "segments": json.loads}
+    blobs: dict[str, Callable] = {"image": bytes, "segments": parse_json}
     unpacked: dict[str, Any] = {}
     for name, value in row.items():
         if name in objects:

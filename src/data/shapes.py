@@ -20,6 +20,7 @@ import numpy as np
 
 from src.data.images import encode_jpeg
 from src.errors import DatasetError, UsageError
+from src.files import parse_json, read_file
 
 CLASSES = ("circle", "rectangle", "triangle")
 MIN_VISIBLE = 0.5
@@ -173,7 +174,7 @@ def _holds_the_same(folder: Path, settings: dict[str, Any]) -> bool:
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
     try:
-        found = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+        found = parse_json(read_file(folder / "settings.json"))
     except (OSError, ValueError):
         raise UsageError(f"{folder}: exists and holds something else; choose another folder") from None
     if found != settings:

@@ -2,8 +2,9 @@
 from __future__ import annotations
 
 import io
-import json
 from pathlib import Path
+
+from src.files import parse_json, read_text
 
 SMOOTHING = 0.9  # weight of the past in the drawn loss curve
 
@@ -11,9 +12,9 @@ SMOOTHING = 0.9  # weight of the past in the drawn loss curve
 def read_metrics(path: Path) -> list[dict]:
     """The lines of a metrics file as dicts, without lines that a crash cut off."""
     lines = []
-    for text in path.read_text(encoding="utf-8").splitlines():
+    for text in read_text(path).splitlines():
         try:
-            lines.append(json.loads(text))
+            lines.append(parse_json(text))
         except ValueError:
             continue
     return lines

@@ -1,7 +1,6 @@
 """Model files: what they say about themselves, and the Predictor that they make with a configuration."""
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
@@ -10,6 +9,7 @@ from src.checkpoint import Weights, checkpoint_of_run, is_list_of_names, load_we
 from src.conditions import check_conditions, with_zoo_settings
 from src.errors import CheckpointError, ConfigError, UsageError
 from src.evaluation.predictor import Predictor, mindir_runner, network_runner, onnx_runner
+from src.files import parse_json, read_file
 from src.model_utils.device_adapter import set_device
 from src.models import build_detector, detector_class
 from src.settings.config import Config
@@ -201,8 +201,8 @@ def read_description(path: Path) -> dict:
     if not file.is_file():
         return {}
     try:
-        description = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        description = parse_json(read_file(file))
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"{file} is not valid json: {error}; export the model again") from None
     wrong = _wrong_part(description)
     if wrong:

@@ -10,7 +10,7 @@ from typing import BinaryIO, Iterable, Iterator, Optional, Sequence, TextIO, Typ
 import numpy as np
 
 from src.errors import ProjectError, UsageError
-from src.files import write_file
+from src.files import open_input, parse_json, read_file, write_file
 from src.ops.detections import Detections
 
 # Coordinates, ids and scores beyond this are not measurements; the bound also refuses NaN and infinity.
@@ -120,7 +120,7 @@ def merge_predictions(parts: Sequence[Path], path: Path) -> None:
     """Make one file of what PredictionWriters wrote about different images, and remove their files."""
     def rows() -> Iterator[bytes]:
         for part in parts:
-            with part.open("rb") as file:
+            with open_input(part) as file:
                 yield from (line.rstrip(b",\n") for line in file if line.startswith(b"{"))
 
     def write(file: BinaryIO) -> None:
@@ -142,10 +142,10 @@ def read_predictions(path: Path) -> list[ResultRow]:
 
     Raises UsageError when the file is missing, ProjectError when it is not json or a row is malformed."""
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
+        rows = parse_json(read_file(path))
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ProjectError(f"{path}: is not valid json ({error}); write the predictions again") from None
     check_predictions(rows, path)
     return rows

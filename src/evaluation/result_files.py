@@ -1,7 +1,6 @@
 """What the C++ application wrote, back into the decoding and the metrics of `eval.py`."""
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any, Callable, Hashable, Iterable, Iterator, NamedTuple, Optional, Sequence
@@ -12,6 +11,7 @@ from src.data.audit_report import ORIENTATIONS_FILE
 from src.data.records import Record
 from src.errors import ResultError
 from src.evaluation.image_names import image_names
+from src.files import parse_json, read_file
 from src.ops.detections import Detections
 from src.ops.nms import suppress_across_classes
 
@@ -130,7 +130,7 @@ def read_tensor(path: Path, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
 
     Raises ResultError for NaN and infinity, of which decoding would silently make fewer detections.
     """
-    tensor = np.fromfile(path, dtype).reshape(shape)
+    tensor = np.frombuffer(read_file(path), dtype).reshape(shape)
     if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
         raise ResultError(f"{path} holds NaN or infinity: the model is damaged, or its precision too low for this "
                           "image; run the application with a higher --precision_mode")
@@ -140,14 +140,14 @@ def read_tensor(path: Path, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
 def read_result_list(path: Path) -> ResultList:
     """The content of an outputs.json; raises ResultError when it is missing or not one."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(read_file(path))
         outputs = [OutputFormat(output["type"], tuple(map(int, output["shape"]))) for output in content["outputs"]]
         images = {name: SeenImage(int(image["height"]), int(image["width"]), int(image["orientation"]))
                   for name, image in content["pictures"].items()}
     except FileNotFoundError:
         raise ResultError(f"{path} does not exist; --result_files_path has to name the folder that the application "
                           "wrote its results to") from None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise ResultError(f"{path} is not a list of results ({type(error).__name__}: {error}); run the application "
                           "again") from None
     wrong = next((dtype for dtype, _ in outputs if dtype not in TYPES), None)

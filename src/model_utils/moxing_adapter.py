@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Callable
 
 from src.errors import StorageError, UsageError
-from src.files import inside, unpack, write_file
+from src.files import inside, parse_json, read_file, unpack, write_file
 from src.model_utils.device_adapter import this_process
 from src.model_utils.local_adapter import get_job_id
 from src.settings.data_formats import DATA_FORMATS
@@ -152,7 +152,7 @@ def _one_at_a_time(settings):
 
 def _read_note(path: Path) -> dict:
     try:
-        note = json.loads(path.read_text(encoding="utf-8"))
+        note = parse_json(read_file(path))
     except (OSError, ValueError):
         return {}
     return note if isinstance(note, dict) else {}

@@ -11,6 +11,7 @@ from pathlib import Path
 import yaml
 
 from src.errors import ConfigError
+from src.files import open_input
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 20
@@ -104,7 +105,7 @@ def parse(text: str, name: str, key_types: tuple[type, ...] = (str,)):
 def read(path: Path):
     """`parse` of a file of at most MAX_BYTES."""
     try:
-        with path.open("rb") as file:
+        with open_input(path) as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"{path}: the configuration file cannot be read ({error.strerror})") from None
