@@ -1,5 +1,11 @@
 """Train a detector: python train.py --config_path config/ssd/ssd300_mobilenet_v2.yaml [--key value ...]"""
+# ruff: noqa: E402
 from __future__ import annotations
+
+if __name__ == "__main__":
+    from src.model_utils.interrupts import block_interrupts
+
+    block_interrupts()  # before numpy is imported, which starts threads
 
 import contextlib
 import sys
@@ -133,14 +139,16 @@ def audited_validation_set(config, validation: AnnotationSet) -> AnnotationSet |
 
 def open_run(config, folder: Path) -> None:
     """Begin a run, or go on with one; raises UsageError when the folder holds another run, or other settings."""
-    resume = config.runtime.resume
+    resume, saved = config.runtime.resume, any(folder.glob("ckpt_*/latest.json"))
     earlier = folder / "config.yaml"
-    if resume and earlier.exists():
+    if resume and not saved:
+        print(f"{folder} holds nothing to resume; a new run starts there")
+    elif resume and earlier.exists():
         changed = read_config(earlier).differences(config)
         if changed:
             raise UsageError(f"{folder} was started with other settings: {'; '.join(changed)}. Resume with the same "
                              "ones, or start a new run with --pre_trained")
-    elif not resume and any(folder.glob("ckpt_*/latest.json")):
+    elif not resume and saved:
         raise UsageError(f"{folder} holds a run already; continue it with --resume, or choose another --output_path")
     keep_traces_in(folder)
     describe_run(folder, config)

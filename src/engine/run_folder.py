@@ -1,6 +1,7 @@
 """The folder of a run: settings, versions, logs, metrics, curves, checkpoints, report."""
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import platform
@@ -25,23 +26,19 @@ PACKAGES = ("mindspore", "numpy", "opencv-python-headless", "pycocotools", "onnx
 def run_folder(config, resume: bool) -> Path:
     """The folder of this run, created if it does not exist.
 
-    output_path names it. Otherwise a new run uses runs/<model>/<time>, and --resume the newest run of the model.
+    output_path names it. Otherwise a new run uses runs/<model>/<time>, and --resume the newest run of the model; where
+    there is none, a new run starts.
     """
     if config.runtime.output_path:
         folder = Path(config.runtime.output_path)
-        if resume and not folder.is_dir():
-            raise UsageError(f"output_path {folder} does not exist, so there is nothing to resume")
     elif get_device_num() > 1:
         raise UsageError(ONE_FOLDER.format("output_path"))
     else:
         runs = Path("runs") / config.model.model_name
-        if resume:
-            earlier = sorted(path for path in runs.glob(RUN_NAME) if path.is_dir())
-            if not earlier:
-                raise UsageError(f"no run in {runs} to resume; name it with --output_path, or start without --resume")
-            folder = earlier[-1]
-        else:
+        earlier = sorted(path for path in runs.glob(RUN_NAME) if path.is_dir()) if resume else []
+        if not earlier:
             return new_folder(runs, "", "output_path")
+        folder = earlier[-1]
     return make_folder(folder, "output_path")
 
 
@@ -87,16 +84,27 @@ def new_folder(parent: Path, prefix: str, key: str) -> Path:
         except FileExistsError:
             number += 1
         except OSError as error:
-            raise UsageError(f"{folder} cannot be made ({error.strerror}); choose another one with --{key}") from None
+            raise UsageError(_refused(folder, "made", error.strerror, key)) from None
 
 
 def make_folder(folder: Path, key: str) -> Path:
-    """Create the folder if needed and return it; raises UsageError that names the setting if that fails."""
+    """Create the folder if needed and return it; raises UsageError that names folder, user and setting where that
+    fails, or where nothing can be written there."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"{folder} cannot be made ({error.strerror}); choose another folder with --{key}") from None
+        raise UsageError(_refused(folder, "made", error.strerror, key)) from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(_refused(folder, "written", "permission denied or a read-only disk", key))
     return folder
+
+
+def _refused(folder: Path, what: str, reason: str | None, key: str) -> str:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError, ImportError):    # a number without a name, as in many containers
+        user = str(os.getuid()) if hasattr(os, "getuid") else "this user"
+    return f"{folder} cannot be {what} by the user {user} ({reason}); choose another folder with --{key}"
 
 
 def describe_run(folder: Path, config) -> None:

@@ -267,7 +267,12 @@ class _DeferredSignals:
     def deliver(self) -> None:
         """Call the original handler with the deferred signal, or with the SIGTERM that stopped another rank."""
         self.__exit__()
-        signal.raise_signal(self.caught or signal.SIGTERM)
+        number = self.caught or signal.SIGTERM
+        handler = signal.getsignal(number)
+        if callable(handler):   # called, not raised: SIGINT may be blocked, see src/model_utils/interrupts.py
+            handler(number, None)
+        else:
+            signal.raise_signal(number)
 
     def _catch(self, number, _frame):
         if self.caught is not None:

@@ -91,9 +91,13 @@ def stopped(cli, drawn, tmp_path_factory):
         seen["after second kill"] = saved_step(run)
 
         process = cli.start("train", cwd, **flags, output_path=run, resume=True)
-        seen["SIGTERM"] = stop(process, signal.SIGTERM, lambda: steps_logged(run) >= 9)
+        seen["SIGTERM"] = stop(process, signal.SIGTERM, lambda: steps_logged(run) >= 8)
         seen["SIGTERM printed"] = process.output.read_text()
         seen["after SIGTERM"], seen["logged at SIGTERM"] = saved_step(run), steps_logged(run)
+
+        process = cli.start("train", cwd, **flags, output_path=run, resume=True)
+        seen["Ctrl-C"] = stop(process, signal.SIGINT, lambda: steps_logged(run) >= 9)
+        seen["Ctrl-C printed"] = process.output.read_text()
 
         process = cli.start("train", cwd, **flags, output_path=run, resume=True)
         end(process)
@@ -109,9 +113,14 @@ def test_the_run_was_really_killed(stopped):
 def test_sigterm_saves_the_step_it_came_in_and_ends_with_143(stopped):
     _, _, seen = stopped
     assert seen["SIGTERM"] == 143
-    assert seen["after SIGTERM"] == seen["logged at SIGTERM"] >= 9
+    assert seen["after SIGTERM"] == seen["logged at SIGTERM"] >= 8
     assert "stopped by SIGTERM; what was saved before is complete" in seen["SIGTERM printed"]
     assert "Traceback" not in seen["SIGTERM printed"]
+
+
+def test_ctrl_c_ends_with_130(stopped):
+    _, _, seen = stopped
+    assert seen["Ctrl-C"] == 130 and "stopped by Ctrl-C; what was saved before is complete" in seen["Ctrl-C printed"]
 
 
 def test_a_killed_and_resumed_run_ends_with_the_same_bits(stopped):

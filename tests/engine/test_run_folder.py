@@ -71,11 +71,25 @@ def test_resume_passes_over_folders_of_other_commands(tmp_path):
     assert run_folder(config(), resume=True).resolve() == run
 
 
-@pytest.mark.parametrize("settings, message", [
-    ({}, "no run in runs.tiny to resume"), ({"output_path": "missing"}, "missing does not exist")])
-def test_nothing_to_resume(settings, message):
-    with pytest.raises(UsageError, match=message):
-        run_folder(config(**settings), resume=True)
+@pytest.mark.parametrize("settings", [{}, {"output_path": "missing"}])
+def test_with_nothing_to_resume_a_new_run_starts(settings, capsys):
+    resumed = config(resume=True, **settings)
+    folder = run_folder(resumed, resume=True)
+    (folder / "ckpt_0").mkdir()     # of a run that was stopped before it saved anything, with other settings
+    config(epoch_size=3, **settings).write(folder / "config.yaml")
+    open_run(resumed, folder)
+    assert f"{folder} holds nothing to resume; a new run starts there" in capsys.readouterr().out
+    assert "epoch_size: 500" in (folder / "config.yaml").read_text()
+
+
+def test_a_folder_that_cannot_be_written_is_named_with_the_user(tmp_path, monkeypatch):
+    monkeypatch.setattr("getpass.getuser", lambda: "ada")
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=r"file.run cannot be made by the user ada \(Not a directory\).*--output_path"):
+        run_folder(config(output_path=str(tmp_path / "file" / "run")), resume=False)
+    monkeypatch.setattr("os.access", lambda folder, _: folder != tmp_path)    # root may write everywhere
+    with pytest.raises(UsageError, match="cannot be written by the user ada .*--result_path"):
+        results_folder(config(result_path=str(tmp_path)), tmp_path / "a.ckpt", "eval")
 
 
 # What train.py makes of the folder
