@@ -166,6 +166,8 @@ def open_detector(config: Config, path: Path) -> Detector:
     """The detector of a model file with its settings."""
     choose_device(config, path)
     model = read_model(path)
-    threshold = score_threshold(config.eval.report_score_threshold, stored_thresholds(path, model.description))
-    return Detector(open_predictor(config, model), threshold, config.data.max_image_pixels,
+    threshold = score_threshold(config.eval, stored_thresholds(path, model.description))
+    predictor = open_predictor(config, model)
+    predictor.agnostic_nms = threshold.agnostic_nms
+    return Detector(predictor, threshold, config.data.max_image_pixels,
                     config.data.num_parallel_workers)

@@ -22,7 +22,7 @@ from src.engine.train_step import TrainStep
 from src.engine.trainer import Position, Trainer
 from src.errors import UsageError
 from src.evaluation.evaluate import measure, predict_dataset, summary_of
-from src.evaluation.matching import group_by_image, names_of
+from src.evaluation.matching import group_by_image
 from src.evaluation.predictions import read_predictions
 from src.evaluation.predictor import Predictor, network_runner
 from src.evaluation.thresholds import measure_thresholds, store_thresholds
@@ -156,7 +156,7 @@ class Validation:
     def store_thresholds(self, checkpoint: Path) -> None:
         """Write the score thresholds of the last evaluation beside the evaluated checkpoint."""
         images = group_by_image(self.ground_truth, read_predictions(self.predictions))
-        store_thresholds(checkpoint, measure_thresholds(images, names_of(self.ground_truth), "val"))
+        store_thresholds(checkpoint, measure_thresholds(images, "val"))
 
 
 def total_steps(settings, loader) -> int:

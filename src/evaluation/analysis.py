@@ -155,11 +155,15 @@ def frequent_confusions(matrix: np.ndarray, count: int = 10) -> list[Confusion]:
             for index in order if between.flat[index] > 0]
 
 
-def error_types(images: Sequence[ImageBoxes], score_threshold: float) -> list[ErrorType]:
-    """The types of errors, in the order of ERROR_TYPES."""
+def error_types(images: Sequence[ImageBoxes], score_threshold: float,
+                shown: Optional[Sequence[ImageBoxes]] = None) -> list[ErrorType]:
+    """The types of errors, in the order of ERROR_TYPES.
+
+    shown: the images with the detections to count, where these are not all of `images`.
+    """
     findings = _classify(images)
     base = _ap50(findings)
-    working = _classify([image.above(score_threshold) for image in images])
+    working = _classify([image.above(score_threshold) for image in (images if shown is None else shown)])
     counts = [int(np.sum(working.error == error)) for error in range(BACKGROUND + 1)] + [int(working.missed.sum())]
     gains = [_ap50(_corrected(findings, error)) - base for error in range(BACKGROUND + 1)]
     gains.append(_ap50(findings, findings.truth_labels[~findings.missed]) - base)

@@ -18,7 +18,7 @@ from src.data.records import AnnotationSet, Record
 from src.evaluation.coco import CocoResult, evaluate_coco
 from src.evaluation.diagnosis import diagnose
 from src.evaluation.image_names import image_names
-from src.evaluation.matching import NO_DETECTIONS, ImageBoxes, detections_by_image, group_by_image, names_of
+from src.evaluation.matching import NO_DETECTIONS, ImageBoxes, group_by_image
 from src.evaluation.model_file import ModelFile
 from src.evaluation.predictions import PredictionWriter, ResultRow, merge_predictions, read_predictions
 from src.evaluation.predictor import DetectionStream
@@ -28,6 +28,7 @@ from src.evaluation.thresholds import (
     Thresholds,
     measure_thresholds,
     score_threshold,
+    shown_detections,
     store_thresholds,
     stored_thresholds,
     thresholds_path,
@@ -101,10 +102,11 @@ def measure(ground_truth: dict, rows: Sequence[ResultRow], backend: str = "auto"
             for iou_type in (("bbox", "segm") if with_masks else ("bbox",))]
 
 
-def draw_images(annotations: AnnotationSet, rows: Sequence[ResultRow], threshold: float, folder: Path) -> None:
+def draw_images(annotations: AnnotationSet, rows: Sequence[ResultRow], threshold: ScoreThreshold,
+                folder: Path) -> None:
     """Every image with its annotated boxes in <folder>/gt_image, with the detected ones from `threshold` on in
     <folder>/pred_image."""
-    found = detections_by_image((row for row in rows if row["score"] >= threshold), annotations.category_ids)
+    found = shown_detections(rows, annotations.category_ids, threshold)
     names = image_names(record.image_path for record in annotations.records)
     for record in annotations.records:
         image = read_image(record.image_path, record.orientation)
@@ -149,15 +151,15 @@ def choose_threshold(config: Config, model: ModelFile, measured: Optional[Thresh
     """
     stored = stored_thresholds(model.path, model.description)
     if measured is None:    # nothing to learn from: no annotations, or nothing found
-        return _said(score_threshold(config.eval.report_score_threshold, stored))
+        return _said(score_threshold(config.eval, stored))
     if stored is not None and stored.split != measured.split:
-        return _said(score_threshold(config.eval.report_score_threshold, stored))
+        return _said(score_threshold(config.eval, stored))
     try:
         store_thresholds(model.path, measured)
         print("score thresholds:", thresholds_path(model.path))
     except OSError as error:
         print(f"the score thresholds are not stored: {thresholds_path(model.path)} cannot be written ({error})")
-    return _said(score_threshold(config.eval.report_score_threshold, measured))
+    return _said(score_threshold(config.eval, measured))
 
 
 def _said(threshold: ScoreThreshold) -> ScoreThreshold:
@@ -176,16 +178,16 @@ def evaluate_predictions(config: Config, annotations: AnnotationSet, predictions
     rows = read_predictions(predictions)
     if not any(len(record.labels) for record in annotations.records):
         if settings.visual_image:
-            draw_images(annotations, rows, choose_threshold(config, model, None).value, folder)
+            draw_images(annotations, rows, choose_threshold(config, model, None), folder)
         print(f"no image has an annotation, so nothing is measured\npredictions: {predictions}")
         return []
     ground_truth = to_coco(annotations)
     results = measure(ground_truth, rows, settings.metric_backend, detector_class(config).with_masks)
     images = group_by_image(ground_truth, rows)
     print_results(results)
-    threshold = choose_threshold(config, model, measure_thresholds(images, names_of(ground_truth), settings.eval_split))
+    threshold = choose_threshold(config, model, measure_thresholds(images, settings.eval_split))
     if settings.visual_image:
-        draw_images(annotations, rows, threshold.value, folder)
+        draw_images(annotations, rows, threshold, folder)
     diagnosis = [] if results[0].summary["AP"] > 0 else print_diagnosis(ground_truth, rows, images)
     if settings.report:
         voc = None

@@ -31,6 +31,19 @@ class ImageBoxes:
         return ImageBoxes(self.image_id, self.boxes[kept], self.scores[kept], self.labels[kept],
                           self.truth_boxes, self.truth_labels, self.crowd)
 
+    def suppressed_across_classes(self, iou_threshold: Optional[float]) -> ImageBoxes:
+        """The same image without the detections that overlap a better one, of whatever class, by more than
+        iou_threshold; None leaves all."""
+        if iou_threshold is None:
+            return self
+        overlap = overlaps(self.boxes, self.boxes) > iou_threshold
+        kept = np.ones(len(self.scores), bool)
+        for index in range(len(kept)):
+            if kept[index]:
+                kept[index + 1:] &= ~overlap[index, index + 1:]
+        return ImageBoxes(self.image_id, self.boxes[kept], self.scores[kept], self.labels[kept],
+                          self.truth_boxes, self.truth_labels, self.crowd)
+
 
 class Matches(NamedTuple):
     """Which object each of the D detections of an image found."""
@@ -42,12 +55,6 @@ class Matches(NamedTuple):
 def sorted_categories(ground_truth: dict) -> list:
     """The categories of a COCO dictionary in the order of their ids, as pycocotools counts them."""
     return sorted(ground_truth["categories"], key=lambda category: category["id"])
-
-
-def names_of(ground_truth: dict) -> list[str]:
-    """The class names of a COCO dictionary in the order of `sorted_categories`, which the labels of `group_by_image`
-    count."""
-    return [category["name"] for category in sorted_categories(ground_truth)]
 
 
 def detections_by_image(rows: Iterable[ResultRow], category_ids: Sequence[int]) -> dict[int, Detections]:

@@ -11,9 +11,9 @@ from src.errors import ImageError, ProjectError
 from src.evaluation import analysis, visualize
 from src.evaluation.analysis import ImageScore
 from src.evaluation.coco import METRICS, CocoResult
-from src.evaluation.matching import NO_DETECTIONS, ImageBoxes, detections_by_image
+from src.evaluation.matching import NO_DETECTIONS, ImageBoxes
 from src.evaluation.predictions import ResultRow
-from src.evaluation.thresholds import ScoreThreshold
+from src.evaluation.thresholds import ScoreThreshold, shown_detections
 from src.evaluation.voc import VocResult
 from src.files import write_file
 from src.printable import LAYOUT, printable
@@ -57,11 +57,13 @@ def write_report(path: Path, *, title: str, annotations: AnnotationSet, rows: Se
     """
     box = results[0]
     least = threshold.value
-    curve = analysis.f1_curve(images)
+    shown = [image.suppressed_across_classes(threshold.agnostic_nms) for image in images]
+    curve = analysis.f1_curve(shown)
     names = [one.name for one in box.per_class]
-    matrix = analysis.confusion_matrix(images, len(names), least)
-    groups = _worst_typical_best(analysis.rank_images(images, least))
-    views = iter(_image_views(annotations, rows, [score for group in groups for score in group], least))
+    matrix = analysis.confusion_matrix(shown, len(names), least)
+    groups = _worst_typical_best(analysis.rank_images(shown, least))
+    views = iter(_image_views(annotations, rows, [score for group in groups for score in group],
+                              threshold))
     worst, typical, best = ([next(views) for _ in group] for group in groups)
     html = _render(
         title=title, diagnosis=diagnosis, results=results, box=box, voc=voc, names=names, meanings=METRIC_MEANINGS,
@@ -69,12 +71,12 @@ def write_report(path: Path, *, title: str, annotations: AnnotationSet, rows: Se
                   "images": f"{len(images):,}", "objects": f"{sum(one.objects for one in box.per_class):,}",
                   **(headline or {})},
         metrics=[(name, METRIC_MEANINGS[name], [result.summary[name] for result in results]) for name in METRICS],
-        threshold=threshold, best_f1=curve.best, class_points=[analysis.f1_curve(images, label).best
+        threshold=threshold, best_f1=curve.best, class_points=[analysis.f1_curve(shown, label).best
                                                                for label in range(len(names))],
         f1_plot=visualize.f1_plot(curve, least), iou=analysis.IOU_THRESHOLD,
         pr_curves=visualize.pr_curves(box), class_bars=visualize.class_bars(box),
         confusion=visualize.confusion_plot(matrix, names), confusions=analysis.frequent_confusions(matrix),
-        errors=analysis.error_types(images, least), curves_png=curves_png,
+        errors=analysis.error_types(images, least, shown), curves_png=curves_png,
         worst=worst, typical=typical, best=best,
         short_facts={name: value for name, value in facts.items() if "\n" not in str(value)},
         long_facts={name: value for name, value in facts.items() if "\n" in str(value)})
@@ -92,12 +94,12 @@ def _worst_typical_best(ranked: list[ImageScore]) -> tuple[list[ImageScore], lis
 
 
 def _image_views(annotations: AnnotationSet, rows: Sequence[ResultRow], scores: Sequence[ImageScore],
-                 threshold: float) -> list[dict]:
+                 threshold: ScoreThreshold) -> list[dict]:
     """What the template shows of each image: its numbers, and the pair of annotated and detected boxes as JPEG."""
     shown = {score.image_id for score in scores}
     records = {record.image_id: record for record in annotations.records if record.image_id in shown}
-    detections = detections_by_image(
-        (row for row in rows if row["image_id"] in shown and row["score"] >= threshold), annotations.category_ids)
+    detections = shown_detections((row for row in rows if row["image_id"] in shown), annotations.category_ids,
+                                  threshold)
     views = []
     for score in scores:
         record = records[score.image_id]

@@ -1,60 +1,71 @@
-"""From which score on a detection is shown and counted: the score threshold with the best F1 of an evaluation.
+"""Which detections are shown and counted: those from the score on that gave the best F1 in an evaluation, and without
+boxes that overlap a better one of another class where that gave the better F1.
 
-It is stored beside the model (`best_map.thresholds.json` beside `best_map.ckpt`) and goes along when it is exported.
+Both are stored beside the model (`best_map.thresholds.json` beside `best_map.ckpt`) and goes along when it is exported.
 """
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Optional, Sequence
+from typing import Any, Iterable, NamedTuple, Optional, Sequence
 
 from src.errors import CheckpointError
-from src.evaluation.analysis import WorkingPoint, f1_curve
-from src.evaluation.matching import ImageBoxes
+from src.evaluation.analysis import f1_curve
+from src.evaluation.matching import ImageBoxes, detections_by_image
+from src.evaluation.predictions import ResultRow
 from src.files import parse_json, read_file, write_file
+from src.ops.detections import Detections
+from src.ops.nms import suppress_across_classes
+from src.settings.schema import EvalSection
 
 DEFAULT_THRESHOLD = 0.3   # of a model without a stored evaluation
+AGNOSTIC_IOUS = (0.5, 0.6, 0.7)   # of the suppression across classes, which are compared with none
 ENDING = ".thresholds.json"
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """The score thresholds with the best F1 at IoU 0.5 of one evaluation.
+    """The score threshold with the best F1 at IoU 0.5 of one evaluation, over all classes together.
 
-    threshold, f1: over all classes together. per_class: by class name; None for a class of which nothing was found
-    right. split, images: what was evaluated.
+    split, images: what was evaluated. agnostic_nms: IoU of the suppression across classes that the F1 was reached
+    with; None = none. f1_classwise: the best F1 without that suppression; None = of an earlier version.
     """
 
     threshold: float
     f1: float
-    per_class: dict[str, Optional[dict[str, float]]]
     split: str
     images: int
+    agnostic_nms: Optional[float] = None
+    f1_classwise: Optional[float] = None
 
 
 class ScoreThreshold(NamedTuple):
-    """The least score that counts, and where the number comes from."""
+    """The least score that counts, and where the number comes from.
+
+    agnostic_nms: IoU above which a box that overlaps a better one of any class does not count; None = it does.
+    """
 
     value: float
     reason: str
+    agnostic_nms: Optional[float] = None
 
     def __str__(self) -> str:
-        return f"{self.value:.3f} ({self.reason})"
+        across = "" if self.agnostic_nms is None else (
+            f"; without boxes that overlap a better one of any class by an IoU above {self.agnostic_nms:g}")
+        return f"{self.value:.3f} ({self.reason}){across}"
 
 
-def measure_thresholds(images: Sequence[ImageBoxes], classes: Sequence[str], split: str) -> Optional[Thresholds]:
+def measure_thresholds(images: Sequence[ImageBoxes], split: str) -> Optional[Thresholds]:
     """The thresholds of an evaluation; None where no detection is right."""
-    best = f1_curve(images).best
-    if best is None:
+    points = {iou: f1_curve([image.suppressed_across_classes(iou) for image in images]).best
+              for iou in (None, *AGNOSTIC_IOUS)}
+    classwise = points[None]
+    if classwise is None:
         return None
-    per_class = {name: f1_curve(images, label).best for label, name in enumerate(classes)}
-    return Thresholds(best.threshold, best.f1, {name: _as_dict(point) for name, point in per_class.items()}, split,
-                      len(images))
-
-
-def _as_dict(point: Optional[WorkingPoint]) -> Optional[dict[str, float]]:
-    return None if point is None else {"threshold": point.threshold, "f1": point.f1}
+    found = {iou: point for iou, point in points.items() if point is not None}
+    iou = max(found, key=lambda one: found[one].f1)     # the first of equal ones: none, where nothing is gained
+    return Thresholds(found[iou].threshold, found[iou].f1, split, len(images), iou, classwise.f1)
 
 
 def thresholds_path(model: Path) -> Path:
@@ -100,23 +111,40 @@ def _parsed(content: Any) -> Thresholds:
     if not isinstance(content, dict):
         raise ValueError("they are no dictionary")
     try:
-        thresholds = Thresholds(**content)
+        thresholds = Thresholds(**{name: value for name, value in content.items() if name != "per_class"})
     except TypeError as error:
         raise ValueError(str(error).replace("Thresholds.__init__() ", "")) from None
-    for name in ("threshold", "f1"):
+    for name in ("threshold", "f1", "agnostic_nms", "f1_classwise"):
         value = getattr(thresholds, name)
+        if value is None and name in ("agnostic_nms", "f1_classwise"):
+            continue
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
             raise ValueError(f"{name} is {value!r}, not a number from 0 to 1")
-    if not isinstance(thresholds.per_class, dict):
-        raise ValueError("per_class is no dictionary")
     return thresholds
 
 
-def score_threshold(setting: Optional[float], thresholds: Optional[Thresholds]) -> ScoreThreshold:
-    """The threshold to use: the setting report_score_threshold, else the best F1, else the default."""
-    if setting is not None:
-        return ScoreThreshold(setting, "setting report_score_threshold")
-    if thresholds is not None:
-        return ScoreThreshold(thresholds.threshold, f"best F1, {thresholds.f1:.3f}, on the {thresholds.images} images "
-                                                    f"of the {thresholds.split} split")
-    return ScoreThreshold(DEFAULT_THRESHOLD, "default; eval.py stores the one with the best F1 beside the model")
+def score_threshold(settings: EvalSection, thresholds: Optional[Thresholds]) -> ScoreThreshold:
+    """The threshold to use: the setting report_score_threshold, else the best F1, else the default; and the
+    suppression across classes, which is the setting agnostic_nms_threshold or else the stored one."""
+    agnostic_nms = settings.agnostic_nms_threshold
+    if agnostic_nms is None and thresholds is not None:
+        agnostic_nms = thresholds.agnostic_nms
+    if settings.report_score_threshold is not None:
+        return ScoreThreshold(settings.report_score_threshold, "setting report_score_threshold", agnostic_nms)
+    if thresholds is None:
+        return ScoreThreshold(DEFAULT_THRESHOLD, "default; eval.py stores the one with the best F1 beside the model",
+                              agnostic_nms)
+    instead = "" if thresholds.agnostic_nms is None or thresholds.f1_classwise is None else (
+        f" ({thresholds.f1_classwise:.3f} without suppression across classes)")
+    return ScoreThreshold(thresholds.threshold, f"best F1, {thresholds.f1:.3f}{instead}, on the {thresholds.images} "
+                                                f"images of the {thresholds.split} split", agnostic_nms)
+
+
+def shown_detections(rows: Iterable[ResultRow], category_ids: Sequence[int],
+                     threshold: ScoreThreshold) -> dict[int, Detections]:
+    """The `Detections` of every image that are shown, from checked result rows with boxes."""
+    found = detections_by_image((row for row in rows if row["score"] >= threshold.value), category_ids)
+    if threshold.agnostic_nms is None:
+        return found
+    return {image_id: suppress_across_classes(detections, threshold.agnostic_nms)
+            for image_id, detections in found.items()}

@@ -294,7 +294,8 @@ class EvalSection(Section):
         False, description="draw annotated boxes into gt_image/ and detected ones into pred_image/")
     agnostic_nms_threshold: Optional[float] = Field(
         None, ge=0, le=1, description="IoU above which the box with the lower score is dropped whatever its class, "
-        "after the suppression within classes; none = boxes of different classes may overlap, as COCO's metrics expect")
+        "after the suppression within classes; 1 = never; none = what gave the better F1 in the model's evaluation, "
+        "but never in AP, for which COCO lets boxes of different classes overlap")
     report_score_threshold: Optional[float] = Field(
         None, ge=0, le=1, description="least score of detections that are drawn (predict.py, visual_image) or counted "
         "in the report's confusion matrix and errors; none = the one with the best F1 of the model's evaluation, 0.3 "
