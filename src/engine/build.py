@@ -10,6 +10,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
+from src.backbones.layers import use_statistics
 from src.checkpoint import CheckpointFolder, load_weights, read_weights
 from src.data.coco_json import to_coco
 from src.data.loader import TrainLoader
@@ -54,6 +55,8 @@ def build_trainer(config, detector, folder: Path, process, files, validation):
         load_weights(network, read_weights(saved[0]), detector.from_zoo)
     else:
         load_start(network, detector, config)
+    if settings.fixed_norms:
+        use_statistics(network, moving=True)
     if settings.freeze_layer == "backbone":
         for parameter in network.backbone.get_parameters():
             parameter.requires_grad = False
