@@ -55,11 +55,7 @@ def build_trainer(config, detector, folder: Path, process, files, validation):
         load_weights(network, read_weights(saved[0]), detector.from_zoo)
     else:
         load_start(network, detector, config)
-    if settings.fixed_norms:
-        use_statistics(network, moving=True)
-    if settings.freeze_layer == "backbone":
-        for parameter in network.backbone.get_parameters():
-            parameter.requires_grad = False
+    fix_parts(network, settings)
     rates = config.optimizer.learning_rates(settings.epoch_size, loader.steps_per_epoch,
                                             settings.batch_size * process.size * settings.accumulation_steps)
     step = build_step(config, detector.loss(network), detector, rates, process)
@@ -81,6 +77,15 @@ def build_trainer(config, detector, folder: Path, process, files, validation):
             if detector.max_objects is not None and files.max_objects > detector.max_objects:
                 log.say(crowded(files, detector.max_objects))
         yield trainer
+
+
+def fix_parts(network: nn.Cell, settings) -> None:
+    """Leave unchanged in training what fixed_norms and freeze_layer of the `train` section say."""
+    if settings.fixed_norms:
+        use_statistics(network, moving=True)
+    if settings.freeze_layer == "backbone":
+        for parameter in network.backbone.get_parameters():
+            parameter.requires_grad = False
 
 
 def described_data(files, loader) -> dict:

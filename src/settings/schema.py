@@ -224,8 +224,8 @@ class TrainSection(Section):
         False, description="transfer learning: do not load the parameters of checkpoint_filter_list from pre_trained")
     freeze_layer: Literal["none", "backbone"] = Field("none", description="part of the network that is not trained")
     fixed_norms: bool = Field(
-        False, description="batch norms use the statistics of pre_trained in training, too, and leave them as they are: "
-        "for small batches, and for weights whose norms were folded into the convolutions")
+        False, description="batch norms use the statistics of pre_trained in training, too, and leave them as they "
+        "are: for small batches, and for weights whose norms were folded into the convolutions")
     save_checkpoint_epochs: int = Field(10, ge=1, description="epochs between checkpoints")
     save_checkpoint_steps: Optional[int] = Field(None, ge=1, description="steps between checkpoints, instead of epochs")
     keep_checkpoint_max: int = Field(10, ge=1, description="number of newest checkpoints to keep")

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from mindspore import Tensor
+from mindspore import Tensor, nn
 
 from src.checkpoint import save_weights
 from src.command_line import load_config
@@ -104,3 +104,16 @@ def test_of_a_detector_that_is_given_as_the_backbone_file_its_backbone_is_taken(
     found = started(mobilenet_v1, "--feature_extractor_base_param", path)
     assert all((array == (0.5 if name.startswith("backbone.") else 0.25)).all() for name, array in found.items())
     assert "from the backbone in" in (line := capsys.readouterr().out) and "--pre_trained would take the whole" in line
+
+
+def test_weights_with_folded_norms_are_trained_with_fixed_norms_only(mobilenet_v1, tmp_path):
+    _, network = mobilenet_v1
+    eps = {f"{name}.moving_variance": cell.eps for name, cell in network.cells_and_names()
+           if isinstance(cell, nn.BatchNorm2d)}
+    arrays = {parameter.name: Tensor(np.full(parameter.shape, 1 - eps[parameter.name] if parameter.name in eps else 0,
+                                             np.float32)) for parameter in network.get_parameters()}
+    save_weights(tmp_path / "folded.ckpt", arrays, "ssd_mobilenet_v1", ["a", "b"])
+    flags = "--pre_trained", str(tmp_path / "folded.ckpt")
+    with pytest.raises(UsageError, match="folded into the convolutions.*--fixed_norms True"):
+        started(mobilenet_v1, *flags)
+    started(mobilenet_v1, *flags, "--fixed_norms", "True")

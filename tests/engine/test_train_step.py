@@ -9,6 +9,7 @@ import pytest
 from mindspore import Parameter, Tensor, nn, ops
 
 from src.engine import train_step as module
+from src.engine.build import fix_parts
 from src.engine.optimizer import build_optimizer
 from src.engine.train_step import TrainStep, averaging_decay
 from src.errors import CheckpointError
@@ -373,3 +374,22 @@ def test_in_graph_mode_too():
         np.testing.assert_allclose(weights_of(step), WEIGHTS - 0.1 * gradient(WEIGHTS), rtol=1e-5)
     finally:
         ms.set_context(mode=mode)
+
+
+# Parts that are not trained
+
+def test_fixed_norms_use_and_keep_the_statistics_they_have():
+    network = ConvNormDense()
+    network.norm.moving_mean.set_data(Tensor([1.0, 2.0, 3.0, 4.0]))
+    fix_parts(network, SimpleNamespace(fixed_norms=True, freeze_layer="none"))
+    batch, wanted = images(0)
+    loss_before = float(((network.set_train(False)(Tensor(batch)).asnumpy() - wanted) ** 2).mean())
+    step = step_of(network)
+    gamma = network.norm.gamma.asnumpy().copy()
+
+    loss = float(step(batch, wanted).losses[0].asnumpy())
+
+    assert loss == pytest.approx(loss_before, rel=1e-5)
+    np.testing.assert_array_equal(network.norm.moving_mean.asnumpy(), [1, 2, 3, 4])
+    np.testing.assert_array_equal(network.norm.moving_variance.asnumpy(), np.ones(4))
+    assert not np.array_equal(network.norm.gamma.asnumpy(), gamma)
