@@ -46,11 +46,3 @@ class Pool(nn.Cell):
 
     def construct(self, x):
         return self.pool(x if self.pad is None else self.pad(x))
-
-
-def use_statistics(cell: nn.Cell, *, moving: bool) -> None:
-    """Let the batch norms of `cell` always use their moving statistics, and leave these as they are, or always those
-    of the batch; without this, training uses the batch's and inference the moving ones."""
-    for _, layer in cell.cells_and_names():
-        if isinstance(layer, nn.BatchNorm2d):
-            layer.use_batch_statistics = not moving

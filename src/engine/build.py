@@ -10,7 +10,6 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
-from src.backbones.layers import use_statistics
 from src.checkpoint import CheckpointFolder, load_weights, read_weights
 from src.data.coco_json import to_coco
 from src.data.loader import TrainLoader
@@ -28,6 +27,7 @@ from src.evaluation.predictions import read_predictions
 from src.evaluation.predictor import Predictor, network_runner
 from src.evaluation.thresholds import measure_thresholds, store_thresholds
 from src.ops.normalize import NormalizeImages
+from src.ops.norms import use_statistics
 
 
 @contextlib.contextmanager

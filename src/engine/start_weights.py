@@ -3,13 +3,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-from mindspore import nn
-
 from src.checkpoint import Weights, is_optimizer_state, load_weights, read_weights
 from src.conditions import check_conditions, with_zoo_settings
 from src.errors import UsageError
 from src.models import detector_class
+from src.ops.norms import has_folded_norms
 
 BACKBONE = "backbone."  # beginning of the names of its parameters
 ADVICE = ("feature_extractor_base_param takes an ImageNet checkpoint of the model's own backbone; give one, or train "
@@ -64,14 +62,6 @@ def load_start(network, detector, config) -> None:
     if not config.train.fixed_norms and has_folded_norms(network):
         raise UsageError(f"{path}: the batch norms of these weights were folded into the convolutions, so that the "
                          "statistics of a batch would change every map; add --fixed_norms True")
-
-
-def has_folded_norms(network) -> bool:
-    """Whether every batch norm passes its input on unchanged but for gamma and beta: mean 0, variance 1 - eps."""
-    norms = [cell for _, cell in network.cells_and_names() if isinstance(cell, nn.BatchNorm2d)]
-    return bool(norms) and all((cell.moving_mean.asnumpy() == 0).all() and
-                               np.allclose(cell.moving_variance.asnumpy(), 1 - cell.eps, rtol=0, atol=1e-6)
-                               for cell in norms)
 
 
 def holds_backbone(weights: Weights, network, detector) -> bool:

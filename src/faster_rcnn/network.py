@@ -9,13 +9,13 @@ from mindspore import nn
 from mindspore.common.initializer import HeNormal, XavierUniform, initializer
 
 from src.backbones.fpn import FPN
-from src.backbones.layers import use_statistics
 from src.faster_rcnn.box_head import BoxDetections, BoxHead
 from src.faster_rcnn.box_styles import RoISampling
 from src.faster_rcnn.config import STRIDES
 from src.faster_rcnn.proposals import Proposals
 from src.faster_rcnn.rpn import RPNHead
 from src.ops.conv2d import Conv2d
+from src.ops.norms import use_statistics
 from src.ops.resize import resize_nearest
 from src.ops.roi_align import PyramidRoIAlign
 
