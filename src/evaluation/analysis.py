@@ -1,7 +1,7 @@
-"""Where the AP is lost: confusions between classes, types of errors, the best and the worst images.
+"""Analyses where AP is lost: confusions between classes, types of errors, the best and the worst images.
 
-All of it follows COCO's matching at one IoU (0.5), so that the AP here is COCO's AP50 (as long as no image has more
-than 100 detections of one class, the number COCO looks at).
+Everything uses COCO's matching at IoU 0.5, so AP here is COCO's AP50, as long as no image has more than 100 detections
+of one class, COCO's limit.
 """
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ NO_ERROR, CLASSIFICATION, LOCALISATION, BOTH, DUPLICATE, BACKGROUND = range(-1, 
 
 @dataclass(frozen=True)
 class ErrorType:
-    """How often one type of error occurs and what the AP50 would gain if it did not."""
+    """How often one type of error occurs, and how much AP50 would gain without it."""
 
     name: str
     meaning: str
-    count: int       # among the detections of at least the score threshold
+    count: int       # counted among detections with at least the score threshold
     gain: float      # AP50 with these errors corrected, minus AP50; over all detections
 
 
 @dataclass(frozen=True)
 class ImageScore:
-    """How well the detector did on one image, at a score threshold."""
+    """The result on one image at a score threshold."""
 
     image_id: int
     found: int           # objects found
@@ -64,21 +64,21 @@ class Confusion(NamedTuple):
 
 
 class WorkingPoint(NamedTuple):
-    """A score threshold and the F1 of the detections from it on."""
+    """A score threshold and the F1 of all detections with at least this score."""
 
     threshold: float
     f1: float
 
 
 class F1Curve(NamedTuple):
-    """The scores that occur (K,), falling, and the F1 of the detections from each of them on (K,)."""
+    """The K different scores, descending, and for each the F1 of all detections with at least this score."""
 
     scores: np.ndarray
     f1: np.ndarray
 
     @property
     def best(self) -> Optional[WorkingPoint]:
-        """The highest F1, at the highest score that reaches it; None when no detection is right."""
+        """The highest F1, at the highest score that reaches it; None if no detection is right."""
         if not self.f1.any():
             return None
         index = int(np.argmax(self.f1))
@@ -92,15 +92,15 @@ class _Findings:
     scores: np.ndarray
     labels: np.ndarray
     error: np.ndarray          # (N,) NO_ERROR or the index of an error type
-    target: np.ndarray         # (N,) the object that a correction would make it find, or -1
+    target: np.ndarray         # (N,) the object that the corrected detection would find, or -1
     truth_labels: np.ndarray   # (M,)
     missed: np.ndarray         # (M,) bool
 
 
 def f1_curve(images: Sequence[ImageBoxes], label: Optional[int] = None) -> F1Curve:
-    """F1 (harmonic mean of precision and recall) at IoU 0.5 of the detections from each score on.
+    """F1 (harmonic mean of precision and recall) at IoU 0.5 for every possible score threshold.
 
-    label: of one class; None counts the detections and objects of all classes together.
+    label: the class; None counts the detections and objects of all classes together.
     """
     scores, right, objects = [], [], 0
     for image in images:
@@ -121,9 +121,9 @@ def f1_curve(images: Sequence[ImageBoxes], label: Optional[int] = None) -> F1Cur
 def confusion_matrix(images: Sequence[ImageBoxes], classes: int, score_threshold: float) -> np.ndarray:
     """How often an object of class i (row) was detected as class j (column): (classes + 1, classes + 1) int64.
 
-    The last row counts detections without an object, the last column objects without a detection. Detections that
-    found an object of their class are on the diagonal, as in the metric; what is left over on both sides is paired by
-    IoU, from 0.5 up, the highest first.
+    The last row counts detections without an object, the last column objects without a detection. Detections that found
+    an object of their class are on the diagonal, as in the metric. The remaining detections and objects are paired by
+    IoU, at least 0.5, the highest first.
     """
     matrix = np.zeros((classes + 1, classes + 1), dtype=np.int64)
     for image in (image.above(score_threshold) for image in images):
@@ -172,7 +172,7 @@ def error_types(images: Sequence[ImageBoxes], score_threshold: float,
 
 
 def rank_images(images: Sequence[ImageBoxes], score_threshold: float) -> list[ImageScore]:
-    """Every image with objects or detections, worst first: by F1, then by the weight of the errors."""
+    """Every image with objects or detections, worst first, sorted by F1, then by the weight of the errors."""
     scored = []
     for image in (image.above(score_threshold) for image in images):
         partner, ignored = match(image, overlaps(image.boxes, image.truth_boxes, image.crowd), IOU_THRESHOLD)
@@ -187,7 +187,7 @@ def rank_images(images: Sequence[ImageBoxes], score_threshold: float) -> list[Im
 
 
 def _classify(images: Sequence[ImageBoxes]) -> _Findings:
-    """Find right detections and name the error of the others, in TIDE's order of precedence."""
+    """Find the right detections and classify the errors of the others, in TIDE's order of precedence."""
     scores, labels, errors, targets, truth_labels, missed = [], [], [], [], [], []
     offset = 0
     for image in images:
@@ -220,7 +220,7 @@ def _joined(parts: Sequence[np.ndarray], dtype: type) -> np.ndarray:
 
 
 def _errors_of_image(overlap: np.ndarray, same: np.ndarray, free: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Error type (D,) and the object that a correction would find (D,) or -1, as if every detection were wrong.
+    """Error type of each detection if it were wrong (D,), and the object it would find if corrected (D,), or -1.
 
     overlap: (D, G), 0 for crowds. same: (D, G) bool, equal class. free: (G,) bool, objects that were not found.
     """
@@ -238,10 +238,10 @@ def _errors_of_image(overlap: np.ndarray, same: np.ndarray, free: np.ndarray) ->
 
 
 def _corrected(findings: _Findings, error: int) -> _Findings:
-    """The findings as they would be without one type of error.
+    """The findings without one type of error.
 
-    A wrong class or box is put right, unless its object was found, or a better detection with one of these two errors
-    belongs to the same object; then it goes, as do the other errors.
+    A wrong class or box is corrected. It is removed if its object was found already, or if a better detection with one
+    of these two errors belongs to the same object. The other types of errors are removed.
     """
     wrong = findings.error == error
     kept = ~wrong
@@ -258,7 +258,7 @@ def _corrected(findings: _Findings, error: int) -> _Findings:
 def _ap50(findings: _Findings, truth_labels: Optional[np.ndarray] = None) -> float:
     """COCO's AP at IoU 0.5: the mean over classes of the interpolated precision at 101 levels of recall.
 
-    truth_labels: the objects to count, in place of all; a class of which none is left counts as 0 as long as it has
+    truth_labels: the objects to count instead of all; a class without any left counts as 0 if it has
     detections, as in tidecv."""
     counted = findings.truth_labels if truth_labels is None else truth_labels
     aps = []

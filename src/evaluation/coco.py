@@ -1,4 +1,4 @@
-"""COCO's detection metrics. pycocotools is the judge; faster-coco-eval gives the same numbers in less time."""
+"""COCO's detection metrics, computed by pycocotools, or by faster-coco-eval with the same numbers in less time."""
 from __future__ import annotations
 
 import contextlib
@@ -28,7 +28,7 @@ TABLE_ROWS = (
 
 @dataclass(frozen=True)
 class ClassResult:
-    """The metrics of one class; -1 where the ground truth holds no object of it."""
+    """The metrics of one class; -1 if the ground truth has no object of it."""
 
     name: str
     objects: int       # annotated objects, crowds not counted
@@ -40,7 +40,7 @@ class ClassResult:
 
 @dataclass(frozen=True)
 class CocoResult:
-    """The outcome of one COCO evaluation. A metric is -1 where the ground truth has nothing to measure it on."""
+    """The result of one COCO evaluation. A metric is -1 if the ground truth has no objects for it."""
 
     iou_type: str            # "bbox" or "segm"
     backend: str             # "pycocotools" or "faster-coco-eval"
@@ -76,7 +76,7 @@ def evaluate_coco(ground_truth: dict, rows: Sequence[ResultRow], iou_type: str =
     ground_truth: COCO dictionary ("images", "annotations", "categories"); it is not changed.
     rows: checked rows in COCO's result form, see `read_predictions`. No rows at all give 0.
     iou_type: "bbox", or "segm" for masks.
-    backend: "pycocotools", "faster_coco_eval", or "auto": faster when it is installed.
+    backend: "pycocotools", "faster_coco_eval", or "auto": faster_coco_eval if it is installed.
     Raises ProjectError when the rows belong to another data set, UsageError when the backend is not installed.
     """
     _check_origin(ground_truth, rows, iou_type)
@@ -94,7 +94,7 @@ def evaluate_coco(ground_truth: dict, rows: Sequence[ResultRow], iou_type: str =
 
 
 def mean_of_present(values: np.ndarray) -> float:
-    """COCO's mean: over what could be measured; -1 when nothing could."""
+    """COCO's mean of the values that could be measured; -1 if there are none."""
     present = values[values > NOTHING_TO_MEASURE]
     return float(present.mean()) if present.size else NOTHING_TO_MEASURE
 
@@ -142,20 +142,20 @@ def _index(coco_class: type, ground_truth: dict, annotations: list[dict]) -> Any
 
 
 def _objects(ground_truth: dict) -> list[dict]:
-    """Copies of the annotations (the evaluators write into theirs) with what a minimal json may leave out.
+    """Copies of the annotations, completed with entries that a minimal JSON file may leave out.
 
-    They are numbered again from 1: the evaluators mark an unmatched detection with 0, so that an object of id 0 would
-    never count as found.
+    They are copies because the evaluators change them. They are numbered again from 1, because the evaluators mark an
+    unmatched detection with 0, so an object with id 0 would never count as found.
     """
     return [{"area": truth["bbox"][2] * truth["bbox"][3], "iscrowd": 0, **truth, "id": number}
             for number, truth in enumerate(ground_truth["annotations"], 1)]
 
 
 def _detections(rows: Sequence[ResultRow], iou_type: str) -> list[dict]:
-    """The annotations that COCO.loadRes would make of the rows; unlike it, this knows the empty list.
+    """The annotations that COCO.loadRes would make from the rows; unlike loadRes, this accepts an empty list.
 
-    The size of a mask is its area, also when its row has a box: loadRes would take the box, and the metrics of small,
-    medium and large masks would change with a key that they do not measure.
+    The area is always the area of the mask, also if its row has a box. loadRes would use the box, which would change
+    the metrics of small, medium and large masks.
     """
     if iou_type == "bbox":
         areas = [row["bbox"][2] * row["bbox"][3] for row in rows]

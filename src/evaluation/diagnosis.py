@@ -1,4 +1,4 @@
-"""Why an AP is 0: sentences about the ids, classes and boxes of predictions."""
+"""Explains why AP is 0, in sentences about the ids, classes and boxes of predictions."""
 from __future__ import annotations
 
 from dataclasses import replace
@@ -10,8 +10,8 @@ from src.evaluation.matching import ImageBoxes, overlaps
 from src.evaluation.predictions import ResultRow
 
 MOST_DETECTIONS = 1000
-# Forms in which boxes are written by mistake: a function of the four numbers of a row, and of width and height of its
-# image, that gives x, y, width, height.
+# Wrong box formats: name -> function of the four numbers of a row and the width and height of its image that returns
+# x, y, width, height.
 READINGS = {
     "x1, y1, x2, y2": lambda x, y, w, h, *_: (x, y, w - x, h - y),
     "y, x, height, width": lambda x, y, w, h, *_: (y, x, h, w),
@@ -20,9 +20,9 @@ READINGS = {
 
 
 def diagnose(ground_truth: dict, rows: Sequence[ResultRow], images: Sequence[ImageBoxes]) -> list[str]:
-    """Why the AP may be 0 (or -1): a list of sentences, the most certain cause first.
+    """Sentences that explain why AP may be 0 or -1, the most certain cause first.
 
-    ground_truth: COCO dictionary. rows: checked result rows with boxes; those of unknown images are allowed here.
+    ground_truth: COCO dictionary. rows: checked result rows with boxes; rows of unknown images are allowed here.
     images: `group_by_image` of the two.
     """
     truths = [truth for truth in ground_truth["annotations"] if not truth.get("iscrowd", 0)]
@@ -56,7 +56,7 @@ def _id_findings(ground_truth: dict, rows: Sequence[ResultRow], truths: Sequence
 
 
 def _box_findings(ground_truth: dict, images: Sequence[ImageBoxes]) -> list[str]:
-    # The best detections tell how boxes are meant; thousands of weak ones would only hide it.
+    # The best detections show how boxes are meant; thousands of weak ones would hide it.
     scores = np.sort(np.concatenate([image.scores for image in images]))[::-1]
     if not len(scores):
         return ["No detection has both an image id and a category id of the ground truth."]
@@ -82,7 +82,7 @@ def _box_findings(ground_truth: dict, images: Sequence[ImageBoxes]) -> list[str]
 
 
 def _box_form_finding(images: Sequence[ImageBoxes], size_of: dict, fitting: float) -> str:
-    """Whether the boxes would fit if they were read in another form, else how far they reach."""
+    """Whether the boxes would fit in another format; otherwise how far they reach."""
     for name, convert in READINGS.items():
         fit = _fit([_read_as(image, convert, size_of[image.image_id]) for image in images])
         if fit.any_class > max(0.1, 2 * fitting):
@@ -95,14 +95,14 @@ def _box_form_finding(images: Sequence[ImageBoxes], size_of: dict, fitting: floa
 
 
 def _read_as(image: ImageBoxes, convert: Callable, size: tuple[int, int]) -> ImageBoxes:
-    """The image with the four numbers of each row taken in another form; size: its width and height."""
+    """The image with its boxes converted from another format; size: its width and height."""
     x, y, right, bottom = image.boxes.T
     x, y, width, height = convert(x, y, right - x, bottom - y, *size)
     return replace(image, boxes=np.column_stack([x, y, x + width, y + height]))
 
 
 class _Fit(NamedTuple):
-    """The fraction of the detections that fit any object (IoU at least 0.5) or one of their class, and the best IoU."""
+    """The fractions of detections that fit any object (IoU at least 0.5) or one of their class, and the best IoU."""
 
     any_class: float
     own_class: float

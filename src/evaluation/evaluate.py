@@ -1,4 +1,4 @@
-"""A predictor on a data set: detections on disk, metrics, report."""
+"""Runs a predictor on a data set: writes detections, computes metrics, writes the report."""
 from __future__ import annotations
 
 import os
@@ -45,7 +45,7 @@ TITLES = {"bbox": "Boxes", "segm": "Masks"}
 
 
 def audit_as_configured(config: Config, annotations: AnnotationSet) -> AuditReport:
-    """The audit of a split as the settings ask for it. Raises what `audit` raises."""
+    """Audit a split with the settings. Raises the errors of `audit`."""
     data = config.data
     _, report = audit(annotations, data.audit_policy, data.max_image_pixels, data.num_parallel_workers,
                       with_masks=detector_class(config).with_masks)
@@ -53,14 +53,14 @@ def audit_as_configured(config: Config, annotations: AnnotationSet) -> AuditRepo
 
 
 def audit_ground_truth(config: Config, annotations: AnnotationSet, folder: Path) -> AnnotationSet:
-    """The annotations as the audit leaves them; what it found is written to `folder` and printed."""
+    """The annotations after the audit, whose findings are written to `folder` and printed."""
     report = audit_as_configured(config, annotations)
     report.write(folder)
     print(f"ground truth: {annotations.source}, {report.after.images} images, {report.after.boxes} boxes")
     if report.findings:
         print(report.table())
     if config.eval.visual_image:
-        image_names(record.image_path for record in report.annotations.records)  # refuses equal names before the work
+        image_names(record.image_path for record in report.annotations.records)  # raises for equal names
     return report.annotations
 
 
@@ -68,16 +68,16 @@ def predict_dataset(predictor: DetectionStream, annotations: AnnotationSet, path
                     workers: Optional[int] = None, progress: bool = True, process: Process = ALONE) -> None:
     """Write the detections of every image to `path` (predictions.json, COCO's result form).
 
-    Several processes predict every size-th image each; when they return, `path` holds what all have found.
+    Each of several processes predicts every size-th image; afterwards `path` holds the detections of all.
     """
     parts = [path] if process.size == 1 else [path.with_name(f"{path.stem}_{rank}{path.suffix}")
                                               for rank in range(process.size)]
     _predict(predictor, annotations.records[process.rank::process.size], annotations.category_ids,
              parts[process.rank], workers, progress and process.rank == 0)
-    process.barrier()  # all parts are there
+    process.barrier()  # all parts are written
     if process.size > 1 and process.rank == 0:
         merge_predictions(parts, path)
-    process.barrier()  # the whole is there
+    process.barrier()  # the merged file is written
 
 
 def _predict(predictor: DetectionStream, records: Sequence[Record], category_ids: Sequence[int], path: Path,
@@ -97,15 +97,15 @@ def _predict(predictor: DetectionStream, records: Sequence[Record], category_ids
 
 def measure(ground_truth: dict, rows: Sequence[ResultRow], backend: str = "auto",
             with_masks: bool = False) -> list[CocoResult]:
-    """COCO metrics of the boxes, and with_masks also of the masks."""
+    """COCO metrics of the boxes, with with_masks also of the masks."""
     return [evaluate_coco(ground_truth, rows, iou_type, backend)
             for iou_type in (("bbox", "segm") if with_masks else ("bbox",))]
 
 
 def draw_images(annotations: AnnotationSet, rows: Sequence[ResultRow], threshold: ScoreThreshold,
                 folder: Path) -> None:
-    """Every image with its annotated boxes in <folder>/gt_image, with the detected ones from `threshold` on in
-    <folder>/pred_image."""
+    """Draw every image with its annotated boxes into <folder>/gt_image, and with the detections of at least `threshold`
+    into <folder>/pred_image."""
     found = shown_detections(rows, annotations.category_ids, threshold)
     names = image_names(record.image_path for record in annotations.records)
     for record in annotations.records:
@@ -121,13 +121,13 @@ def draw_images(annotations: AnnotationSet, rows: Sequence[ResultRow], threshold
 
 
 def summary_of(results: Sequence[CocoResult]) -> dict[str, float]:
-    """The numbers of `measure` by name: those of the boxes as COCO calls them, those of the masks as mask_AP, ..."""
+    """The numbers of `measure` by name: AP, AP50, ... for boxes, mask_AP, ... for masks."""
     boxes, *masks = results
     return {**boxes.summary, **{f"mask_{name}": value for result in masks for name, value in result.summary.items()}}
 
 
 def print_results(results: Sequence[CocoResult]) -> None:
-    """The tables in the old zoo's form."""
+    """The tables in the old zoo's format."""
     for result in results:
         if len(results) > 1:
             print(f"{TITLES[result.iou_type]}:")
@@ -138,19 +138,19 @@ def print_results(results: Sequence[CocoResult]) -> None:
 
 
 def print_diagnosis(ground_truth: dict, rows: Sequence[ResultRow], images: Sequence[ImageBoxes]) -> list[str]:
-    """Print why no box was found right; returns the sentences."""
+    """Print why no detection is right; returns the sentences."""
     diagnosis = diagnose(ground_truth, rows, images)
     print("\nWhy the AP is not above 0:", *(f"- {sentence}" for sentence in diagnosis), sep="\n")
     return diagnosis
 
 
 def choose_threshold(config: Config, model: ModelFile, measured: Optional[Thresholds]) -> ScoreThreshold:
-    """The score threshold of an evaluation, which is printed; what was measured is stored beside the model.
+    """Print the score threshold of an evaluation, and store the thresholds beside the model.
 
-    A threshold that another split gave stays: the best one for the images that are counted here would flatter them.
+    A threshold from another split is used unchanged: the best one for the evaluated images would make them look better.
     """
     stored = stored_thresholds(model.path, model.description)
-    if measured is None:    # nothing to learn from: no annotations, or nothing found
+    if measured is None:    # no annotations, or no right detection
         return _said(score_threshold(config.eval, stored))
     if stored is not None and stored.split != measured.split:
         return _said(score_threshold(config.eval, stored))
@@ -169,10 +169,10 @@ def _said(threshold: ScoreThreshold) -> ScoreThreshold:
 
 def evaluate_predictions(config: Config, annotations: AnnotationSet, predictions: Path, *, model: ModelFile,
                          facts: dict, headline: dict, curves_png: Optional[bytes] = None) -> list[CocoResult]:
-    """Measure a predictions file, print the results, write report.html beside the file and the score thresholds with
-    the best F1 beside the model.
+    """Measure a predictions file and print the results. Write report.html beside the file, and the score thresholds
+    with the best F1 beside the model.
 
-    Of images without annotations (COCO's test sets) the predictions are all there is.
+    Without annotations (COCO's test sets) only the predictions are written.
     """
     settings, folder = config.eval, predictions.parent
     rows = read_predictions(predictions)

@@ -1,4 +1,4 @@
-"""What the outputs of an image are called, in preprocess.py, postprocess.py, the C++ application and drawn images."""
+"""Names of an image's output files, for preprocess.py, postprocess.py, the C++ application and drawn images."""
 from __future__ import annotations
 
 import os
@@ -9,10 +9,10 @@ from src.errors import DatasetError
 
 
 def image_names(paths: Iterable[Path]) -> dict[Path, str]:
-    """Path -> name of its outputs: the path below the folder that all share, without ending.
+    """Path -> name of its outputs: the path below the folder that all images share, without the ending.
 
-    "0000" where all lie in one folder, "a/0000" and "b/0000" where they do not. Raises DatasetError where two images
-    would have one name, and for a name that is not UTF-8, which no list of results can hold.
+    "0000" if all lie in one folder, "a/0000" and "b/0000" if not. Raises DatasetError if two images would have the same
+    name, and for a name that is not UTF-8, which a list of results cannot contain.
     """
     places = {path: Path(os.path.normpath(path)) for path in paths}
     shared = os.path.commonpath([place.parent for place in places.values()]) if places else ""

@@ -1,4 +1,4 @@
-"""Detections beside the objects of the same image, their overlaps, and which detection found which object."""
+"""Matches the detections of an image with its objects: overlaps, and which detection found which object."""
 from __future__ import annotations
 
 from collections import defaultdict
@@ -23,10 +23,10 @@ class ImageBoxes:
     labels: np.ndarray        # (D,) index into the categories, see `sorted_categories`
     truth_boxes: np.ndarray   # (G, 4)
     truth_labels: np.ndarray  # (G,)
-    crowd: np.ndarray         # (G,) bool: regions where detections count neither as right nor as wrong
+    crowd: np.ndarray         # (G,) bool: detections there are neither right nor wrong
 
     def above(self, score: float) -> ImageBoxes:
-        """The same image with the detections of at least this score."""
+        """The same image with only the detections of at least this score."""
         kept = self.scores >= score
         return ImageBoxes(self.image_id, self.boxes[kept], self.scores[kept], self.labels[kept],
                           self.truth_boxes, self.truth_labels, self.crowd)
@@ -46,21 +46,21 @@ class ImageBoxes:
 
 
 class Matches(NamedTuple):
-    """Which object each of the D detections of an image found."""
+    """The object that each of the D detections of an image found."""
 
     partner: np.ndarray   # (D,) index of the object, -1 = none
-    ignored: np.ndarray   # (D,) bool: without a partner, on a crowd of its class
+    ignored: np.ndarray   # (D,) bool: without a partner, but on a crowd of its class
 
 
 def sorted_categories(ground_truth: dict) -> list:
-    """The categories of a COCO dictionary in the order of their ids, as pycocotools counts them."""
+    """The categories of a COCO dictionary, sorted by id as in pycocotools."""
     return sorted(ground_truth["categories"], key=lambda category: category["id"])
 
 
 def detections_by_image(rows: Iterable[ResultRow], category_ids: Sequence[int]) -> dict[int, Detections]:
-    """The `Detections` of every image that has any, best first, from checked result rows with boxes.
+    """The `Detections` of every image with detections, best first, from checked result rows with boxes.
 
-    Boxes and scores are float64, as the metrics compute. Rows of other categories are left out, as in pycocotools.
+    Boxes and scores are float64, as in the metrics. Rows of other categories are left out, as in pycocotools.
     category_ids: the data set's category id of every label.
     """
     label_of = {category_id: label for label, category_id in enumerate(category_ids)}
@@ -82,7 +82,7 @@ def detections_by_image(rows: Iterable[ResultRow], category_ids: Sequence[int]) 
 def group_by_image(ground_truth: dict, rows: Iterable[ResultRow]) -> list[ImageBoxes]:
     """The images of a COCO dictionary, sorted by id, with their objects and with the detections of checked result rows.
 
-    Rows of images and categories that the ground truth does not have are left out, as in pycocotools.
+    Rows of images and categories that are not in the ground truth are left out, as in pycocotools.
     """
     category_ids = [category["id"] for category in sorted_categories(ground_truth)]
     label_of = {category_id: label for label, category_id in enumerate(category_ids)}
@@ -109,8 +109,8 @@ def overlaps(boxes: np.ndarray, truth_boxes: np.ndarray, crowd: Optional[np.ndar
              extra_pixel: float = 0.0) -> np.ndarray:
     """IoU of every detection with every object: (D, G) float64.
 
-    crowd: (G,) bool; for these objects the overlap is the covered part of the detection, as in COCO.
-    extra_pixel: 1.0 measures boxes as the VOC devkit does, whose last pixel belongs to the box.
+    crowd: (G,) bool; for crowds the overlap is the covered fraction of the detection, as in COCO.
+    extra_pixel: 1.0 includes the last pixel in the box, as in the VOC devkit.
     """
     top_left = np.maximum(boxes[:, None, :2], truth_boxes[None, :, :2])
     bottom_right = np.minimum(boxes[:, None, 2:], truth_boxes[None, :, 2:])
@@ -132,7 +132,7 @@ def match(image: ImageBoxes, overlap: np.ndarray, iou_threshold: float) -> Match
     candidates = (overlap >= iou_threshold) & (image.labels[:, None] == image.truth_labels[None])
     free = ~image.crowd
     for index in np.flatnonzero(candidates.any(axis=1)):
-        # Reversed, because pycocotools gives a tie to the later object.
+        # Reversed, because pycocotools prefers the later of two equal objects.
         choices = np.flatnonzero(candidates[index] & free)[::-1]
         if len(choices):
             partner[index] = choices[np.argmax(overlap[index, choices])]

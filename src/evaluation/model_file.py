@@ -1,4 +1,4 @@
-"""Model files: what they say about themselves, and the Predictor that they make with a configuration."""
+"""Opens model files: reads their description, and builds the Predictor for a file and its settings."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ ENDINGS = (".ckpt", ".mindir", ".onnx")
 
 @dataclass(frozen=True)
 class ModelFile:
-    """What a model file says about itself.
+    """The content of a model file apart from an exported network.
 
     weights: the content of a checkpoint; None for an exported model.
     description: of an exported model, the json that export.py wrote beside it; empty without one.
@@ -31,7 +31,7 @@ class ModelFile:
 
     @property
     def classes(self) -> Optional[tuple[str, ...]]:
-        """The class names that the file gives, None without."""
+        """The class names in the file, or None."""
         if self.weights is not None:
             return self.weights.classes
         classes = self.description.get("classes")
@@ -39,16 +39,16 @@ class ModelFile:
 
 
 class LoadedNetwork(NamedTuple):
-    """A Cell with its weights, and the family's detector that it belongs to."""
+    """A Cell with its weights, and its detector."""
 
     network: Any
     detector: Any
 
 
 def check_model_path(path: Optional[str]) -> Path:
-    """The model file of a command; of a run folder its best checkpoint, or else its latest, which is printed.
+    """The model file of a command. For a run folder its best, or else its latest checkpoint, whose name is printed.
 
-    Raises UsageError when it is missing or of an unknown kind.
+    Raises UsageError if it is missing or of an unknown kind.
     """
     if not path:
         raise UsageError(f"no model given; add --model_path FILE ({', '.join(ENDINGS)}) or the folder of a run")
@@ -68,22 +68,22 @@ def check_model_path(path: Optional[str]) -> Path:
 
 
 def _models_in(folder: Path) -> str:
-    """The end of a message: which models lie in a folder."""
+    """The end of a message that lists the models in a folder."""
     names = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in ENDINGS) if folder.is_dir() else []
     return f"; {folder} holds {', '.join(names)}" if names else ""
 
 
 def read_model(path: Path) -> ModelFile:
-    """The content of a checkpoint, or the description of an exported model. Raises CheckpointError when damaged."""
+    """The content of a checkpoint, or the description of an exported model. Raises CheckpointError if it is damaged."""
     if path.suffix.lower() == ".ckpt":
         return ModelFile(path, weights=read_weights(path))
     return ModelFile(path, description=read_description(path))
 
 
 def read_exported(path: Optional[str]) -> ModelFile:
-    """The model of a command that needs an exported one with its description file.
+    """The model file of a command that needs an exported model with its description file.
 
-    Raises UsageError for a checkpoint and what `check_model_path` raises, CheckpointError without a description.
+    Raises UsageError for a checkpoint and as in `check_model_path`, CheckpointError without a description file.
     """
     model = check_model_path(path)
     if model.suffix.lower() == ".ckpt":
@@ -98,7 +98,7 @@ def read_exported(path: Optional[str]) -> ModelFile:
 
 
 def choose_device(config: Config, path: Path) -> None:
-    """MindSpore's device, unless one process runs an ONNX file, which it does without MindSpore."""
+    """Set MindSpore's device, unless a single process runs an ONNX file, which needs no MindSpore."""
     if path.suffix.lower() != ".onnx" or config.runtime.run_distribute:
         set_device(config.runtime)
 
@@ -106,7 +106,7 @@ def choose_device(config: Config, path: Path) -> None:
 def open_predictor(config: Config, model: ModelFile, classes_of_data: Optional[tuple[str, ...]] = None) -> Predictor:
     """The predictor of a checkpoint, MindIR or ONNX file.
 
-    classes_of_data: class names to take when the file does not name its own (checkpoints of the old zoo).
+    classes_of_data: class names to use if the file has none (checkpoints of the old zoo).
     Raises CheckpointError for a damaged file, or one of another model; ConfigError when its classes are not those of
     the configuration.
     """
@@ -126,7 +126,7 @@ def open_predictor(config: Config, model: ModelFile, classes_of_data: Optional[t
 
 
 def exported_detector(config: Config, model: ModelFile, classes_of_data: Optional[tuple[str, ...]] = None) -> Any:
-    """The detector of a MindIR or ONNX file, which is not opened. Raises what `open_predictor` raises."""
+    """The detector of a MindIR or ONNX file; the file is not opened. Raises the errors of `open_predictor`."""
     description = model.description
     check_model_name(model.path, description.get("model_name"), config)
     detector = build_detector(config, _classes(model.path, model.classes, config, classes_of_data))
@@ -137,7 +137,7 @@ def exported_detector(config: Config, model: ModelFile, classes_of_data: Optiona
 
 
 def check_inputs(path: Path, count: int, detector: Any) -> None:
-    """Raises CheckpointError for a file whose number of inputs is not the detector's, as in earlier versions."""
+    """Raises CheckpointError if the file has another number of inputs than the detector, as in earlier versions."""
     if count != len(detector.input_names):
         raise CheckpointError(f"{path} takes {count} inputs, with these settings the network takes "
                               f"{len(detector.input_names)} ({', '.join(detector.input_names)}); export the checkpoint "
@@ -153,9 +153,9 @@ def check_input_size(path: Path, size: list[int], detector: Any) -> None:
 
 def load_network(config: Config, weights: Weights,
                  classes_of_data: Optional[tuple[str, ...]] = None) -> LoadedNetwork:
-    """A network with these weights. Raises what `open_predictor` raises for a checkpoint.
+    """A network with these weights. Raises the errors of `open_predictor` for a checkpoint.
 
-    detector.config has the settings that were used: a checkpoint of the old zoo brings some of its own.
+    detector.config has the settings that were used; a checkpoint of the old zoo changes some of them.
     """
     check_model_name(weights.path, weights.model_name, config)
     config = with_zoo_settings(config, weights, detector_class(config))
@@ -167,7 +167,7 @@ def load_network(config: Config, weights: Weights,
 
 
 def check_model_name(path: Path, name: Optional[str], config: Config) -> None:
-    """Raises CheckpointError when the file names another model than the configuration."""
+    """Raises CheckpointError if the file names another model than the settings."""
     if name not in (None, config.model.model_name):
         raise CheckpointError(f"{path} holds a {name}, the configuration describes a {config.model.model_name}; give "
                               "the configuration of this model")
@@ -193,7 +193,7 @@ def _first_of(names: tuple[str, ...]) -> str:
 
 
 def read_description(path: Path) -> dict:
-    """The description file that export.py wrote beside a model; empty when there is none.
+    """The description file that export.py wrote beside a model; empty if there is none.
 
     Raises CheckpointError when it is damaged.
     """
@@ -211,7 +211,7 @@ def read_description(path: Path) -> dict:
 
 
 def _wrong_part(content: Any) -> str:
-    """What of a description file is not of the kind that export.py writes; empty when all is."""
+    """The first entry of a description file that export.py would not write; empty if all are valid."""
     if not isinstance(content, dict):
         return "it is no dictionary"
     if not is_list_of_names(content.get("classes")) or not content["classes"]:

@@ -1,4 +1,4 @@
-"""Detections on disk, in COCO's result form: written as a stream, read back with every row checked."""
+"""Writes detections as a stream in COCO's result format, and reads them with a check of every row."""
 from __future__ import annotations
 
 import json
@@ -13,10 +13,10 @@ from src.errors import ProjectError, UsageError
 from src.files import open_input, parse_json, read_file, write_file
 from src.ops.detections import Detections
 
-# Coordinates, ids and scores beyond this are not measurements; the bound also refuses NaN and infinity.
+# Larger coordinates, ids and scores are invalid; the comparison also refuses NaN and infinity.
 LARGEST_NUMBER = 1e12
-# COCO's compressed run lengths use the characters 48..111; one that has bit 5 set announces a successor,
-# so a string that ends in such a character is truncated, and pycocotools would read past its end.
+# COCO's compressed run lengths use the characters 48..111. If bit 5 is set, another character must follow, so a string
+# that ends in such a character is truncated, and pycocotools would read beyond its end.
 COMPRESSED_RUNS = re.compile(r"[0-o]*[0-O]|")
 
 
@@ -34,13 +34,13 @@ class ResultRow(_Scored, total=False):
 
 
 class PredictionWriter:
-    """Streams detections to `<path>.tmp`; the file gets its name when it is complete.
+    """Streams detections to `<path>.tmp`, which is renamed to `<path>` when it is complete.
 
         with PredictionWriter(path, annotations.category_ids) as writer:
             writer.add(image_id, detections)
 
-    An error inside the block removes the unfinished file. `image_ids` counts every image that was added, also those
-    without a detection, which the file itself cannot show.
+    An error inside the block removes the unfinished file. `image_ids` has every image that was added, also images
+    without a detection, which are not in the file.
 
     path: the json file to write.
     category_ids: the data set's category id of every label.
@@ -89,7 +89,7 @@ class PredictionWriter:
         if len(detections) and not 0 <= detections.labels.min() <= detections.labels.max() < classes:
             raise ProjectError(f"image {image_id}: label {detections.labels.max()} found, but the data set has "
                                f"{classes} classes; the network was trained with other classes")
-        # numpy prints the shortest decimal that reads back as the same float32
+        # numpy prints the shortest decimal that gives the same float32
         for index, (x, y, width, height, score) in enumerate(numbers.astype(str)):
             row = (f'{{"image_id":{image_id},"category_id":{self.category_ids[detections.labels[index]]},'
                    f'"bbox":[{x},{y},{width},{height}],"score":{score}')
@@ -111,13 +111,13 @@ class PredictionWriter:
 
 
 def json_rle(mask: dict) -> dict:
-    """Compressed COCO run lengths in types that json knows; pycocotools gives bytes."""
+    """Compressed COCO run lengths in JSON types; pycocotools returns bytes."""
     counts = mask["counts"].decode("ascii") if isinstance(mask["counts"], bytes) else mask["counts"]
     return {"size": [int(side) for side in mask["size"]], "counts": counts}
 
 
 def merge_predictions(parts: Sequence[Path], path: Path) -> None:
-    """Make one file of what PredictionWriters wrote about different images, and remove their files."""
+    """Merge files that PredictionWriters wrote for different images, and remove them."""
     def rows() -> Iterator[bytes]:
         for part in parts:
             with open_input(part) as file:

@@ -1,4 +1,4 @@
-"""Images -> detections, whatever the model file is: checkpoint, MindIR or ONNX."""
+"""Images -> detections, for every kind of model file: checkpoint, MindIR or ONNX."""
 from __future__ import annotations
 
 import time
@@ -20,7 +20,7 @@ Runner = Callable[..., list]  # the input arrays, first images (B, 3, H, W) floa
 
 
 class DetectionStream(Protocol):
-    """What `predict_dataset` needs: a Predictor, or the results of a network that has run already."""
+    """The interface for `predict_dataset`: a Predictor, or stored results of a network."""
 
     def stream(self, items: Iterable[tuple[Hashable, Any]], read: Callable[[Any], np.ndarray],
                workers: int) -> Iterator[tuple[Any, Detections]]:
@@ -29,7 +29,7 @@ class DetectionStream(Protocol):
 
 @dataclass
 class Timing:
-    """Seconds spent, summed over images. Reading happens beside the network, its part is only what was waited for."""
+    """Seconds, summed over images. Images are read while the network runs; only waiting for them counts as reading."""
 
     images: int = 0
     waited: float = 0.0
@@ -43,7 +43,7 @@ class Timing:
 
 @dataclass
 class _Pending:
-    """An image on its way: the geometry of each view, and the outputs of those that were run."""
+    """An image in progress: the geometry of each view, and the outputs of the finished views."""
 
     key: Hashable
     geometries: list
@@ -53,9 +53,9 @@ class _Pending:
 class Predictor:
     """Runs a detector image by image or in batches.
 
-    detector: the family's detector, of which `views`, `further_inputs` and `postprocess_views` are used.
+    detector: the family's detector; `views`, `further_inputs` and `postprocess_views` are used.
     run: arrays of the detector's input_names, the first (B, 3, H, W) float32 -> arrays of output_names.
-    batch_size: of `run`, which is compiled per shape; a smaller batch is filled up and cut again.
+    batch_size: images per `run`, which is compiled for each shape; a smaller batch is padded.
     one_shape: `run` takes only the detector's input_size (exported files).
     agnostic_nms: IoU above which boxes suppress those of other classes, too; None = they do not.
     """
@@ -75,10 +75,10 @@ class Predictor:
 
     def stream(self, items: Iterable[tuple[Hashable, Any]], read: Callable[[Any], np.ndarray], workers: int,
                unreadable: Optional[Callable[[Any, ImageError], None]] = None) -> Iterator[tuple[Any, Detections]]:
-        """Yield (key, Detections) for (key, source) items in order; `read(source)` gives the decoded image.
+        """Yield (key, Detections) for (key, source) items in order; `read(source)` returns the decoded image.
 
         Images are read and prepared by `workers` threads while the network runs.
-        unreadable: called with the key of an image whose reading raises ImageError, which is raised without it.
+        unreadable: called with the key and the ImageError of an image that cannot be read; None = raise the error.
         """
         def prepare(source: Any) -> list:
             return self.detector.views(read(source), one_shape=self.one_shape)
@@ -117,7 +117,7 @@ class Predictor:
                 yield from self._detect(batch)
 
     def _detect(self, batch: list) -> list:
-        """Run (_Pending, its input arrays) pairs; (key, Detections) of the images whose last view this was."""
+        """Run (_Pending, its input arrays) pairs; yields (key, Detections) of the images that are now complete."""
         started = time.perf_counter()
         rows = [arrays for _, arrays in batch]
         rows += rows[-1:] * (self.batch_size - len(batch))
@@ -138,18 +138,18 @@ class Predictor:
 
 
 def network_runner(inference: Any) -> Runner:
-    """Run a Cell that is compiled on its first call."""
+    """Make a Runner of a Cell that is compiled on its first call."""
     compiled = _compiled(inference)
 
     def run(*inputs: np.ndarray) -> list:
-        inference.set_train(False)  # a graph keeps the mode it was compiled in; in between the network is trained
+        inference.set_train(False)  # a training in between may have set the other mode
         return compiled(*inputs)
 
     return run
 
 
 def mindir_runner(path: Path) -> Runner:
-    """Run an exported .mindir."""
+    """Make a Runner of an exported .mindir file."""
     import mindspore as ms
     from mindspore import nn
 
@@ -162,9 +162,9 @@ def mindir_runner(path: Path) -> Runner:
 def _compiled(network: Any) -> Runner:
     """Run a Cell on arrays.
 
-    On a CPU MindSpore 2.8 may run a graph without a branch on the thread that calls it, which hands the work to others
-    and spins on the cores that they need: Mask R-CNN takes a quarter longer on two cores, and ten times as long on one.
-    A graph with a branch, be it an idle one, is run by one of those others.
+    On a CPU, MindSpore 2.8 may run a graph without a branch on the calling thread, which then spins on cores that the
+    worker threads need: Mask R-CNN takes 25 % longer on two cores, and ten times as long on one. A graph with a branch,
+    even an unused one, runs on a worker thread.
     """
     import mindspore as ms
     from mindspore import ops
@@ -188,14 +188,14 @@ def _compiled(network: Any) -> Runner:
 
 
 class OnnxModel(NamedTuple):
-    """An exported .onnx, ready to run, and the shapes of its inputs, the first (B, 3, H, W)."""
+    """An opened .onnx file, and the shapes of its inputs, the first (B, 3, H, W)."""
 
     run: Runner
     input_shapes: list[tuple[int, ...]]
 
 
 def onnx_runner(path: Path, device_target: str = "CPU") -> OnnxModel:
-    """Open an exported .onnx with onnxruntime; raises UsageError where that cannot use the device."""
+    """Open an .onnx file with onnxruntime; raises UsageError if onnxruntime cannot use the device."""
     import onnxruntime
 
     provider = ONNX_PROVIDERS[device_target]

@@ -1,4 +1,4 @@
-"""One evaluation as one HTML file: numbers, plots and images, with nothing to load from elsewhere."""
+"""Writes an evaluation as one self-contained HTML file with numbers, plots and images."""
 from __future__ import annotations
 
 import base64
@@ -43,13 +43,13 @@ def write_report(path: Path, *, title: str, annotations: AnnotationSet, rows: Se
                  diagnosis: Sequence[str] = ()) -> None:
     """Write report.html.
 
-    path: the file to write; it appears when it is complete.
+    path: the file to write; it is renamed to this name when it is complete.
     title: headline of the page.
     rows: checked result rows with boxes.
     images: `group_by_image` of annotations and rows.
     results: the first one gives the headline numbers and the curves, and must be of "bbox"; one of "segm" may follow.
     threshold: least score in the confusion matrix, the counts of errors and the images.
-    facts: name -> value; text of several lines is folded away.
+    facts: name -> value; text of several lines is folded.
     headline: name -> text, shown large beside AP and AP50 (milliseconds per image, ...).
     curves_png: PNG bytes of the training curves or None.
     diagnosis: sentences of `diagnose`.
@@ -84,8 +84,8 @@ def write_report(path: Path, *, title: str, annotations: AnnotationSet, rows: Se
 
 
 def _worst_typical_best(ranked: list[ImageScore]) -> tuple[list[ImageScore], list[ImageScore], list[ImageScore]]:
-    """The first images with errors, those around the median, and the last ones with something found; no image twice,
-    the extremes first."""
+    """The worst images with errors, images around the median, and the best images with a right detection; each image is
+    shown once."""
     worst = [score for score in ranked[:IMAGES] if score.missed or score.wrong]
     best = [score for score in ranked[len(worst):][-IMAGES:] if score.found]
     others = ranked[len(worst):len(ranked) - len(best)]
@@ -95,7 +95,7 @@ def _worst_typical_best(ranked: list[ImageScore]) -> tuple[list[ImageScore], lis
 
 def _image_views(annotations: AnnotationSet, rows: Sequence[ResultRow], scores: Sequence[ImageScore],
                  threshold: ScoreThreshold) -> list[dict]:
-    """What the template shows of each image: its numbers, and the pair of annotated and detected boxes as JPEG."""
+    """The numbers of each image for the template, and a JPEG with annotated and detected boxes side by side."""
     shown = {score.image_id for score in scores}
     records = {record.image_id: record for record in annotations.records if record.image_id in shown}
     detections = shown_detections((row for row in rows if row["image_id"] in shown), annotations.category_ids,
@@ -128,7 +128,7 @@ def _render(**context: Any) -> str:
 
 
 def _metric(value: float) -> str:
-    """A metric for reading; COCO's -1 and VOC's NaN become a dash."""
+    """A metric as text; COCO's -1 and VOC's NaN become a dash."""
     return f"{value:.3f}" if value >= 0 else "\N{EN DASH}"
 
 

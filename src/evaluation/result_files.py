@@ -1,4 +1,4 @@
-"""What the C++ application wrote, back into the decoding and the metrics of `eval.py`."""
+"""Reads the C++ application's result files for the decoding and the metrics of `eval.py`."""
 from __future__ import annotations
 
 from collections import Counter
@@ -36,20 +36,20 @@ class SeenImage(NamedTuple):
 
 
 class ResultList(NamedTuple):
-    """What outputs.json says: the outputs, and the images by the stem of their file."""
+    """The content of outputs.json: the outputs, and the images by the stem of their file."""
 
     outputs: list[OutputFormat]
     images: dict[str, SeenImage]
 
 
 class ResultFiles:
-    """The application's result files in the place of a Predictor: its network has run already.
+    """The application's result files, used like a Predictor: the network has already run.
 
     detector: the family's detector. folder: holds outputs.json and <image>_<output>.bin. outputs: from the model's
     description file, what the files have to be.
     agnostic_nms: IoU above which boxes suppress those of other classes, too; None = they do not.
     report_folder: where the audit of this call writes; None = postprocess/ beside the folder.
-    Raises ResultError when outputs.json is missing or of another model.
+    Raises ResultError if outputs.json is missing or belongs to another model.
     """
 
     def __init__(self, detector: Any, folder: Path, outputs: Sequence[dict], agnostic_nms: Optional[float] = None,
@@ -66,8 +66,8 @@ class ResultFiles:
                               f"{wanted}; give the model that the results are of")
 
     def check(self, records: Sequence[Record], known: Sequence[Record], drop: bool) -> None:
-        """Raises ResultError unless there are whole results of all `records`, and, without drop, of no other images
-        than the `known` records'."""
+        """Raises ResultError unless there are complete results for all `records`, and, without drop, for no images
+        except the `known` records'."""
         names = image_names(record.image_path for record in records)  # as preprocess.py calls them
         stems = Counter(path.stem for path in {record.image_path for record in known})
         for path, name in names.items():
@@ -109,7 +109,7 @@ class ResultFiles:
         return [self.folder / f"{self._name(record)}_{number}.bin" for number in range(len(self.outputs))]
 
     def _check_size(self, record: Record) -> None:
-        """The application has to have turned an image as the audit has decided."""
+        """Raises ResultError if the application rotated an image differently from the audit's decision."""
         height, width, orientation = self.images[self._name(record)]
         if orientation != record.orientation:
             raise ResultError(f"{record.image_path.name}: the application turned the image by the EXIF orientation "
@@ -126,9 +126,9 @@ class ResultFiles:
 
 
 def read_tensor(path: Path, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Half precision, which Ascend may give where a CPU gives float32, comes back as float32.
+    """Convert float16 to float32: an Ascend may return float16 where a CPU returns float32.
 
-    Raises ResultError for NaN and infinity, of which decoding would silently make fewer detections.
+    Raises ResultError for NaN and infinity, which decoding would silently turn into fewer detections.
     """
     tensor = np.frombuffer(read_file(path), dtype).reshape(shape)
     if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
@@ -138,7 +138,7 @@ def read_tensor(path: Path, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def read_result_list(path: Path) -> ResultList:
-    """The content of an outputs.json; raises ResultError when it is missing or not one."""
+    """The content of an outputs.json; raises ResultError if it is missing or invalid."""
     try:
         content = parse_json(read_file(path))
         outputs = [OutputFormat(output["type"], tuple(map(int, output["shape"]))) for output in content["outputs"]]

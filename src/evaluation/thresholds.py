@@ -19,7 +19,7 @@ from src.ops.detections import Detections
 from src.ops.nms import suppress_across_classes
 from src.settings.schema import EvalSection
 
-DEFAULT_THRESHOLD = 0.3   # of a model without a stored evaluation
+DEFAULT_THRESHOLD = 0.3   # for a model without a stored evaluation
 AGNOSTIC_IOUS = (0.5, 0.6, 0.7)   # of the suppression across classes, which are compared with none
 ENDING = ".thresholds.json"
 
@@ -57,7 +57,7 @@ class ScoreThreshold(NamedTuple):
 
 
 def measure_thresholds(images: Sequence[ImageBoxes], split: str) -> Optional[Thresholds]:
-    """The thresholds of an evaluation; None where no detection is right."""
+    """The thresholds of an evaluation; None if no detection is right."""
     points = {iou: f1_curve([image.suppressed_across_classes(iou) for image in images]).best
               for iou in (None, *AGNOSTIC_IOUS)}
     classwise = points[None]
@@ -69,12 +69,12 @@ def measure_thresholds(images: Sequence[ImageBoxes], split: str) -> Optional[Thr
 
 
 def thresholds_path(model: Path) -> Path:
-    """The file beside a model that holds its thresholds."""
+    """The path of the file with a model's thresholds."""
     return model.with_name(model.stem + ENDING)
 
 
 def store_thresholds(model: Path, thresholds: Optional[Thresholds]) -> None:
-    """Write them beside the model; with None remove those that lie there, which another evaluation gave.
+    """Write thresholds beside the model; None removes the file of an earlier evaluation.
 
     Raises OSError.
     """
@@ -86,9 +86,9 @@ def store_thresholds(model: Path, thresholds: Optional[Thresholds]) -> None:
 
 
 def stored_thresholds(model: Path, description: Optional[dict] = None) -> Optional[Thresholds]:
-    """The thresholds beside a model, or else those of the description of an exported model; None without any.
+    """The thresholds beside a model, or else in the description of an exported model, or None.
 
-    Raises CheckpointError when they cannot be read.
+    Raises CheckpointError if they cannot be read.
     """
     path = thresholds_path(model)
     if path.is_file():

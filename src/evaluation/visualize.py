@@ -1,4 +1,4 @@
-"""Plots of an evaluation as PNG bytes, and images with annotated beside detected boxes.
+"""Draws plots of an evaluation as PNG bytes, and images with annotated and detected boxes side by side.
 
 The plots use matplotlib's Agg canvas directly: no display is needed and no global state is touched.
 """
@@ -19,7 +19,7 @@ from src.ops.detections import Detections
 from src.ops.masks import bitmap
 
 INK, MUTED, ACCENT, GRID = "#1f2933", "#7b8794", "#1768ac", "#e4e7eb"
-# As many classes as a legend and cell texts stay readable with; beyond, plots show the crowd and name the extremes.
+# With more classes, legends and cell texts are not readable, so plots name only the extremes.
 FEW_CLASSES = 10
 CELL_TEXT_CLASSES = 20
 PAIR_SIZE = 480
@@ -107,7 +107,7 @@ def class_bars(result: CocoResult) -> bytes:
 
 
 def image_pair(image: np.ndarray, record: Record, detections: Detections, classes: Sequence[str]) -> np.ndarray:
-    """The image twice, side by side: annotated objects on the left, detected ones on the right, with masks where the
+    """The image twice, side by side: annotated objects on the left, detections on the right, with masks if the
     detections have them.
 
     image: (H, W, 3) uint8 RGB. record: its `Record`. detections: the `Detections` to show; the best 50 are drawn.
@@ -129,7 +129,7 @@ def image_pair(image: np.ndarray, record: Record, detections: Detections, classe
 
 
 def _small_mask(mask: Any, image: np.ndarray, small: np.ndarray) -> Optional[np.ndarray]:
-    """A mask of the image as a bitmap of its small copy; None for an object without outline."""
+    """A mask of the image, scaled to its small copy, as a bitmap; None for an object without an outline."""
     if not mask:
         return None
     size = small.shape[1], small.shape[0]
@@ -137,7 +137,7 @@ def _small_mask(mask: Any, image: np.ndarray, small: np.ndarray) -> Optional[np.
 
 
 def _figure(width: float, height: float) -> tuple[Any, Any]:
-    """A figure of that many inches with one plain set of axes."""
+    """A figure of this size in inches with one set of axes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -152,7 +152,7 @@ def _figure(width: float, height: float) -> tuple[Any, Any]:
 
 
 def _png(figure: Any) -> bytes:
-    """PNG bytes; every text in a font that has its characters."""
+    """Save the figure as PNG bytes; every text uses a font that has its characters."""
     from matplotlib.text import Text
 
     for text in figure.findobj(Text):

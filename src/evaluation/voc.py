@@ -11,7 +11,7 @@ from src.evaluation.matching import ImageBoxes, overlaps
 
 @dataclass(frozen=True)
 class VocClassResult:
-    """AP of one class by both rules; NaN where the ground truth holds no object of it that counts."""
+    """AP of one class by both rules; NaN if the ground truth has no object of it that counts."""
 
     name: str
     objects: int            # annotated objects, difficult ones not counted
@@ -21,7 +21,7 @@ class VocClassResult:
 
 @dataclass(frozen=True)
 class VocResult:
-    """AP per class and mean over the classes that have objects; NaN when none has."""
+    """AP per class, and the mean over the classes with objects; NaN if there are none."""
 
     iou_threshold: float
     extra_pixel: bool
@@ -60,8 +60,8 @@ def evaluate_voc(images: Sequence[ImageBoxes], names: Sequence[str], iou_thresho
                  extra_pixel: bool = False) -> VocResult:
     """VOC metrics by both rules, from the same detections as the COCO metrics.
 
-    images: from `group_by_image`; difficult objects are those marked as crowd, which is how VOC annotations come out
-        of `to_coco`. They are neither to be found nor wrong to find.
+    images: from `group_by_image`; difficult objects are marked as crowd, as `to_coco` does for VOC annotations. They
+        count neither as objects nor, if detected, as errors.
     names: of the classes, by category id.
     extra_pixel: measure boxes as the devkit does, whose coordinates are pixel indices (width = x2 - x1 + 1).
     """
@@ -78,17 +78,17 @@ def evaluate_voc(images: Sequence[ImageBoxes], names: Sequence[str], iou_thresho
 
 
 def _count(images: Sequence[ImageBoxes], classes: int, iou_threshold: float, extra_pixel: float) -> _Counted:
-    """Tell right detections from wrong ones.
+    """Separate right detections from wrong ones.
 
-    A detection belongs to the object of its class that it overlaps most, found already or not. The best detection of
-    an object is right, the others are wrong; detections of a difficult object do not count.
+    A detection belongs to the object of its class with the largest overlap, even if that was already found. The best
+    detection of an object is right, the others are wrong; detections of a difficult object do not count.
     """
     labels, scores, owners = [], [], []
     objects, offset = np.zeros(classes, dtype=np.int64), 0
     for image in images:
         overlap = overlaps(image.boxes, image.truth_boxes, extra_pixel=extra_pixel)
         overlap[image.labels[:, None] != image.truth_labels[None]] = 0
-        # A column for "no object", below the threshold by less than two overlaps ever differ.
+        # A column for "no object", slightly below the threshold; overlaps never differ by so little.
         overlap = np.column_stack([np.full(len(overlap), iou_threshold - 1e-12), overlap])
         owner = overlap.argmax(axis=1) - 1
         counted = ~np.append(image.crowd, False)[owner]
@@ -109,7 +109,7 @@ def eleven_point_ap(recall: np.ndarray, precision: np.ndarray) -> float:
     """Mean over recall 0, 0.1, ... 1 of the best precision at that recall or beyond.
 
     recall, precision: (N,) after each detection, best first."""
-    # The tolerance lets a recall of 3/10 reach the level 0.3, which is not representable.
+    # The tolerance lets a recall of 3/10 reach the level 0.3, which float64 cannot represent.
     return float(np.mean([precision[recall >= level - 1e-9].max(initial=0) for level in np.linspace(0, 1, 11)]))
 
 
