@@ -1,4 +1,4 @@
-"""Detection from Python: `load_detector("runs/voc").predict("street.jpg")`; predict.py runs the same code."""
+"""Detects from Python: `load_detector("runs/voc").predict("street.jpg")`; predict.py runs the same code."""
 from __future__ import annotations
 
 import os
@@ -30,7 +30,7 @@ class Prediction:
 
     boxes: (N, 4) float32, x1, y1, x2, y2 in pixels of the image. scores: (N,) float32 in 0..1.
     labels: (N,) int32, index into the detector's classes. names: (N,) class names.
-    image_size: (height, width). runs: COCO run lengths of the masks, None where the model gives none.
+    image_size: (height, width). runs: COCO run lengths of the masks, None for a model without masks.
     """
 
     boxes: np.ndarray
@@ -42,13 +42,13 @@ class Prediction:
 
     @property
     def masks(self) -> Optional[np.ndarray]:
-        """(N, H, W) bool, decoded on every access; None where the model gives no masks."""
+        """(N, H, W) bool, decoded on every access; None for a model without masks."""
         if self.runs is None:
             return None
         return np.array([bitmap(run, *self.image_size) for run in self.runs], bool).reshape(-1, *self.image_size)
 
     def above(self, score: float) -> Prediction:
-        """The detections of at least this score."""
+        """A new Prediction with the detections of at least this score."""
         kept = np.flatnonzero(self.scores >= score)
         runs = None if self.runs is None else [self.runs[index] for index in kept]
         return Prediction(self.boxes[kept], self.scores[kept], self.labels[kept], [self.names[i] for i in kept],
@@ -59,7 +59,7 @@ class Prediction:
 
 
 class Found(NamedTuple):
-    """An image that was asked for, decoded, and all its detections."""
+    """A decoded image and all its detections."""
 
     number: int
     image: np.ndarray
@@ -69,7 +69,7 @@ class Found(NamedTuple):
 class Detector:
     """A model that is ready to run.
 
-    classes: its class names. threshold: the least score that `predict` returns, and why.
+    classes: its class names. threshold: the lowest score that `predict` returns, and the reason for it.
     """
 
     def __init__(self, predictor: Predictor, threshold: ScoreThreshold, max_pixels: Optional[int] = None,
@@ -86,7 +86,7 @@ class Detector:
 
         images: a file name or an (H, W, 3) uint8 RGB array, or a list of these. batch_size: images per run of the
         network; None keeps the model's. threshold: least score; None takes the detector's, 0 returns everything.
-        Raises ImageError for an image that cannot be read, UsageError for what is no image.
+        Raises ImageError for an unreadable image, UsageError for an argument that is not an image.
         """
         self.set_batch_size(batch_size)
         least = self.threshold.value if threshold is None else threshold
@@ -95,7 +95,7 @@ class Detector:
         return [found.prediction.above(least) for found in self.stream(images)]
 
     def set_batch_size(self, batch_size: Optional[int]) -> None:
-        """Run so many images at a time from now on; raises UsageError where an exported model takes another number."""
+        """Change the images per run of the network; raises UsageError if an exported model has another number."""
         if batch_size is None or batch_size == self.predictor.batch_size:
             return
         if self.predictor.one_shape:

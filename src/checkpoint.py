@@ -1,9 +1,9 @@
-"""Checkpoints: weights that users and exporters read, and the state an exact resume needs.
+"""Checkpoints: weights, and the state for an exact resume.
 
-A folder holds <prefix>-<epoch>_<step>.ckpt, the same name with .state.npz, and latest.json. Every file is written
-under a new name, flushed, read back and compared, then renamed; latest.json is replaced last, so whatever happens in
-between, it names a complete pair. MindSpore's own `load_param_into_net` neither fails on missing parameters nor stops
-at guessed prefixes, hence `load_weights`.
+A folder holds <prefix>-<epoch>_<step>.ckpt, the same name with .state.npz, and latest.json. Every file is written under
+a new name, flushed, read back, compared and renamed. latest.json is replaced last, so it always names a complete pair.
+`load_weights` is used instead of MindSpore's `load_param_into_net`, which ignores missing parameters and guesses
+prefixes.
 """
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ POINTER = "latest.json"
 RESUME = "the checkpoint before it is complete: make room and continue with --resume"
 BEST = "best_map.ckpt"  # of the evaluations while training
 FIT_ADVICE = "Give the checkpoint's own model and classes, or for transfer training --filter_weight True"
-# What reading a damaged checkpoint, npz or json file ends in.
+# Exceptions from reading a damaged checkpoint, npz or json file.
 DAMAGED = (OSError, AttributeError, SystemError, ValueError, KeyError, EOFError, TypeError, OverflowError, MemoryError,
            RuntimeError, SyntaxError, struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error)
-# What the old zoo's files hold besides weights: optimizer, loss scale, step counters.
+# Entries of the old zoo's files that are not weights: optimizer, loss scale, step counters.
 _OPTIMIZER_STATE = re.compile(r"(^|\.)(moments|moment1|moment2|accum|stat|accumulation)\.|"
                               r"(^|\.)(global_step|learning_rate|momentum|scale_sense|loss_scale|beta1_power|"
                               r"beta2_power|current_iterator_step|last_overflow_iterator_step)$")
@@ -39,9 +39,9 @@ _OPTIMIZER_STATE = re.compile(r"(^|\.)(moments|moment1|moment2|accum|stat|accumu
 
 @dataclass(frozen=True)
 class Weights:
-    """The content of a checkpoint: arrays by parameter name, and what the file says about itself.
+    """The content of a checkpoint: arrays by parameter name, and the file's description of itself.
 
-    conditions: settings of the network that converted weights were learned with, and would be wrong without.
+    conditions: settings of the network that converted weights need to give correct results.
     note: what was chosen in a file that holds more than weights, or names them otherwise.
     """
 
@@ -54,7 +54,7 @@ class Weights:
 
 
 def read_weights(path) -> Weights:
-    """Read a .ckpt; raises UsageError when it does not exist, CheckpointError when it is damaged."""
+    """Read a .ckpt; raises UsageError if it does not exist, CheckpointError if it is damaged."""
     import mindspore as ms
 
     path = Path(path)
@@ -82,14 +82,14 @@ def read_weights(path) -> Weights:
 
 
 def _ends_in_check_sum(path: Path) -> bool:
-    """MindSpore compares a check sum where there is one, and only warns where it has been cut off."""
+    """Raises if the check sum is missing: MindSpore compares it, but only warns if it was cut off."""
     with open_input(path) as file:
         file.seek(-min(17, path.stat().st_size), os.SEEK_END)
         return file.read(7) == b"crc_num"
 
 
 def checkpoint_of_run(folder: Path) -> Optional[Path]:
-    """The best checkpoint of a run folder (or of its ckpt_0), else the latest; None where there is none."""
+    """The best checkpoint of a run folder (or of its ckpt_0), else the latest; None if there is none."""
     for place in (folder, folder / "ckpt_0"):
         if (place / BEST).is_file():
             return place / BEST
@@ -127,7 +127,7 @@ def is_list_of_names(value) -> bool:
 
 def load_weights(network, weights: Weights, from_zoo: Callable[[str], Optional[str]],
                  may_be_missing: Iterable[str] = (), only: Iterable[str] = ("",), advice: str = FIT_ADVICE) -> list:
-    """Put the arrays into the parameters of `network`, by exact name and shape.
+    """Load the arrays into the parameters of `network`, by exact name and shape.
 
     from_zoo: names of the old zoo -> ours, used when the file has none of our names. may_be_missing: beginnings of
     names that keep their initial value and are skipped in the file (a replaced head). only: beginnings of the names
@@ -166,7 +166,7 @@ def _renamed(arrays: dict, known: set, from_zoo: Callable) -> dict:
 
 
 def require_finite(path, arrays: dict) -> None:
-    """Raises CheckpointError naming the first of the arrays {name: array} that holds NaN or infinity."""
+    """Raises CheckpointError that names the first of the arrays {name: array} with NaN or infinity."""
     for name, array in arrays.items():
         count = np.count_nonzero(~np.isfinite(array))
         if count:
@@ -175,12 +175,12 @@ def require_finite(path, arrays: dict) -> None:
 
 
 def is_optimizer_state(name: str) -> bool:
-    """Whether the zoo's name of an array in a checkpoint is not that of a weight."""
+    """Whether an array in a zoo checkpoint, by its name, is not a weight."""
     return _OPTIMIZER_STATE.search(name) is not None
 
 
 def mismatch(weights: Weights, missing: list, wrong: list, unknown: list, advice: str) -> str:
-    """The message when names or shapes of a file are not those of the network."""
+    """The message for a file whose names or shapes differ from the network's."""
     def listed(title, names):
         more = f" and {len(names) - 5} more" if len(names) > 5 else ""
         return f"\n  {title}: {'; '.join(names[:5])}{more}" if names else ""
@@ -237,7 +237,7 @@ class CheckpointFolder:
         path = self.folder / f"{stem}.ckpt"
         save_weights(path, parameters, model_name, classes, way_out=RESUME)
         state_path = self.folder / f"{stem}.state.npz"
-        packed = io.BytesIO()  # not into the file itself: on a full disk the archive would fail once more on closing
+        packed = io.BytesIO()  # in memory first: on a full disk, closing the archive would fail a second time
         np.savez(packed, __position__=np.array(json.dumps(position)), **state)
         self._write(state_path, packed.getvalue())
         pointer = json.dumps({"checkpoint": path.name, "state": state_path.name, **position}, indent=1)

@@ -1,4 +1,4 @@
-"""A command line or a settings file -> the settings of a run."""
+"""Reads the settings of a run from a command line or a settings file."""
 from __future__ import annotations
 
 import sys
@@ -26,7 +26,7 @@ from src.settings.old_keys import (
 
 
 def read_config(path) -> Config:
-    """The settings that a run or an export wrote beside its results."""
+    """The settings file that a run or an export wrote beside its results."""
     return load_config(["--config_path", str(path)], "read")
 
 
@@ -69,14 +69,14 @@ def load_config(argv, command: str) -> Config:
 
 
 def _as_meant_by(command: str, settings: list[Setting]) -> list[Setting]:
-    """The settings with today's name of a key that means something else in each program."""
+    """The settings with the present name of a key whose meaning depends on the program."""
     meant = OF_PROGRAM.get(command, {})
     return [replace(setting, key=meant[setting.name]) if setting.name in meant and setting.value not in ("", None)
             else setting for setting in settings]
 
 
 def _start(flag: Setting) -> Setting:
-    """The flag as train.py means it: a model file that is given to it is the checkpoint to start from."""
+    """The flag for train.py, where a model file is the checkpoint to start from."""
     return replace(flag, key=START) if ALIASES.get(flag.name, flag.name) == MODEL_FILE else flag
 
 
@@ -137,7 +137,7 @@ def _config_beside(model_path: Path) -> Path | None:
 
 
 def _no_settings(command: str, model_flag: Setting | None) -> str:
-    """The message where nothing says which model is meant."""
+    """The message if nothing names the model."""
     example = f"for example: {PROGRAMS[command].example}"
     if model_flag is None or command == "train":
         return f"no model given; add --config_path FILE or --model_name NAME ({', '.join(MODELS)}), {example}"

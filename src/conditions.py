@@ -1,4 +1,4 @@
-"""What weights ask of the network that loads them: converted ones say it, see Weights; the old zoo's show it."""
+"""Settings that weights need in the network: stored in converted checkpoints, recognised in those of the old zoo."""
 from __future__ import annotations
 
 import math
@@ -9,7 +9,7 @@ from src.errors import CheckpointError
 
 
 def check_conditions(weights: Weights, network, detector) -> None:
-    """Raises CheckpointError when the network does not have what the weights were trained with."""
+    """Raises CheckpointError if the network's settings differ from those that the weights were trained with."""
     have = {**_settings(detector.config), **detector.conditions(), "norm_eps": norm_eps(network.backbone)}
     unmet = {key: value for key, value in weights.conditions.items() if not _same(value, have.get(key))}
     if "norm_eps" in unmet:
@@ -22,7 +22,7 @@ def check_conditions(weights: Weights, network, detector) -> None:
 
 
 def with_zoo_settings(config, weights: Weights, detector_class):
-    """The configuration with the settings that a checkpoint of the old zoo needs, since it cannot say them itself.
+    """The configuration with the settings that a checkpoint of the old zoo needs.
 
     Prints one line that names the settings which differ from those given.
     """
@@ -49,7 +49,7 @@ def _same(wanted, have) -> bool:
 
 
 def as_flag(value) -> str:
-    """A setting as it is written behind its flag."""
+    """A setting as text for the command line."""
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 

@@ -1,4 +1,4 @@
-"""How the entry points end: with one clear message and an exit code, whatever happened."""
+"""Ends the programs with one clear message and an exit code."""
 from __future__ import annotations
 
 import errno
@@ -23,7 +23,7 @@ class Terminated(KeyboardInterrupt):
 
 
 def keep_traces_in(folder: Path) -> None:
-    """From now on the stack trace of a failure is written into `folder` (the run folder) as error.log."""
+    """Write the stack trace of a later failure into `folder` (the run folder) as error.log."""
     global _trace_folder
     _trace_folder = folder
 

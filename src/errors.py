@@ -1,4 +1,4 @@
-"""The project's own exceptions: whatever a user can cause ends in one of these, with one clear message.
+"""The project's exceptions: every failure that a user can cause becomes one of these.
 
 A message names the file, the line or annotation id, the value found, and what to do about it.
 Entry points print the message without a stack trace and leave with `exit_code`.
@@ -38,7 +38,7 @@ class CheckpointError(ProjectError):
 
 
 class TrainingError(ProjectError):
-    """Training cannot go on (non-finite losses, a dead peer, a full disk)."""
+    """Training cannot continue (non-finite losses, a dead process, a full disk)."""
 
 
 class StorageError(ProjectError):

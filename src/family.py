@@ -18,23 +18,23 @@ from src.ops.detections import Detections
 
 
 class Detector(abc.ABC):
-    """What depends on both the settings and the classes: network, loss, transforms, decoding, names of parameters.
+    """The parts that depend on settings and classes: network, loss, transforms, decoding, names of parameters.
 
     config: the family's Config. classes: names without background, in label order.
-    Raises ConfigError where settings contradict each other.
+    Raises ConfigError if settings contradict each other.
     """
 
-    # Every family has to give these.
+    # Every family must define these.
     mindrecord_prefix: str   # beginning of the names of its MindRecord files
     checkpoint_prefix: str   # beginning of the names of its checkpoints
-    output_names: tuple      # of the tensors that `inference` returns; names of an exported file's outputs
+    output_names: tuple      # names of the tensors that `inference` returns, and of an exported file's outputs
     batch_columns: tuple     # arrays of a training sample, in the order that `loss` takes them; the first is "image"
     mean: np.ndarray         # (3,) float32, 0..255, in the order of the network's colours
-    std: np.ndarray          # (3,) float32, likewise
+    std: np.ndarray          # (3,) float32, 0..255, in the order of the network's colours
 
     with_masks: bool = False           # needs and predicts instance masks
-    ranked_by: int | None = None       # outputs are rows, best first: column of the score when they stand side by side
-    filter_words: dict = {}            # word of the zoo's checkpoint_filter_list -> beginning of our parameter names
+    ranked_by: int | None = None       # for outputs sorted by score: column of the score in the joined outputs
+    filter_words: dict = {}            # entry of the zoo's checkpoint_filter_list -> beginning of our names
     not_from_imagenet: tuple = ()      # beginnings of names: classifiers in ImageNet files, and our layers they lack
     fit_advice: str = FIT_ADVICE       # end of the message when a checkpoint does not fit the network
 
@@ -44,12 +44,12 @@ class Detector(abc.ABC):
 
     @property
     def input_names(self) -> tuple[str, ...]:
-        """Of the tensors that `inference` takes; names of an exported file's inputs."""
+        """Names of the tensors that `inference` takes, and of an exported file's inputs."""
         return ("images",)
 
     @property
     def max_objects(self) -> int | None:
-        """Objects of one image that the loss uses; None = all."""
+        """Largest number of objects per image that the loss uses; None = all."""
         return None
 
     @property
@@ -66,11 +66,11 @@ class Detector(abc.ABC):
 
     @abc.abstractmethod
     def train_transform(self):
-        """What makes a training sample, in numpy.
+        """The transform that makes a training sample, in numpy.
 
         A callable (image (h, w, 3) uint8 RGB, target, random generator) -> {column: array} with the batch_columns.
         "image" is (H, W, 3) uint8 and is normalised on the device by mean and std. target: "boxes" (G, 4) float32 x1,
-        y1, x2, y2 in pixels, "labels" (G,), "crowd" (G,) bool, "segments" (polygons or run lengths) where with_masks.
+        y1, x2, y2 in pixels, "labels" (G,), "crowd" (G,) bool, "segments" (polygons or run lengths) if with_masks.
         """
 
     @abc.abstractmethod
@@ -79,11 +79,13 @@ class Detector(abc.ABC):
 
     @abc.abstractmethod
     def geometry(self, height: int, width: int) -> Any:
-        """The geometry that `preprocess` gives for an image of this size; nobody but the family looks into it."""
+        """The geometry that `preprocess` returns for an image of this size; only the family uses its content."""
 
     def further_inputs(self, geometry: Any) -> tuple[np.ndarray, ...]:  # noqa: ARG002 (for families that override it)
-        """The network's inputs besides the image, which has this geometry: an array for each further name of
-        input_names."""
+        """The network's inputs besides the image, one array for each further name of input_names.
+
+        geometry: of the image.
+        """
         return ()
 
     @abc.abstractmethod
@@ -91,9 +93,9 @@ class Detector(abc.ABC):
         """Outputs of one image, without the batch axis -> its detections, in pixels of the original image."""
 
     def views(self, image: np.ndarray, one_shape: bool = False) -> list:  # noqa: ARG002 (for families that override it)
-        """The (network input, geometry) pairs that one image is evaluated with; only `preprocess`'s by default.
+        """The (network input, geometry) pairs with which one image is evaluated; by default the result of `preprocess`.
 
-        one_shape: every input has the input_size, as exported files need it.
+        one_shape: every input must have input_size, as for exported files.
         """
         return [self.preprocess(image)]
 
@@ -110,7 +112,7 @@ class Detector(abc.ABC):
 
     @abc.abstractmethod
     def inference(self, network):
-        """The Cell that is evaluated and exported: the tensors of input_names -> those of output_names.
+        """The Cell that is evaluated and exported: tensors input_names -> tensors output_names.
 
         The first input is (B, 3, H, W) float32, normalised; the others have a row for each image.
         Its parameters are those of `network`, under the same names.
@@ -118,31 +120,31 @@ class Detector(abc.ABC):
 
     @abc.abstractmethod
     def loss(self, network):
-        """The Cell that is trained: (images (B, 3, H, W) normalised, *batch_columns[1:]) -> scalars, the total first,
-        which its attribute `parts` names."""
+        """The Cell that is trained: (images (B, 3, H, W) normalised, *batch_columns[1:]) -> scalars, the total loss
+        first; its attribute `parts` has their names."""
 
     # Checkpoints
 
     def conditions(self) -> dict:
-        """{setting: value} of what changes the network's numbers but the shape of no parameter.
+        """{setting: value} of the settings that change the network's results but no parameter's shape.
 
-        A converted checkpoint carries those that its weights were trained with; see src/conditions.py.
+        A converted checkpoint stores the values that its weights need; see src/conditions.py.
         """
         return {"backbone_style": self.config.model.backbone_style,
                 "mean": (self.mean / 255).tolist(), "std": (self.std / 255).tolist()}
 
     @property
     def backbone(self) -> Backbone:
-        """The row of src/backbones/table.py that the network's attribute `backbone` is built from."""
+        """The row of src/backbones/table.py for the network's attribute `backbone`."""
         return self.config.model.backbone
 
     def zoo_cells(self) -> dict:
-        """{name of a cell in the old zoo's checkpoints: ours}; empty when there are no such checkpoints."""
+        """{name of a cell in the old zoo's checkpoints: ours}; empty if there are no such checkpoints."""
         return {}
 
     @classmethod
     def settings_of_zoo(cls, arrays: dict) -> dict:  # noqa: ARG003 (for families that override it)
-        """{setting: value} that a checkpoint of the old zoo needs, as its names and shapes show.
+        """{setting: value} that a checkpoint of the old zoo needs, recognised by its names and shapes.
 
         arrays: by the names in the file; empty for a checkpoint that is not the zoo's.
         """
@@ -161,15 +163,15 @@ class Detector(abc.ABC):
         return self.imagenet_cells()
 
     def from_zoo(self, name: str) -> str | None:
-        """Our name of a parameter in a checkpoint of the old zoo; None for what is not a parameter of the network."""
+        """Our name of an entry in a checkpoint of the old zoo; None if it is not a parameter of the network."""
         return renamed(name, self._zoo_cells)
 
     def from_imagenet(self, name: str) -> str | None:
-        """Our name of a parameter in the file of feature_extractor_base_param; None likewise."""
+        """Our name of an entry in the file of feature_extractor_base_param; None if it is not a parameter."""
         return renamed(name, self._imagenet_cells)
 
     def filtered_parameters(self) -> tuple[str, ...]:
-        """Beginnings of the parameters that transfer training leaves out, from checkpoint_filter_list."""
+        """Beginnings of the parameter names that transfer training does not load, from checkpoint_filter_list."""
         return tuple(self.filter_words.get(name) or self.from_zoo(name) or name
                      for name in self.config.model.checkpoint_filter_list)
 

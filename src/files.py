@@ -1,4 +1,4 @@
-"""Reading files that a user names, and writing files that are whole or not there."""
+"""Reads files that a user names, and writes files completely or not at all."""
 from __future__ import annotations
 
 import contextlib
@@ -21,7 +21,7 @@ except ImportError:     # Windows: nothing is locked there
     fcntl = None  # type: ignore[assignment]
 
 MAX_BYTES = 2 << 30
-MAX_WEIGHT_BYTES = 32 << 30     # training checkpoints of large networks hold their optimizer, too
+MAX_WEIGHT_BYTES = 32 << 30     # training checkpoints of large networks contain the optimizer state
 MAX_DIGITS = 25     # of an integer in json; turning millions of digits into a number takes minutes
 
 
@@ -43,11 +43,11 @@ def read_file(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
         size = os.fstat(file.fileno()).st_size
         if size > max_bytes:
             raise OSError(errno.EFBIG, f"{size} bytes are more than the {max_bytes} that are accepted", str(path))
-        return file.read(size)      # not max_bytes: so much memory would be asked for
+        return file.read(size)      # not max_bytes, because that much memory would be allocated
 
 
 def read_text(path: Path, max_bytes: int = MAX_BYTES) -> str:
-    """The content of a UTF-8 file, without the byte order mark that Windows puts in front. Raises OSError and
+    """The content of a UTF-8 file, without the byte order mark that Windows programs write. Raises OSError and
     ValueError."""
     return read_file(path, max_bytes).decode("utf-8-sig")
 
@@ -96,7 +96,7 @@ def write_file(path: Path, content: Union[bytes, str, Callable]) -> None:
 
 
 class LockedError(Exception):
-    """Another process holds a lock; the text names it."""
+    """Another process holds the lock; the message names it."""
 
 
 @contextlib.contextmanager

@@ -55,7 +55,7 @@ def model(name: str) -> Model:
 
 
 def config_class(family: str):
-    """The family's Config class; imported when it is asked for."""
+    """The family's Config class; imported on demand."""
     return getattr(importlib.import_module(f"src.{family}.config"), FAMILIES[family] + "Config")
 
 

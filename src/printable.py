@@ -1,4 +1,4 @@
-"""Names that came from outside, as they are shown: a control character would give orders to the terminal."""
+"""Makes names from outside safe to print: control characters could send commands to the terminal."""
 from __future__ import annotations
 
 import contextlib
@@ -12,7 +12,7 @@ LAYOUT = "\n\t\r"   # what our own output is laid out with; the progress bar ret
 
 
 def printable(text: object, keep: str = "") -> str:
-    """The text with control characters as escapes (\\x1b), those in `keep` as they are."""
+    """The text with control characters as escapes (\\x1b), except those in `keep`."""
     def escaped(match: re.Match) -> str:
         found = match[0]
         return found if found in keep else found.encode("unicode_escape").decode("ascii")
@@ -46,7 +46,7 @@ def printable_stream(stream: TextIO) -> TextIO:
 
 @contextlib.contextmanager
 def printable_terminal() -> Iterator[None]:
-    """While it lasts, whatever is printed has its control characters escaped."""
+    """Context manager: control characters in printed text are escaped."""
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = map(printable_stream, before)
     try:

@@ -1,4 +1,4 @@
-"""The device of this process and its place among the others. Nothing happens on import."""
+"""The device of this process, and its rank among the others. Importing this module has no effects."""
 from __future__ import annotations
 
 import os
@@ -21,14 +21,14 @@ _device = None
 
 @dataclass(frozen=True)
 class Process:
-    """This process in the job: rank of size, on one device of its host."""
+    """This process in the job: its rank, the number of processes, and its device on this host."""
 
     rank: int
     size: int
     device_id: int
 
     def barrier(self) -> None:
-        """Wait until every process of the job has come here. Collective: every rank must call it."""
+        """Wait for all processes of the job. Collective: every rank must call it."""
         self.any(False)
 
     def any(self, wish: bool) -> bool:
@@ -44,9 +44,9 @@ ALONE = Process(0, 1, 0)
 
 
 def this_process(runtime, environ: Mapping = os.environ) -> Process:
-    """The place of this process; the launcher's environment wins over the keys of the configuration.
+    """The rank and size of this process; the launcher's environment overrides the settings.
 
-    Raises UsageError where rank and size contradict each other or the configuration.
+    Raises UsageError if rank and size contradict each other or the settings.
     """
     device_id = get_device_id(environ) if names_device(environ) else runtime.device_id
     launched = get_device_num(environ)
@@ -67,8 +67,8 @@ def this_process(runtime, environ: Mapping = os.environ) -> Process:
 def set_device(runtime) -> None:
     """Choose the device, graph mode and deterministic operators for this process.
 
-    A second call for the same device does nothing; for another one it raises UsageError, because MindSpore takes
-    the device once per process.
+    A second call for the same device does nothing. For another device it raises UsageError, because MindSpore accepts a
+    device once per process.
     """
     global _device
     wanted = (runtime.device_target, this_process(runtime).device_id)
@@ -87,7 +87,7 @@ def set_device(runtime) -> None:
                          "the build for this device or give --device_target CPU") from None
     _device = wanted
     ms.set_context(mode=ms.GRAPH_MODE)
-    # Exact resume is promised; operators that add in changing order would break it.
+    # Exact resume needs operators that always add in the same order.
     ms.set_deterministic(True)
     if runtime.device_target == "CPU":
         if runtime.runtime_num_threads:
@@ -98,7 +98,7 @@ def set_device(runtime) -> None:
 
 
 def slow_cpu_warning(version: str) -> str:
-    """A sentence for the MindSpore versions whose convolutions are slow on a CPU; empty for the others."""
+    """A warning for MindSpore versions with slow convolutions on a CPU; empty for other versions."""
     if tuple(int(part) for part in version.split(".")[:2]) < (2, 9):
         return ""
     return (f"on a CPU, MindSpore {version} computes convolutions 40 to 130 times slower than 2.8.0 (from 2.9 on they "
@@ -106,10 +106,10 @@ def slow_cpu_warning(version: str) -> str:
 
 
 def init_distributed(runtime) -> Process:
-    """Join the other processes when run_distribute is set; call after `set_device`. Returns the place in the job.
+    """Join the other processes if run_distribute is set; call it after `set_device`. Returns this Process.
 
-    In msrun's scheduler process this call serves the others and ends the process. A single process without a launcher
-    has nobody to join: evaluations read run_distribute from the settings of the run, too.
+    In msrun's scheduler process this call serves the other processes and ends the process. A single process without a
+    launcher does not join, because evaluations also read run_distribute from the settings of the run.
     """
     process = this_process(runtime)
     if not runtime.run_distribute or process.size == 1 and not is_launched():

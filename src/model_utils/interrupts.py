@@ -1,4 +1,4 @@
-"""Ctrl-C while MindSpore runs a graph.
+"""Handles Ctrl-C while MindSpore runs a graph.
 
 MindSpore's own handler then takes SIGINT and sends its process a SIGTERM, so that a program cannot tell which of the
 two a user sent. Here no thread takes SIGINT but one, which waits for it and tells the main thread.

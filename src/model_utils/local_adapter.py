@@ -1,4 +1,4 @@
-"""Rank, size and device of this process as its launcher says them: msrun, mpirun, or a rank table."""
+"""Rank, size and device of this process from its launcher: msrun, mpirun, or a rank table."""
 from __future__ import annotations
 
 import os
@@ -9,7 +9,7 @@ from src.errors import UsageError
 
 def get_rank_id(environ: Mapping = os.environ) -> int:
     """Number of this process in the job; 0 without a launcher."""
-    # mpirun's own words come first: RANK_ID may linger in the shell from an earlier rank-table job.
+    # mpirun's variables come first: RANK_ID may be left in the shell from an earlier rank-table job.
     return _number(environ, ("OMPI_COMM_WORLD_RANK", "RANK_ID", "MS_NODE_ID"), 0)
 
 
@@ -19,7 +19,7 @@ def get_device_num(environ: Mapping = os.environ) -> int:
 
 
 def get_device_id(environ: Mapping = os.environ) -> int:
-    """Device on this host; 0 when nobody says."""
+    """Device on this host; 0 if it is not set."""
     return _number(environ, ("OMPI_COMM_WORLD_LOCAL_RANK", "DEVICE_ID"), 0)
 
 
@@ -29,7 +29,7 @@ def get_job_id(environ: Mapping = os.environ) -> str:
 
 
 def is_scheduler(environ: Mapping = os.environ) -> bool:
-    """msrun starts the program once more as the scheduler, which only joins the processes."""
+    """Whether this is msrun's scheduler: an extra process that only connects the others."""
     return environ.get("MS_ROLE") == "MS_SCHED"
 
 
@@ -39,7 +39,7 @@ def is_launched(environ: Mapping = os.environ) -> bool:
 
 
 def names_device(environ: Mapping = os.environ) -> bool:
-    """Whether the environment says which device to take."""
+    """Whether the environment names the device."""
     return any(environ.get(name) for name in ("OMPI_COMM_WORLD_LOCAL_RANK", "DEVICE_ID"))
 
 

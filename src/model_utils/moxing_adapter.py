@@ -1,4 +1,4 @@
-"""ModelArts: data and checkpoints come from object storage before the work, results go there after it.
+"""ModelArts: copies data and checkpoints from object storage before the work, and results back after it.
 
 On the platform its own library `moxing` copies; elsewhere the same addresses (obs:// or s3://) are read and written
 with boto3, which takes address and keys of the server from its environment (AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, ...).
@@ -22,7 +22,7 @@ from src.model_utils.device_adapter import this_process
 from src.model_utils.local_adapter import get_job_id
 from src.settings.data_formats import DATA_FORMATS
 
-OUTPUT_PATH = "/cache/train"    # where the platform has room for results
+OUTPUT_PATH = "/cache/train"    # the platform has space for results there
 FROM_DATA = (*(key for row in DATA_FORMATS.values() for key in row.paths), "data_root", "val_list", "mindrecord_dir")
 FROM_CHECKPOINTS = ("checkpoint_file_path", "pre_trained", "feature_extractor_base_param")
 ATTEMPTS = 4
@@ -34,8 +34,8 @@ PARALLEL_COPIES = 16
 
 @contextlib.contextmanager
 def stage_files(config):
-    """The configuration to work with, its data and checkpoints being on this host; at the end, also after an error,
-    the results are copied out. Without enable_modelarts nothing happens.
+    """Context manager: the settings, with data and checkpoints copied to this host. At the end, also after an error,
+    the results are copied out. Without enable_modelarts nothing is copied.
 
     Relative paths to data start from data_path when there is a data_url, relative paths to checkpoints from load_path
     when there is a checkpoint_url. Raises StorageError, and UsageError for settings that cannot be.
@@ -115,9 +115,9 @@ def _local_paths(config) -> dict:
 
 @contextlib.contextmanager
 def _one_at_a_time(settings):
-    """One process of this host after the other; gives whether another one of this job has done the work already.
+    """Lets the processes of this host in one after the other; gives whether another one has already done the work.
 
-    Raises StorageError when that one failed, or when it takes longer than TIME_LIMIT.
+    Raises StorageError if that one failed, or if it takes longer than TIME_LIMIT.
     """
     import fcntl
 
@@ -226,7 +226,7 @@ def _address(url: str) -> tuple[str, str]:
 
 
 def _retried(action: Callable, source, target):
-    """What `action` returns, in one of several attempts; raises StorageError."""
+    """The result of `action`, which is tried several times; raises StorageError if all attempts fail."""
     for attempt in range(ATTEMPTS):
         if attempt:
             time.sleep(FIRST_PAUSE * 2 ** (attempt - 1))

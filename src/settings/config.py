@@ -53,9 +53,9 @@ class Config(BaseModel):
 
     @classmethod
     def meant_by_the_zoo(cls, file: Translation, flags: Translation, old_file: bool) -> dict:  # noqa: ARG003
-        """{key: value} of what settings of the old zoo mean without saying so. old_file: whether the file is the zoo's.
+        """{key: value} of settings that an old zoo file implies. old_file: whether the file is the zoo's.
 
-        Raises ConfigError where the file describes a network that is not offered.
+        Raises ConfigError if the file describes a network that is not available.
         """
         return {}
 
@@ -102,8 +102,8 @@ def fields(config_class) -> dict:
 def build(config_class, file_settings: list, flag_settings: list, program: Optional[str] = None) -> Config:
     """The checked configuration. Raises ConfigError that names the file and line, or the flag, of a wrong value.
 
-    program: which program the settings were given to, since some old ones mean something else in another; None for
-    settings of today only. Keys that are no longer used are named in one warning on standard error.
+    program: the program that got the settings, because some old ones mean something else in another program; None =
+    only present settings. Keys that are no longer used are named in one warning on standard error.
     """
     known = fields(config_class)
     file, flags = (Translation(known, config_class.old_keys, program).read(settings)
@@ -143,7 +143,7 @@ def check_names(settings: Iterable[Setting], config_classes: Iterable[type[Confi
 
 
 def _explain(error: Mapping, values: dict, known: dict) -> str:
-    """The message for one schema error: source, key, value, what is expected."""
+    """The message for one schema error: source, key, value and what is expected."""
     section, *rest = error["loc"]
     if not rest:
         return f"section {section}: {_reason(error)}"

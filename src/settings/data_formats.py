@@ -10,10 +10,10 @@ class DataFormat(NamedTuple):
     reader: module of src/data that holds `read_split(data, split, classes) -> AnnotationSet`,
         `find_split(data, split) -> DataSources`, which only looks for folders and files, and `recognise(folder)`, which
         gives the settings that read a folder, or None where it is of another format.
-    paths: settings that name files or folders. ModelArts copies them to the host.
-    validation: further settings that only choose what is evaluated on.
-    splits: splits that the format can tell apart; the split "test" of a format without one is "val".
-    metric: "coco", or "voc" where Pascal VOC's AP is measured as well.
+    paths: settings that name files or folders; ModelArts copies these to the host.
+    validation: further settings that only concern the validation split.
+    splits: the splits of the format; without a split "test", "test" means "val".
+    metric: "coco", or "voc" to measure Pascal VOC's AP as well.
     has_ids: whether the annotations number images and objects.
     boxes: what the four numbers of a box are, one of the forms of src/data/audit_set.py.
     """

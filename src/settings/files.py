@@ -11,7 +11,7 @@ from src.settings.old_keys import GROUPS, OLD_MODEL_NAMES
 def read_file(path) -> list:
     """The Settings of a YAML file: one document in sections, or a flat file of the old zoo (values, help, choices).
 
-    Raises ConfigError that names the file and, where there is one, the line.
+    Raises ConfigError that names the file and, if known, the line.
     """
     path = Path(path)
     documents, lines = yaml_text.read(path)
@@ -37,7 +37,7 @@ def read_file(path) -> list:
 
 
 def _old_group(group: dict) -> dict:
-    """Keys of a group in an old file, and of those inner groups that a value of the group names (MultiDecay, Adam)."""
+    """The keys of a group in an old file, including the inner groups that its values select (MultiDecay, Adam)."""
     named = [item for item in group.values() if isinstance(item, str)]
     inner = [item for name, item in group.items() if name in named and isinstance(item, dict)]
     plain = {key: item for key, item in group.items() if not isinstance(item, dict)}

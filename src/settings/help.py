@@ -15,11 +15,11 @@ MODEL = ("checkpoint_file_path", "config_path", "model_name")
 
 
 class Program(NamedTuple):
-    """What the help of a program begins with."""
+    """The beginning of a program's help."""
 
     purpose: str
     example: str
-    settings: tuple  # the ones that belong to it, in the order of the help
+    settings: tuple  # its own settings, in the order of the help
 
 
 PROGRAMS = {
@@ -112,7 +112,7 @@ def default_value(field):
 
 
 def default_text(value) -> str:
-    """A value as it is written on the command line, at most 60 characters."""
+    """A value in the form of the command line, at most 60 characters."""
     if value is None:
         return "none"
     if isinstance(value, bool):

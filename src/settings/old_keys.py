@@ -1,9 +1,9 @@
-"""Keys of the old model zoo: today's names, and the keys that are ignored."""
+"""Settings of the old model zoo: their present names, and those that are ignored."""
 from __future__ import annotations
 
 # old spelling -> key
 ALIASES = {
-    # the model file: every folder of the zoo has its own name for it
+    # the model file, which has another name in every folder of the zoo
     "checkpoint_path": "checkpoint_file_path",
     "checkpoint_file": "checkpoint_file_path",
     "ckpt_file": "checkpoint_file_path",

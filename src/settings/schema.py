@@ -1,7 +1,7 @@
 """The settings that all families share, by section, typed and described.
 
 A key's name is unique over all sections, so that on the command line every key is a flag. Families extend the
-sections in their own config.py. Text is read the same way wherever it comes from (flag or file): see `from_text`.
+sections in their own config.py. Text from flags and from files is read by `from_text`.
 """
 import types
 from typing import Dict, List, Literal, Optional, Sequence, Type, Union, get_args, get_origin
@@ -13,7 +13,7 @@ from src.errors import ConfigError
 from src.settings import yaml_text
 from src.settings.data_formats import DATA_FORMATS, OLD_NAMES, SPLITS
 
-MAX_DIGITS = 25     # a longer number is a mistake, and a YAML file could not give it back
+MAX_DIGITS = 25     # a longer number is a mistake, and YAML could not represent it
 _UNIONS = (Union, getattr(types, "UnionType", Union))
 _BOOLS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
@@ -27,7 +27,7 @@ def without_none(annotation):
 
 
 def above_zero(values: list) -> list:
-    """A validator of lists, of numbers or of such lists; raises ValueError where one is 0 or below."""
+    """Validates lists of numbers, or lists of such lists; raises ValueError if a number is 0 or below."""
     if any(value <= 0 for item in values for value in (item if isinstance(item, list) else [item])):
         raise ValueError(f"{values} has to hold numbers above 0 only")
     return values
@@ -36,19 +36,19 @@ def above_zero(values: list) -> list:
 def without_background(names: Sequence[str]) -> Sequence[str]:
     """Class names without the leading 'background' that the zoo's lists and VOC's json files carry.
 
-    Only for lists that users or annotation files give: a checkpoint or MindRecord file never counts the background, so
-    that a class of that name there is a class.
+    Only for lists from users or annotation files. In a checkpoint or MindRecord file the background is never counted,
+    so there a class with this name is a class.
     """
     return names[1:] if names and names[0] == "background" else names
 
 
 def described(section: Type[BaseModel], key: str) -> str:
-    """The description of a setting, for a family that gives it another default."""
+    """The description of a setting, for families that change its default."""
     return section.model_fields[key].description or ""
 
 
 def type_name(annotation) -> str:
-    """The type as a reader of the help wants it: "int", "list of float", "coco | voc | other", "str or none"."""
+    """The type as the help shows it: "int", "list of float", "coco | voc | other", "str or none"."""
     inner, optional = without_none(annotation)
     origin, arguments = get_origin(inner), get_args(inner)
     if origin is list:
@@ -63,10 +63,10 @@ def type_name(annotation) -> str:
 
 
 def from_text(text: str, annotation):
-    """The value that `text` stands for when the type is `annotation`; text that fits no rule comes back unchanged,
-    for the schema to refuse.
+    """Convert text to the type `annotation`. Text that does not fit is returned unchanged, and the schema then refuses
+    it.
 
-    Lists are `300,300` or `[300, 300]`, dictionaries `a=b,c=d` or `{a: b}`; none, null and nothing are None where
+    Lists are `300,300` or `[300, 300]`, dictionaries `a=b,c=d` or `{a: b}`; none, null and empty text are None if
     None is allowed; choices and booleans do not depend on case.
     """
     inner, optional = without_none(annotation)
@@ -95,7 +95,7 @@ def from_text(text: str, annotation):
 
 
 class Section(BaseModel):
-    """A group of settings: nothing unknown, nothing converted silently, nothing changed after loading."""
+    """A group of settings: unknown keys are errors, nothing is converted silently, and values cannot be changed."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, protected_namespaces=(),
                               validate_default=True)

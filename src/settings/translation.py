@@ -1,4 +1,4 @@
-"""Settings as they were given -> today's keys: old spellings, switches, and what files of the old zoo hold besides."""
+"""Translates given settings to present keys: old spellings, switches and other entries of the old zoo's files."""
 from __future__ import annotations
 
 import difflib
@@ -14,7 +14,7 @@ from src.settings.given import Setting
 from src.settings.old_keys import ALIASES, DEAD_KEYS, MODEL_FILE, NO_FLAGS, START, SWITCHES
 from src.settings.schema import from_text
 
-# Some old files hold Python expressions as values. Text like this is never meant as text.
+# Some old files have Python expressions as values; text like this is never a plain string.
 _EXPRESSION = re.compile(r"\s*(lambda\b.*:|(np|numpy|math|ms|mindspore)\.\w+|(range|list|tuple|dict|float|int|eval)\()")
 # The one expression of the shipped files: a list in brackets, which is read as such.
 _ARRAY = re.compile(r"\s*np\.array\((\[[-+0-9.eE,\s\[\]]*\])(,\s*dtype=np\.\w+)?\)\s*", re.ASCII)
@@ -25,7 +25,7 @@ ANNOTATIONS = ("ann_file", "anno_path")
 
 @dataclass(frozen=True)
 class OldKeys:
-    """What the files and flags of a family of the old zoo hold besides the keys that are read.
+    """Entries in files and flags of a family of the old zoo that are not read as settings.
 
     ignored: {key: why}. fixed: {key: (the values that are computed here, why)}; another value is an error, because the
     zoo computed something else with it. model_file: {program: its keys for the model file, of which the first that is
@@ -38,7 +38,7 @@ class OldKeys:
 
 
 class Translation:
-    """Settings of one source under today's names.
+    """Settings of one source, translated to present names.
 
     known: {key: (section, field of the schema)}. program: whose settings they are. After `read`, `given` is what was
     given, {name: value}, `values` is {key: Setting}, and `dropped` {name: why} of what is ignored.
@@ -68,7 +68,7 @@ class Translation:
         return self
 
     def typed(self, key: str) -> object:
-        """The value of a key as its type reads it; None when it was not given."""
+        """The value of a key, converted to its type; None if it was not given."""
         return _typed(self.values[key].value, self.known[key][1].annotation) if key in self.values else None
 
     def _add(self, key: str, setting: Setting, given: object) -> None:
@@ -83,7 +83,7 @@ class Translation:
         self.values[key] = setting
 
     def _is_dropped(self, setting: Setting) -> bool:
-        """Whether a setting is ignored, which `dropped` then says; raises ConfigError where that would be wrong."""
+        """Whether a setting is ignored; records it in `dropped`. Raises ConfigError if ignoring it would be wrong."""
         name, reason = setting.name, None
         if setting.section is not None or name in self.known or setting.key in self.known:
             return False

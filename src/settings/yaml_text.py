@@ -1,4 +1,4 @@
-"""YAML as configuration files need it: plain values only, each key with one value, bounded in size and depth.
+"""Reads and writes YAML for settings files: plain values only, no repeated keys, limited size and depth.
 
 PyYAML reads YAML 1.1, where `no` is False, `010` is 8 and `1e-3` is text. A class called "no" and a learning rate
 of 1e-3 are common here, so scalars are read by the YAML 1.2 core rules instead.
@@ -26,7 +26,7 @@ _SCALARS = (
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader without aliases, tags and two values of one key; `lines`: {key: where it was first seen}."""
+    """SafeLoader that refuses aliases, tags and repeated keys. lines: {key: line where it was first seen}."""
 
     yaml_implicit_resolvers: dict = {}
 
@@ -65,7 +65,7 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes what _Loader reads back equal: no aliases, and text that looks like a number is quoted."""
+    """Writes YAML that _Loader reads back equal: no aliases, and text that looks like a number is quoted."""
 
     def ignore_aliases(self, _data):
         return True
@@ -103,7 +103,7 @@ def parse(text: str, name: str, key_types: tuple[type, ...] = (str,)):
 
 
 def read(path: Path):
-    """`parse` of a file of at most MAX_BYTES."""
+    """Parse a file of at most MAX_BYTES."""
     try:
         with open_input(path) as file:
             data = file.read(MAX_BYTES + 1)
