@@ -1,4 +1,4 @@
-"""Layers and channels of the backbones; without MindSpore, since names of parameters are needed before it is there."""
+"""Layers and channels of the backbones; does not import MindSpore, because parameter names are needed before that."""
 
 # He et al. 2015, table 1: bottleneck blocks per stage, their inner channels, and the factor of their outputs.
 RESNET_BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
@@ -12,7 +12,7 @@ MOBILENET_V1_BLOCKS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2)
 # Sandler et al. 2018, table 2: expansion, output channels, repeats, stride of the first repeat.
 MOBILENET_V2_STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2),
                        (6, 320, 1, 1))
-# The first map is taken in the middle of block 14 of the paper: block 13 expanded by 6 (SSDLite, section 6.2).
+# The first map is inside block 14 of the paper: the output of block 13, expanded by 6 (SSDLite, section 6.2).
 MOBILENET_V2_BLOCKS_AT_STRIDE_16, MOBILENET_V2_BLOCKS = 13, 17
 MOBILENET_V2_CHANNELS = (576, 1280)
 

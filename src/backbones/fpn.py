@@ -9,9 +9,9 @@ from src.ops.resize import resize_bilinear
 
 
 class FPN(nn.Cell):
-    """Maps of a backbone, finest first, to as many maps of equal depth that know what the coarser ones saw (section 3).
+    """Turns the maps of a backbone, finest first, into maps of equal depth with top-down connections (section 3).
 
-    in_channels: of the maps; where a backbone returns more, the last ones are taken. output: makes the 3x3 layer of one
+    in_channels: of the maps; if a backbone returns more, the last ones are used. output: makes the 3x3 layer of one
     level. upsample: (map, size of the finer one) -> map of that size.
     construct: maps (B, C, h, w) -> tuple of (B, out_channels, h, w).
     """

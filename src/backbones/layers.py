@@ -1,4 +1,4 @@
-"""Convolution, norm and activation: the brick that all backbones and heads are built from."""
+"""Convolution, norm and activation: the building block of all backbones and heads."""
 from __future__ import annotations
 
 from typing import Callable, Optional
@@ -40,7 +40,7 @@ class Pool(nn.Cell):
 
     def __init__(self, kind: Callable, stride: int, symmetric: bool = False):
         super().__init__()
-        # Not pad_mode "pad", which has no ONNX export. Zeros serve the maximum, too, since nothing is below them.
+        # Not pad_mode "pad", which cannot be exported to ONNX. Zeros also suit the maximum: no value is below 0.
         self.pad = ops.Pad(((0, 0), (0, 0), (1, 1), (1, 1))) if symmetric else None
         self.pool = kind(3, stride, pad_mode="valid" if symmetric else "same")
 

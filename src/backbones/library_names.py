@@ -1,4 +1,4 @@
-"""How torchvision, timm and MindCV name the layers of our backbones: tables of cells, theirs -> ours."""
+"""Names of our backbones' layers in torchvision, timm and MindCV: tables of cells, theirs -> ours."""
 from __future__ import annotations
 
 from typing import Callable, Mapping, NamedTuple
@@ -10,7 +10,7 @@ TIMM_MOBILENET_V1_BLOCKS = (1, 2, 2, 6, 2)  # of each of its stages
 RES2NET_STEM = {  # zoo -> timm and MindCV
     "conv1_0": "conv1.0", "bn1_0": "conv1.1", "conv1_1": "conv1.3", "bn1_1": "conv1.4", "conv1_2": "conv1.6"}
 
-# Files that look like a row's and are not: names of parameters that they have, all of them -> why they are not taken.
+# Files that resemble those of a row but are not: names of all their parameters -> the reason for refusing them.
 OTHER_RES2NET = {("conv1.weight", "layer1.0.convs.0.weight"): (
     "it is a Res2Net whose stem is one 7x7 convolution (timm's res2net50_26w_4s, MindCV's res2net50). The stem here is "
     "three 3x3 convolutions: take timm's res2net50d or res2net101d, or MindCV's res2net50_v1b or res2net101_v1b")}
@@ -58,7 +58,7 @@ def torchvision_mobilenet_v2() -> dict:
     cells = _conv_norm("features.0.0", "features.0.1", "backbone.stem")
     for number in range(1, MOBILENET_V2_BLOCKS + 1):
         theirs, ours = f"features.{number}.conv", mobilenet_v2_block(number)
-        layers = ("depthwise",) if number == 1 else ("expand", "depthwise")  # the first block does not expand
+        layers = ("depthwise",) if number == 1 else ("expand", "depthwise")  # the first block has no expansion
         for index, layer in enumerate(layers):
             cells.update(_conv_norm(f"{theirs}.{index}.0", f"{theirs}.{index}.1", f"{ours}.{layer}"))
         cells.update(_conv_norm(f"{theirs}.{len(layers)}", f"{theirs}.{len(layers) + 1}", f"{ours}.project"))

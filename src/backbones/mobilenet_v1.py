@@ -26,9 +26,9 @@ class SeparableBlock(nn.Cell):
 
 
 class MobileNetV1(nn.Cell):
-    """Image to the outputs of some blocks.
+    """Returns the outputs of some blocks.
 
-    taps: the blocks whose output is returned, counted from 1. symmetric: how strided layers pad, see ConvNorm.
+    taps: numbers of the blocks whose output is returned, from 1. symmetric: how strided layers pad, see ConvNorm.
     construct: (B, 3, H, W) -> a map (B, C, h, w) per tap, sides rounded up.
     """
 

@@ -8,7 +8,7 @@ from src.backbones.layers import ConvNorm
 
 
 class InvertedResidual(nn.Cell):
-    """Expand 1x1, depthwise 3x3, project 1x1 without activation; a shortcut where the shape allows (section 3.3)."""
+    """Expand 1x1, depthwise 3x3, project 1x1 without activation; a shortcut if the shape stays (section 3.3)."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, hidden: int, *, last_activation: bool = False,
                  symmetric: bool = False):
@@ -26,7 +26,7 @@ class InvertedResidual(nn.Cell):
 
 
 class MobileNetV2(nn.Cell):
-    """Image to the two maps SSD starts from.
+    """Returns the two maps from which SSD starts.
 
     symmetric: how strided layers pad, see ConvNorm.
     construct: (B, 3, H, W) -> (B, 576, H/16, W/16), (B, 1280, H/32, W/32), sides rounded up.

@@ -10,16 +10,16 @@ from src.backbones.layers import ConvNorm, Pool
 from src.backbones.resnet import STEM_CHANNELS, ResNet
 
 SCALES = 4          # groups of channels in a block
-BASE_WIDTH = 26     # channels of a group where the hidden layer of a ResNet has 64
+BASE_WIDTH = 26     # channels of a group in a stage whose hidden layer has 64 channels in a ResNet
 RESNET_WIDTH = 64
 
 
 class Res2NetBlock(nn.Cell):
     """ResNet's bottleneck with its 3x3 convolution replaced by a chain of smaller ones (figure 2b).
 
-    A block that changes the shape has no chain: its groups go through their convolutions side by side, the last one
+    In a block that changes the shape the groups are not chained: each goes through its own convolution, the last one
     through average pooling. Its shortcut halves the sides by max pooling in front of the 1x1 convolution, as in the
-    zoo, or where padding is `symmetric` by average pooling, as in PyTorch's libraries. norm: eps and
+    zoo, or, if padding is `symmetric`, by average pooling, as in PyTorch's libraries. norm: eps and
     momentum of the batch norms.
     """
 
@@ -28,7 +28,7 @@ class Res2NetBlock(nn.Cell):
         layer = {"symmetric": symmetric, **norm}
         out_channels, width = hidden * RESNET_EXPANSION, hidden * BASE_WIDTH // RESNET_WIDTH
         self.reduce = ConvNorm(in_channels, width * SCALES, 1, activation=nn.ReLU(), **layer)
-        # These pad on every side in the zoo too, unlike its stem and its pooling.
+        # In the zoo these are padded on every side, too, unlike the stem and the pooling.
         self.groups = nn.CellList([ConvNorm(width, width, 3, stride, activation=nn.ReLU(), symmetric=True, **norm)
                                    for _ in range(SCALES - 1)])
         self.expand = ConvNorm(width * SCALES, out_channels, 1, **layer)
@@ -54,7 +54,7 @@ class Res2NetBlock(nn.Cell):
 
 
 def res2net(depth: int, *, symmetric: bool = False, symmetric_pool: bool = False, **norm: Any) -> ResNet:
-    """Res2Net-50, -101 or -152 with the stem of three 3x3 convolutions ("v1b"); arguments as ResNet takes them."""
+    """Res2Net-50, -101 or -152 with a stem of three 3x3 convolutions ("v1b"); the arguments are ResNet's."""
     layer = {"symmetric": symmetric, **norm}
     stem = nn.SequentialCell([ConvNorm(3, STEM_CHANNELS // 2, 3, 2, activation=nn.ReLU(), **layer),
                               ConvNorm(STEM_CHANNELS // 2, STEM_CHANNELS // 2, 3, activation=nn.ReLU(), **layer),

@@ -15,9 +15,9 @@ STEM_CHANNELS = 64
 
 
 class Bottleneck(nn.Cell):
-    """1x1, 3x3, 1x1 and a shortcut, which is a 1x1 convolution where the shape changes (section 4.1).
+    """1x1, 3x3, 1x1 and a shortcut, which is a 1x1 convolution if the shape changes (section 4.1).
 
-    layer: what every ConvNorm gets besides (eps, momentum, symmetric). The last gamma starts at 0, so that a new block
+    layer: more arguments of every ConvNorm (eps, momentum, symmetric). The last gamma starts at 0, so that a new block
     is the identity.
     """
 
@@ -39,10 +39,10 @@ class Bottleneck(nn.Cell):
 
 
 class ResNet(nn.Cell):
-    """Image to the maps C2 to C5 (the outputs of the four stages).
+    """Returns the maps C2 to C5, the outputs of the four stages.
 
     depth: 50, 101 or 152. stem: Cell from (B, 3, H, W) to (B, STEM_CHANNELS, H/2, W/2); the paper's 7x7 convolution
-    unless given. block: called as Bottleneck is. symmetric_pool: as in PyTorch, see Pool. layer: eps,
+    unless given. block: called like Bottleneck. symmetric_pool: as in PyTorch, see Pool. layer: eps,
     momentum and symmetric of every ConvNorm.
     construct: (B, 3, H, W) -> four maps (B, C, H/stride, W/stride), sides rounded up.
     """

@@ -1,6 +1,6 @@
-"""The table of backbones: what builds each, what its maps are, and what other programs call its layers.
+"""The table of backbones: builder, maps, and names of the layers in other programs.
 
-Importing this module does not import MindSpore; the modules of the networks are imported when one is built.
+Importing this module does not import MindSpore; the module of a network is imported when it is built.
 """
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _res2net(depth: int) -> Backbone:
 
 
 def _mobilenet_v1(taps: tuple, strides: tuple) -> Backbone:
-    """taps: the blocks whose outputs are the maps, counted from 1."""
+    """taps: numbers of the blocks whose outputs are the maps, from 1."""
     channels, half = tuple(MOBILENET_V1_BLOCKS[tap - 1][0] for tap in taps), (0.5, 0.5, 0.5)
     return Backbone(
         partial(_build, "mobilenet_v1.MobileNetV1", taps), channels, strides, mobilenet_v1_cells,

@@ -1,4 +1,4 @@
-"""VGG16 (Simonyan & Zisserman 2014, https://arxiv.org/abs/1409.1556), altered for SSD (Liu et al. 2016, section 3)."""
+"""VGG16 (Simonyan & Zisserman 2014, https://arxiv.org/abs/1409.1556), modified for SSD (Liu et al. 2016, section 3)."""
 from __future__ import annotations
 
 from typing import Optional
@@ -33,8 +33,8 @@ class ConvReLU(nn.Cell):
 
 
 class LearnedLength(nn.Cell):
-    """The channels of every cell scaled to length 1, then by a factor for each (ParseNet, Liu et al. 2015, section
-    3.3), which begins with 20 (Liu et al. 2016, section 3.1)."""
+    """Scales the channels of every cell to length 1, then multiplies each channel by a learned factor (ParseNet, Liu et
+    al. 2015, section 3.3) with the initial value 20 (Liu et al. 2016, section 3.1)."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -46,13 +46,13 @@ class LearnedLength(nn.Cell):
 
 
 class VGG16(nn.Cell):
-    """Image to conv4_3 and fc7, the fully connected layers being convolutions, fc6 with dilation 6.
+    """Returns conv4_3 and fc7. The fully connected layers are convolutions, fc6 with dilation 6.
 
     batch_norm, bias: of the thirteen convolutions of the blocks. fc_relu: ReLU after fc6 and fc7; the zoo's SSD has
-    none. as_in_paper: fc6 and fc7 have biases, and conv4_3 is returned with lengths that are learned; in the zoo not.
+    none. as_in_paper: fc6 and fc7 have biases, and conv4_3 goes through LearnedLength; the zoo has neither.
     construct: (B, 3, H, W) -> (B, 512, H/8, W/8), (B, 1024, H/16, W/16), sides rounded up. While training it also takes
     the dropout of fc6 and fc7, (B, 2, 1024, H/16, W/16) factors: 0 drops a value, 1 / (1 - p) keeps it. Factors that
-    are given can be given again; the state of MindSpore's own dropout cannot be saved, and no run could be resumed.
+    are inputs can be repeated; the state of MindSpore's dropout cannot be saved, so no run could be resumed exactly.
     """
 
     def __init__(self, batch_norm: bool = False, bias: bool = False, fc_relu: bool = True,

@@ -1,4 +1,4 @@
-"""Names that the old zoo gave to the layers of backbones which several families share -> ours.
+"""Names of shared backbones' layers in the old zoo -> ours.
 
 The tables hold the names of cells; the last word of a parameter's name (weight, gamma, ...) is the same everywhere.
 """
@@ -23,7 +23,7 @@ def renamed(name: str, cells: dict) -> str | None:
 
 def resnet_cells(depth: int, zoo: str = "",
                  shortcut: Sequence[str] = ("down_sample_layer.0", "down_sample_layer.1")) -> dict:
-    """A ResNet whose names begin with `zoo`. shortcut: what they call its convolution and its norm."""
+    """Cells of a ResNet whose names begin with `zoo`. shortcut: the names of its convolution and its norm."""
     cells = {f"{zoo}conv1": "backbone.stem.conv", f"{zoo}bn1": "backbone.stem.norm"}
     for _, block, theirs, ours in _blocks(depth, zoo):
         for layer, name in enumerate(("reduce", "spatial", "expand"), start=1):
@@ -34,7 +34,7 @@ def resnet_cells(depth: int, zoo: str = "",
 
 
 def res2net_cells(depth: int, zoo: str = "", shortcut: Sequence[str] | None = None) -> dict:
-    """A Res2Net likewise; without `shortcut` as in its ImageNet files, where a pooling layer may be counted first."""
+    """Cells of a Res2Net. Without `shortcut`: the names in ImageNet files, which may count a pooling layer first."""
     cells = {}
     for index, (conv, norm) in enumerate((("conv1_0", "bn1_0"), ("conv1_1", "bn1_1"), ("conv1_2", "bn1"))):
         cells.update({f"{zoo}{conv}": f"backbone.stem.{index}.conv", f"{zoo}{norm}": f"backbone.stem.{index}.norm"})
@@ -63,7 +63,7 @@ def _shortcut(theirs: str, ours: str, names: Sequence[str]) -> dict:
 
 
 def mobilenet_v1_cells(zoo: str = "") -> dict:
-    """A MobileNetV1 whose names begin with `zoo`."""
+    """Cells of a MobileNetV1 whose names begin with `zoo`."""
     cells = conv_norm_cells(f"{zoo}network.0", "backbone.stem")
     for block in range(len(MOBILENET_V1_BLOCKS)):
         for layer, name in enumerate(("depthwise", "pointwise"), start=1):

@@ -10,7 +10,7 @@ from src.ops.nms import soft_nms
 
 
 class Geometry(NamedTuple):
-    """Where a view's cells lie in the image: pixels = cells * factor + shift."""
+    """Position of a view's cells in the image: pixels = cells * factor + shift."""
 
     factor: float
     shift: np.ndarray  # (2,) x, y
@@ -19,7 +19,7 @@ class Geometry(NamedTuple):
 def decode(peaks: Sequence[np.ndarray], geometries: Sequence[Geometry], count: int, soft: bool) -> Detections:
     """peaks: per view (N, 6), x1, y1, x2, y2 in cells, score, class. soft: soft-NMS within each class.
 
-    The best `count` of all views together, as far as their scores are above 0. Boxes are not cut at the border of the
+    Returns the best `count` of all views with scores above 0. Boxes are not clipped at the border of the
     image.
     """
     boxes = np.concatenate([view[:, :4] * geometry.factor + np.tile(geometry.shift, 2)

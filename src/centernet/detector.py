@@ -1,4 +1,4 @@
-"""The CenterNet family assembled from a configuration: what the entry points talk to."""
+"""The CenterNet family behind the contract of src/family.py, built from a configuration."""
 from __future__ import annotations
 
 from typing import Sequence
@@ -104,7 +104,7 @@ class CenterNetDetector(Detector):
         return normalize(shown, self.mean, self.std), geometry
 
     def _window(self, height: int, width: int, scale: float, keep_res: bool) -> tuple[Window, tuple[int, int]]:
-        """The part of the scaled image that is seen, and the network input's (height, width)."""
+        """The part of the scaled image that the network sees, and the (height, width) of the network input."""
         scaled_height, scaled_width = scaled(height, width, scale)
         if keep_res:
             return padded_window(scaled_height, scaled_width)

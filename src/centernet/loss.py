@@ -6,7 +6,7 @@ from mindspore import Tensor, nn, ops
 from src.centernet.network import CenterNet, values_at
 from src.ops.losses import smooth_l1_loss
 
-SMALLEST_SCORE = 1e-4  # scores are cut off here and at 1 minus this, so that their logarithms stay finite
+SMALLEST_SCORE = 1e-4  # scores are clipped to this and 1 minus this, so that their logarithms stay finite
 
 
 class CenterNetLoss(nn.Cell):
@@ -45,7 +45,7 @@ class CenterNetLoss(nn.Cell):
 def heatmap_loss(logits: Tensor, targets: Tensor) -> Tensor:
     """Penalty-reduced focal loss over the number of centres (equation 1); both (B, C, H, W), targets 1 at centres.
 
-    In float32 whatever the network computes in: to half precision 1 - SMALLEST_SCORE is 1, whose loss is infinite.
+    Always in float32: in float16, 1 - SMALLEST_SCORE rounds to 1, whose loss is infinite.
     """
     logits = logits.astype(targets.dtype)
     scores = ops.clamp(ops.sigmoid(logits), SMALLEST_SCORE, 1 - SMALLEST_SCORE)

@@ -16,7 +16,7 @@ INITIAL_SCORE = 0.1  # of every class in every cell (Lin et al. 2017, section 4.
 
 
 class UpSampling(nn.Cell):
-    """Twice the size by an up-convolution 4x4 of stride 2 with norm and ReLU.
+    """Doubles the size with a transposed 4x4 convolution of stride 2, norm and ReLU.
 
     deformable: a deformable convolution with norm and ReLU stands before it, and it starts as bilinear interpolation
     (section 4, "ResNet"); without, it brings the channels down itself, as in the zoo.
@@ -95,9 +95,9 @@ class CenterNet(nn.Cell):
 
 
 class CenterNetInference(nn.Cell):
-    """What is exported: the best peaks of the heat map as boxes (section 3, "From points to bounding boxes").
+    """The exported network: the best peaks of the heat map as boxes (section 3, "From points to bounding boxes").
 
-    count: detections per image. peak_tolerance: a cell is a peak when no neighbour is higher by more than this part.
+    count: detections per image. peak_tolerance: a cell is a peak if no neighbour is higher by more than this fraction.
     flip_test: average the maps of the image and of its mirror image; offsets are the image's own.
     construct: (B, 3, H, W) -> (B, count, 6): x1, y1, x2, y2 in cells of the maps, score, class.
     """

@@ -1,4 +1,4 @@
-"""Ground truth -> what the loss of CenterNet compares with (section 3, "Preliminary"), in numpy."""
+"""Ground truth -> targets of CenterNet's loss (section 3, "Preliminary"), in numpy."""
 from __future__ import annotations
 
 import math
@@ -6,12 +6,12 @@ from typing import NamedTuple, Sequence
 
 import numpy as np
 
-MIN_OVERLAP = 0.7  # of a box whose corners lie within the radius with the object's box
+MIN_OVERLAP = 0.7  # least IoU with the object's box of a box whose corners are within the radius
 SMALLEST = np.finfo(np.float32).eps
 
 
 class Targets(NamedTuple):
-    """Of one image; the rows belong to objects and are 0 beyond them."""
+    """The targets of one image; rows after the last object are 0."""
 
     heatmap: np.ndarray  # (C, H, W) float32: 1 at the centres, falling off around them
     cells: np.ndarray    # (max_objects,) int32: cell of the centre, counted row by row
@@ -31,8 +31,8 @@ class TargetEncoder:
     def __call__(self, boxes: np.ndarray, labels: np.ndarray) -> Targets:
         """boxes: (G, 4) x1, y1, x2, y2 in cells, clipped to the map here; labels: (G,) 0-based.
 
-        A box of which nothing is left is ignored (the zoo keeps those that have lost only one side).
-        Of more than max_objects the largest have sizes and offsets, all are on the heat map.
+        A box without area after clipping is ignored (the zoo keeps boxes that have lost only one side).
+        With more than max_objects objects, all are on the heat map, and the largest have sizes and offsets.
         """
         targets = Targets(np.zeros((self.num_classes, self.height, self.width), np.float32),
                           np.zeros(self.max_objects, np.int32), np.zeros((self.max_objects, 2), np.float32),

@@ -21,7 +21,7 @@ class Linear(nn.Cell):
         self.bias = Parameter(initializer("zeros", (outputs,), ms.float32), name="bias")
 
     def construct(self, x):
-        # The operator, not ops.matmul: the gradient of that transposes the weight, which takes longer than the product.
+        # The operator, not ops.matmul, whose gradient transposes the weight, which takes longer than the product.
         return ops.MatMul()(x, self.weight) + self.bias
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class RoISampling:
-    """How the features of a RoI are looked up: arguments of PyramidRoIAlign."""
+    """How RoI features are sampled: arguments of PyramidRoIAlign."""
 
     end_offset: int     # added to x2 and y2; 1 where a RoI includes its last pixel
     least_cells: float  # shortest side of a RoI, in cells of its level
@@ -19,7 +19,7 @@ class RoISampling:
 
 @dataclass(frozen=True)
 class BoxStyle:
-    """What the libraries do differently with images, anchors and boxes; one field per decision."""
+    """The differences between the libraries in images, anchors and boxes; one field per decision."""
 
     # Images.
     resized_as: str  # "uint8" or "float32"; torchvision resizes float32 images, to sides that are rounded down

@@ -132,7 +132,7 @@ class FasterRCNNModel(ModelSection):
 
     @property
     def style(self) -> BoxStyle:
-        """What box_style stands for."""
+        """The BoxStyle that box_style names."""
         return BOX_STYLES[self.box_style]
 
     @property
@@ -186,7 +186,7 @@ class FasterRCNNOptimizer(OptimizerSection):
 
     @property
     def lr(self) -> float:
-        """base_lr by the name it has in the other families."""
+        """base_lr under the name that the other families use."""
         return self.base_lr
 
     def learning_rates(self, epochs: int, steps_per_epoch: int, global_batch: int) -> np.ndarray:
@@ -210,7 +210,7 @@ class FasterRCNNEval(EvalSection):
     test_max_per_img: int = Field(100, ge=1, description="largest number of detections per image")
 
 
-# What the zoo's files hold besides; checked against every revision from r1.2 to master.
+# Further entries of the zoo's files; checked against every revision from r1.2 to master.
 IGNORED = {
     **{key: "follows from the model_name" for key in (
         "backbone", "resnet_block", "res2net_block")},

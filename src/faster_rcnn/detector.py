@@ -1,4 +1,4 @@
-"""The Faster R-CNN family assembled from a configuration: what the entry points talk to."""
+"""The Faster R-CNN family behind the contract of src/family.py, built from a configuration."""
 from __future__ import annotations
 
 from typing import Sequence
@@ -61,7 +61,7 @@ class FasterRCNNDetector(Detector):
 
     @property
     def resizing(self) -> dict:
-        """What `fit` takes in addition to image and canvas."""
+        """The arguments of `fit` besides image and canvas."""
         data = self.config.data
         return {"keep_ratio": data.keep_ratio, "sides": data.resize_sides, "style": self.config.model.style}
 
@@ -99,7 +99,7 @@ class FasterRCNNDetector(Detector):
         return FasterRCNNLoss(network, *self.loss_settings())
 
     def loss_settings(self) -> tuple:
-        """What FasterRCNNLoss takes besides the network."""
+        """The arguments of FasterRCNNLoss besides the network."""
         from src.faster_rcnn.sampling import ProposalSampler
 
         model = self.config.model

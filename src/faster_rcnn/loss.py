@@ -48,8 +48,8 @@ class FasterRCNNLoss(nn.Cell):
         return losses
 
     def with_samples(self, images, anchor_index, anchor_labels, anchor_boxes, boxes, labels, priority):
-        """The losses, the levels of the pyramid, and the sampled RoIs, labels, taken and objects, with which a further
-        head goes on."""
+        """The losses, the levels of the pyramid, and the inputs of a further head: sampled RoIs, labels, taken and
+        objects."""
         levels, objectness, deltas = self.network(images)
         rpn_cls, rpn_reg = self.rpn_losses(levels, anchor_index, anchor_labels, anchor_boxes)
         samples = self.sampler(*self.proposals(objectness, deltas), boxes, labels, priority)
@@ -77,7 +77,7 @@ class FasterRCNNLoss(nn.Cell):
         count = ops.maximum(taken.sum(), 1.0)
         log_scores = ops.gather_elements(ops.log_softmax(logits, -1), 2, labels.expand_dims(-1))[..., 0]
         box_classes = deltas.shape[2]
-        # Without boxes of background the first ones belong to the first class.
+        # Without a box for the background, the first box belongs to the first class.
         column = ops.maximum(labels - (logits.shape[2] - box_classes), 0)
         batch, rois_per_image = labels.shape
         first = (ops.arange(rois_per_image) * box_classes).astype(mstype.int32)

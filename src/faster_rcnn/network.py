@@ -59,7 +59,7 @@ class FasterRCNN(nn.Cell):
 
 
 class FasterRCNNInference(nn.Cell):
-    """What is evaluated and exported.
+    """The network that is evaluated and exported.
 
     clipped_to_image: boxes end with the image rather than with the input, whose corner it fills.
     construct: images (B, 3, H, W), and with clipped_to_image their heights and widths (B, 2) float32 in pixels of the

@@ -1,4 +1,4 @@
-"""Objectness and deltas of all anchors -> the RoIs that the second stage looks at."""
+"""Objectness and deltas of all anchors -> the RoIs of the second stage."""
 from __future__ import annotations
 
 from typing import Sequence
@@ -14,7 +14,7 @@ DROPPED = -1.0  # score of a box that NMS suppressed: below every sigmoid
 
 
 class Proposals(nn.Cell):
-    """The best boxes of each level that do not overlap, then the best of all levels.
+    """Selects the best boxes of each level after NMS, then the best of all levels.
 
     anchors: per level (n, 4). input_size: height, width of the network input. stds: spread of the deltas. before_nms:
     boxes of a level that go into NMS; count: proposals of an image. style: how boxes are clipped and dropped.

@@ -1,4 +1,4 @@
-"""The region proposal network at a few anchors only, which is what its loss needs."""
+"""The region proposal network, computed only at the anchors that its loss needs."""
 from __future__ import annotations
 
 import mindspore as ms
@@ -12,10 +12,10 @@ TAPS = KERNEL * KERNEL
 
 
 class SampledRPN(nn.Cell):
-    """What RPNHead gives for some hundred anchors of some hundred thousand.
+    """The output of RPNHead for some hundred of some hundred thousand anchors.
 
-    Only the cells of these anchors are convolved, and the gradient takes the same short way: through the whole maps it
-    would cost as much as three stages of a ResNet.
+    Only the cells of these anchors are convolved, forward and backward; the gradient through whole maps would take as
+    long as three stages of a ResNet.
     construct: levels, tuple of (B, C, h, w), and index (B, S) int32 of anchors, numbered over all levels in the order
     of `pyramid_anchors` -> objectness logits (B, S) and deltas (B, S, 4).
     """
@@ -39,7 +39,7 @@ class SampledRPN(nn.Cell):
                 ops.gather(deltas, row, 0).reshape(batch, count, 4))
 
     def _patches(self, levels: tuple, cell: Tensor, image: Tensor) -> Tensor:
-        """What the 3x3 kernel sees around the cells (R,), numbered over all levels of their image: (R, 9 C)."""
+        """The 3x3 neighbourhoods (R, 9 C) of the cells (R,), numbered over all levels of their image."""
         sizes = tuple(features.shape[2:] for features in levels)
         begins = _begins(sizes)
         level = (cell.expand_dims(-1) >= begins).astype(ms.int32).sum(-1).astype(ms.int32) - 1
@@ -60,7 +60,7 @@ class SampledRPN(nn.Cell):
 
 
 def _matmul(rows: Tensor, conv: nn.Conv2d) -> Tensor:
-    """What the convolution gives for rows of (taps, channels)."""
+    """The convolution's result for rows of (taps, channels)."""
     outputs = conv.weight.shape[0]
     weight = ops.transpose(conv.weight.astype(rows.dtype), (2, 3, 1, 0)).reshape(-1, outputs)
     return ops.matmul(rows, weight) + conv.bias.astype(rows.dtype)

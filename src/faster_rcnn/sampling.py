@@ -1,4 +1,4 @@
-"""Which RoIs the second stage learns from."""
+"""Samples the RoIs on which the second stage is trained."""
 from __future__ import annotations
 
 import mindspore as ms
@@ -11,9 +11,9 @@ from src.ops.nms_graph import gather_rows
 class ProposalSampler(nn.Cell):
     """Draws positive and negative RoIs (Girshick 2015, section 2.3) among the proposals and the objects themselves.
 
-    A RoI is positive when its overlap with some object is at least positive_iou, negative when all are below
-    negative_iou. `samples` are drawn, at most `positives` positive, by falling `priority`: random numbers that the
-    loader makes up, so that a step depends on nothing but its batch and the weights.
+    A RoI is positive if its IoU with some object is at least positive_iou, negative if all are below negative_iou.
+    `samples` are drawn, at most `positives` positive, by descending `priority`: random numbers from the loader, so that
+    a step depends only on its batch and the weights.
     construct: RoIs (B, N, 4), valid (B, N) bool, objects (B, G, 4), labels (B, G) int32, class + 1 or 0 for padding,
     priority (B, G + N) float32 in 0..1 -> RoIs (B, S, 4), labels (B, S) int32 with 0 background, taken (B, S) bool,
     the rest is padding, and the object (B, S) int32 of each; positive ones first. No gradient passes.
@@ -36,7 +36,7 @@ class ProposalSampler(nn.Cell):
         positive_index, positive_taken = _first(positive, priority, self.positives)
         negative_index, negative_taken = _first(negative, priority, self.samples)
         taken = ops.concat((positive_taken, negative_taken), 1).astype(ms.float32)
-        # Padding goes to the end; what is beyond `samples` then are the last of the negative ones.
+        # Padding goes to the end, so `samples` cuts off the last negative ones.
         place = ops.arange(taken.shape[1], 0, -1).astype(ms.float32)
         taken, order = ops.topk(taken * place, min(self.samples, taken.shape[1]))
         index = ops.gather_elements(ops.concat((positive_index, negative_index), 1), 1, order)
@@ -47,6 +47,6 @@ class ProposalSampler(nn.Cell):
 
 
 def _first(candidates: Tensor, priority: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Index (B, count) of the candidates (B, N) bool of the highest priority, and which of these there are."""
+    """Indices (B, count) of the candidates (B, N) bool with the highest priority, and which are valid."""
     rank, index = ops.topk(candidates.astype(priority.dtype) * (priority + 1), min(count, candidates.shape[1]))
     return index, rank > 0

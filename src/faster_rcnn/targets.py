@@ -1,4 +1,4 @@
-"""Ground truth -> what the losses compare with: anchors on the host, proposals in the graph."""
+"""Ground truth -> targets of the losses: for anchors on the host, for proposals in the graph."""
 from __future__ import annotations
 
 from typing import Sequence
@@ -11,7 +11,7 @@ BACKGROUND, UNDECIDED = -1, -2  # owners of anchors that belong to no object
 
 
 class AnchorSampler:
-    """Chooses the anchors that the region proposal network learns from (Ren et al. 2015, section 3.1.2).
+    """Samples the anchors on which the region proposal network is trained (Ren et al. 2015, section 3.1.2).
 
     An anchor that lies in the canvas is positive when its overlap with some object is at least positive_iou, or when
     no anchor overlaps that object better and the overlap is at least min_positive_iou; negative below negative_iou.

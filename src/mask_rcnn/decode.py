@@ -10,7 +10,7 @@ from src.faster_rcnn.transforms import Placement
 from src.ops.detections import Detections
 from src.ops.masks import over_box, over_grown_pixels, over_touched_pixels, paste_masks
 
-# By BoxStyle.masks_over: how a mask is stretched over its box, and what is taken off x2 and y2 before; the zoo wants
+# By BoxStyle.masks_over: how a mask is stretched over its box, and the offset subtracted from x2 and y2; the zoo uses
 # the last pixel there, the others the end of the box.
 STRETCH = {"touched pixels": (over_touched_pixels, 1), "grown pixels": (over_grown_pixels, 0), "box": (over_box, 0)}
 

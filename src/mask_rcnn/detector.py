@@ -1,4 +1,4 @@
-"""The Mask R-CNN family assembled from a configuration: what the entry points talk to."""
+"""The Mask R-CNN family behind the contract of src/family.py, built from a configuration."""
 from __future__ import annotations
 
 from typing import Sequence

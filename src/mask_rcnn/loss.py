@@ -22,7 +22,7 @@ class MaskRCNNLoss(FasterRCNNLoss):
     def __init__(self, *settings, positives: int, mask_weight: float = 1.0):
         super().__init__(*settings)
         self.positives = positives
-        # Other devices do better without a branch in the graph.
+        # Other devices are faster without a branch in the graph.
         on_cpu = ms.get_context("device_target") == "CPU"
         self.few = max(positives // 4, 1) if on_cpu else positives
         self.mask_weight = float(mask_weight)

@@ -15,7 +15,7 @@ CONVS = 4
 class MaskHead(nn.Cell):
     """Four 3x3 convolutions, up-sampling by two, and a logit per class and cell.
 
-    classes: maps per RoI; the zoo has one for the background too, which nothing ever uses.
+    classes: maps per RoI; the zoo has one for the background, too, which is never used.
     construct: RoI features (N, C, s, s) -> (N, classes, 2 s, 2 s).
     """
 

@@ -32,7 +32,7 @@ class MaskRCNN(FasterRCNN):
 
 
 class MaskRCNNInference(FasterRCNNInference):
-    """What is evaluated and exported.
+    """The network that is evaluated and exported.
 
     The mask head sees the boxes of the detections only, as in section 3.1 of the paper; the zoo runs it on all
     proposals, at the box of each one's most likely class.

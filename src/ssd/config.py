@@ -114,25 +114,25 @@ class SSDModel(ModelSection):
 
     @property
     def variant(self) -> Variant:
-        """What the model's name fixes."""
+        """The parts that the model's name decides."""
         return VARIANTS[self.model_name]
 
     @property
     def backbone(self) -> Backbone:
-        """Its row in the table of backbones; the maps that are used are the last variant.maps of them."""
+        """The row in the table of backbones; the last variant.maps of its maps are used."""
         name = self.variant.backbone
         return find_backbone("vgg16_bn" if name == "vgg16" and self.ssd_vgg_bn else name)
 
     @property
     def extra_strides(self) -> list:
-        """What the layers behind the backbone's maps divide the sides by, of each."""
+        """The stride of each layer behind the backbone's maps."""
         if self.variant.fixed_strides:
             return [2] * (len(self.num_default) - self.variant.maps)
         return self.extras_strides[self.variant.maps:]
 
 
 def check_layers(model: SSDModel) -> None:
-    """Raises ValueError where the lists of channels and strides are not those of layers that fit behind each other."""
+    """Raises ValueError if the lists of channels and strides do not describe a chain of layers."""
     maps, given, made = model.variant.maps, model.extras_in_channels, model.extras_out_channels
     own = list(model.backbone.channels[-maps:])
     if model.variant.fpn and (len(model.num_default) < maps or len(set(model.num_default)) > 1):

@@ -1,4 +1,4 @@
-"""The SSD family assembled from a configuration: what the entry points talk to."""
+"""The SSD family behind the contract of src/family.py, built from a configuration."""
 from __future__ import annotations
 
 from typing import Sequence
@@ -16,8 +16,7 @@ from src.ssd.transforms import TrainTransform, eval_input
 
 
 class SSDDetector(Detector):
-    """The contract of src/family.py for SSD. Raises ConfigError where settings of the priors contradict each
-    other."""
+    """The contract of src/family.py for SSD. Raises ConfigError if settings of the priors contradict each other."""
 
     mindrecord_prefix = "ssd.mindrecord"
     checkpoint_prefix = "ssd"
@@ -34,7 +33,7 @@ class SSDDetector(Detector):
 
     @property
     def as_torchvision(self) -> bool:
-        """Whether everything is done as in torchvision's ssd300_vgg16."""
+        """Whether the conventions of torchvision's ssd300_vgg16 are used."""
         return self.config.model.ssd_style == "torchvision"
 
     @property
@@ -69,7 +68,7 @@ class SSDDetector(Detector):
                             exclusive=self.as_torchvision)
 
     def loss(self, network):
-        """Raises ConfigError for the style of torchvision, whose scores this loss does not suit."""
+        """Raises ConfigError for torchvision's style, because this loss does not fit its scores."""
         from src.ssd.loss import SSDLoss
 
         model = self.config.model
@@ -104,7 +103,7 @@ class SSDDetector(Detector):
 
 
 def _dropout_shape(model) -> tuple[int, ...]:
-    """Of the factors that VGG16's dropout takes per image: fc6 and fc7, the channels and cells of the second map."""
+    """Shape of the dropout factors of VGG16 per image: fc6 and fc7, channels and cells of the second map."""
     if model.variant.extra != "VGG":
         return ()
     return (2, model.backbone.channels[1], *feature_sizes(model)[1])

@@ -10,9 +10,9 @@ from src.ssd.network import SSD
 class SSDLoss(nn.Cell):
     """Focal loss over the classes plus smooth L1 over the matched boxes, divided by the matched priors of the batch.
 
-    The old zoo counts background as one more class of the focal loss: column 0 is 1 for every unmatched prior. It costs
-    a from-scratch run on little data dearly, since early on this column is nearly the whole loss; `background_loss`
-    False leaves it out.
+    The old zoo counts background as one more class of the focal loss: column 0 is 1 for every unmatched prior. Early in
+    a training from scratch this column is nearly the whole loss, which slows learning on little data;
+    `background_loss` False leaves it out.
 
     construct: images (B, 3, H, W) normalised, deltas (B, N, 4), classes (B, N) int32 with 0 background, and what else
     the backbone takes -> total, classification and localisation loss, each a scalar.

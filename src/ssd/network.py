@@ -19,7 +19,7 @@ class SSD(nn.Cell):
     """Backbone, optional feature pyramid, extra maps, and a head for the boxes and one for the classes.
 
     construct: (B, 3, H, W) normalised -> deltas (B, N, 4) dy, dx, dh, dw and logits (B, N, 1 + classes),
-    column 0 background, for N priors. Training hands on what else the backbone takes (VGG16: dropout).
+    column 0 background, for N priors. Training also passes further inputs of the backbone (VGG16: dropout).
     """
 
     def __init__(self, backbone: nn.Cell, extras: Sequence[nn.Cell], box_predictors: nn.Cell,
@@ -41,10 +41,10 @@ class SSD(nn.Cell):
 
 
 class SSDInference(nn.Cell):
-    """What is exported: boxes relative to the image instead of deltas, scores instead of logits.
+    """The exported network: boxes as fractions of the image instead of deltas, scores instead of logits.
 
-    priors: (N, 4) cy, cx, h, w relative to the image. exclusive: the scores of a box sum up to 1, as in the paper;
-    otherwise each is one of its own.
+    priors: (N, 4) cy, cx, h, w relative to the image. exclusive: scores of a box sum to 1 (softmax), as in the paper;
+    otherwise each is independent (sigmoid).
     construct: (B, 3, H, W) -> boxes (B, N, 4) y1, x1, y2, x2 in 0..1, scores (B, N, 1 + classes) in 0..1.
     """
 

@@ -1,4 +1,4 @@
-"""The heads of SSD: feature maps -> what is predicted for every prior."""
+"""The heads of SSD: feature maps -> predictions for every prior."""
 from __future__ import annotations
 
 from typing import Sequence
@@ -43,7 +43,7 @@ class PlainPredictor(nn.Cell):
 
 
 class PredictorPerMap(nn.SequentialCell):
-    """A head of its own for every map, of the class `predictor`.
+    """A separate head of the class `predictor` for every map.
 
     construct: maps (B, C, h, w) -> (B, N, outputs), N priors of all maps.
     """
@@ -64,7 +64,7 @@ class PredictorPerMap(nn.SequentialCell):
 
 
 class SharedPredictor(nn.Cell):
-    """RetinaNet's head (Lin et al. 2017, section 4): the same 3x3 convolutions on every map, norms of each map's own.
+    """RetinaNet's head (Lin et al. 2017, section 4): 3x3 convolutions shared by all maps, separate norms.
 
     As in the zoo the shared convolutions have a bias although a norm follows.
     construct: maps (B, C, h, w) -> (B, N, outputs), N priors of all maps.

@@ -1,4 +1,4 @@
-"""Which priors a configuration asks for."""
+"""The priors of a configuration."""
 from __future__ import annotations
 
 import math
@@ -6,7 +6,7 @@ import math
 from src.errors import ConfigError
 from src.ops.anchors import PriorBoxes, octave_prior_boxes, ssd_prior_boxes
 
-LARGEST_STRIDE = 64  # where the zoo stops counting a cell as a power of two pixels
+LARGEST_STRIDE = 64  # above this stride the zoo does not use powers of two as cell sizes
 
 
 def feature_sizes(model) -> list:

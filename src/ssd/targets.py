@@ -1,4 +1,4 @@
-"""Ground truth -> what the loss of SSD compares with (section 2.2, "Matching strategy"), in numpy."""
+"""Ground truth -> targets of SSD's loss (section 2.2, "Matching strategy"), in numpy."""
 from __future__ import annotations
 
 from typing import Sequence
@@ -8,7 +8,7 @@ import numpy as np
 from src.ops.anchors import PriorBoxes
 from src.ops.boxes import box_iou
 
-FORCED = 2.0  # above every overlap: the best prior of a ground truth belongs to it
+FORCED = 2.0  # larger than every IoU, for the best prior of an object
 
 
 class TargetEncoder:
@@ -26,7 +26,7 @@ class TargetEncoder:
         """boxes: (G, 4) float32 y1, x1, y2, x2 relative to the image; labels: (G,) 0-based.
 
         Returns deltas (N, 4) float32, 0 where unmatched, and classes (N,) int32, 0 background, else label + 1.
-        The best prior of each ground truth is forced to it; of two that want the same prior the first gets it.
+        The best prior of each object is assigned to it; if two objects have the same best prior, the first gets it.
         """
         deltas = np.zeros((len(self.priors), 4), np.float32)
         classes = np.zeros(len(self.priors), np.int32)

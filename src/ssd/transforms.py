@@ -1,6 +1,6 @@
 """Sample -> network input of SSD (section 2.2, "Data augmentation"), in numpy.
 
-Images stay uint8 until the device normalises them: moving float32 would cost more than all of the augmentation.
+Images stay uint8 until the device normalises them: moving float32 data would take longer than the whole augmentation.
 Boxes in this module are y1, x1, y2, x2 in pixels, float32, as SSD encodes them.
 """
 from __future__ import annotations
@@ -75,7 +75,7 @@ def normalize(image: np.ndarray, mean: np.ndarray = MEAN, std: np.ndarray = STD)
 
 
 def random_crop(image: np.ndarray, boxes: np.ndarray, rng, tries: int = 50) -> tuple:
-    """A random part of the image that overlaps the objects by a randomly drawn amount.
+    """Crop a random part of the image that overlaps the objects by a randomly drawn amount.
 
     Returns the image, the boxes whose centre lies in it, clipped, and their indices. Keeps the old zoo's rule: a
     part is refused only if its smallest overlap is below the amount and its largest is above the amount + 0.2.

@@ -1,4 +1,4 @@
-"""The table of SSDs: what a model's name fixes. Importing it does not import MindSpore."""
+"""The table of SSD models: the parts that a model's name decides. Importing it does not import MindSpore."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field
