@@ -166,7 +166,7 @@ def open_detector(config: Config, path: Path) -> Detector:
     """The detector of a model file with its settings."""
     choose_device(config, path)
     model = read_model(path)
-    threshold = score_threshold(config.eval, stored_thresholds(path, model.description))
+    threshold = score_threshold(config.eval, stored_thresholds(path, model.description, config.eval.tile))
     predictor = open_predictor(config, model)
     predictor.agnostic_nms = threshold.agnostic_nms
     return Detector(predictor, threshold, config.data.max_image_pixels,

@@ -60,17 +60,20 @@ def draw_shapes(folder: Union[str, Path], train: int = 400, val: int = 100, size
     return True
 
 
-def draw_image(size: tuple[int, int],
-               rng: np.random.Generator) -> tuple[np.ndarray, list[tuple[int, np.ndarray]]]:
-    """One image and its objects: (H, W, 3) uint8 RGB, list of (class index, (K, 2) float64 outline)."""
+def draw_image(size: tuple[int, int], rng: np.random.Generator, most_shapes: int = MAX_SHAPES,
+               relative_size: tuple[float, float] = RELATIVE_SIZE) -> tuple[np.ndarray, list[tuple[int, np.ndarray]]]:
+    """One image and its objects: (H, W, 3) uint8 RGB, list of (class index, (K, 2) float64 outline).
+
+    relative_size: smallest and largest side of a shape, as a fraction of the image's shorter side.
+    """
     width, height = (int(side * rng.uniform(5 / 6, 7 / 6)) for side in size)
     image = _background(width, height, rng)
     objects: list[tuple[int, np.ndarray]] = []
     visible: list[tuple[np.ndarray, int]] = []
-    for _ in range(0 if rng.random() < EMPTY_SHARE else rng.integers(1, MAX_SHAPES + 1)):
+    for _ in range(0 if rng.random() < EMPTY_SHARE else rng.integers(1, most_shapes + 1)):
         for _ in range(PLACEMENTS):
             label = int(rng.integers(len(CLASSES)))
-            outline = _place(_unit_outline(label, rng), width, height, rng)
+            outline = _place(_unit_outline(label, rng), width, height, rng, relative_size)
             mask = np.zeros((height, width), np.uint8)
             _fill(mask, outline, 1)
             remaining = [(part & (1 - mask), area) for part, area in visible]
@@ -131,9 +134,10 @@ def _unit_outline(label: int, rng: np.random.Generator) -> np.ndarray:
     return points @ turn
 
 
-def _place(outline: np.ndarray, width: int, height: int, rng: np.random.Generator) -> np.ndarray:
+def _place(outline: np.ndarray, width: int, height: int, rng: np.random.Generator,
+           relative_size: tuple[float, float]) -> np.ndarray:
     """The outline, scaled to a random fraction of the image's shorter side and placed in the image."""
-    longer_side = rng.uniform(*RELATIVE_SIZE) * min(width, height)
+    longer_side = rng.uniform(*relative_size) * min(width, height)
     low, high = outline.min(axis=0), outline.max(axis=0)
     outline = (outline - low) * (longer_side / (high - low).max())
     return outline + rng.uniform(1, (width, height) - outline.max(axis=0) - 1)

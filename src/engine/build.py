@@ -23,8 +23,9 @@ from src.engine.trainer import Position, Trainer
 from src.errors import UsageError
 from src.evaluation.evaluate import measure, predict_dataset, summary_of
 from src.evaluation.matching import group_by_image
+from src.evaluation.model_file import make_predictor
 from src.evaluation.predictions import read_predictions
-from src.evaluation.predictor import Predictor, network_runner
+from src.evaluation.predictor import network_runner
 from src.evaluation.thresholds import measure_thresholds, store_thresholds
 from src.ops.normalize import NormalizeImages
 from src.ops.norms import use_statistics
@@ -149,8 +150,9 @@ class Validation:
     """Measures the network on the validation set: COCO's numbers, and the score thresholds with the best F1."""
 
     def __init__(self, config, detector, network: nn.Cell, annotations, folder: Path, process):
-        self.predictor = Predictor(detector, network_runner(detector.inference(network)), config.eval.eval_batch_size,
-                                   agnostic_nms=config.eval.agnostic_nms_threshold)
+        self.predictor = make_predictor(config.eval, detector, network_runner(detector.inference(network)),
+                                        config.eval.eval_batch_size)
+        self.tile = config.eval.tile
         self.annotations, self.process = annotations, process
         self.ground_truth, self.predictions = to_coco(annotations), folder / "validation_predictions.json"
         self.backend, self.with_masks = config.eval.metric_backend, detector.with_masks
@@ -164,7 +166,7 @@ class Validation:
     def store_thresholds(self, checkpoint: Path) -> None:
         """Write the score thresholds of the last evaluation beside the evaluated checkpoint."""
         images = group_by_image(self.ground_truth, read_predictions(self.predictions))
-        store_thresholds(checkpoint, measure_thresholds(images, "val"))
+        store_thresholds(checkpoint, measure_thresholds(images, "val"), self.tile)
 
 
 def total_steps(settings, loader) -> int:

@@ -149,16 +149,17 @@ def choose_threshold(config: Config, model: ModelFile, measured: Optional[Thresh
 
     A threshold from another split is used unchanged: the best one for the evaluated images would make them look better.
     """
-    stored = stored_thresholds(model.path, model.description)
+    tile = config.eval.tile
+    stored = stored_thresholds(model.path, model.description, tile)
     if measured is None:    # no annotations, or no right detection
         return _said(score_threshold(config.eval, stored))
     if stored is not None and stored.split != measured.split:
         return _said(score_threshold(config.eval, stored))
     try:
-        store_thresholds(model.path, measured)
-        print("score thresholds:", thresholds_path(model.path))
+        store_thresholds(model.path, measured, tile)
+        print("score thresholds:", thresholds_path(model.path, tile))
     except OSError as error:
-        print(f"the score thresholds are not stored: {thresholds_path(model.path)} cannot be written ({error})")
+        print(f"the score thresholds are not stored: {thresholds_path(model.path, tile)} cannot be written ({error})")
     return _said(score_threshold(config.eval, measured))
 
 

@@ -8,13 +8,16 @@ from typing import Any, NamedTuple, Optional
 from src.checkpoint import Weights, checkpoint_of_run, is_list_of_names, load_weights, read_weights
 from src.conditions import check_conditions, with_zoo_settings
 from src.errors import CheckpointError, ConfigError, UsageError
-from src.evaluation.predictor import Predictor, mindir_runner, network_runner, onnx_runner
+from src.evaluation.predictor import IMAGES_AHEAD, Predictor, Runner, mindir_runner, network_runner, onnx_runner
+from src.evaluation.tiles import tiled
 from src.files import parse_json, read_file
 from src.model_utils.device_adapter import set_device
 from src.models import build_detector, detector_class
 from src.settings.config import Config
+from src.settings.schema import EvalSection
 
 ENDINGS = (".ckpt", ".mindir", ".onnx")
+TILED_IMAGES_AHEAD = 2      # each holds the network inputs of all its tiles
 
 
 @dataclass(frozen=True)
@@ -112,8 +115,8 @@ def open_predictor(config: Config, model: ModelFile, classes_of_data: Optional[t
     """
     if model.weights is not None:
         network, detector = load_network(config, model.weights, classes_of_data)
-        return Predictor(detector, network_runner(detector.inference(network)), config.eval.eval_batch_size,
-                         agnostic_nms=config.eval.agnostic_nms_threshold)
+        return make_predictor(config.eval, detector, network_runner(detector.inference(network)),
+                              config.eval.eval_batch_size)
     detector = exported_detector(config, model, classes_of_data)
     if model.path.suffix.lower() == ".onnx":
         run, shapes = onnx_runner(model.path, config.runtime.device_target)
@@ -122,7 +125,14 @@ def open_predictor(config: Config, model: ModelFile, classes_of_data: Optional[t
         check_input_size(model.path, size, detector)
     else:
         run, batch_size = mindir_runner(model.path), model.description.get("batch_size", 1)
-    return Predictor(detector, run, batch_size, one_shape=True, agnostic_nms=config.eval.agnostic_nms_threshold)
+    return make_predictor(config.eval, detector, run, batch_size, one_shape=True)
+
+
+def make_predictor(settings: EvalSection, detector: Any, run: Runner, batch_size: int,
+                   one_shape: bool = False) -> Predictor:
+    """The predictor as the settings of an evaluation ask for it: in tiles, with suppression across classes."""
+    return Predictor(tiled(detector, settings), run, batch_size, one_shape, settings.agnostic_nms_threshold,
+                     IMAGES_AHEAD if settings.tile is None else TILED_IMAGES_AHEAD)
 
 
 def exported_detector(config: Config, model: ModelFile, classes_of_data: Optional[tuple[str, ...]] = None) -> Any:

@@ -58,15 +58,17 @@ class Predictor:
     batch_size: images per `run`, which is compiled for each shape; a smaller batch is padded.
     one_shape: `run` takes only the detector's input_size (exported files).
     agnostic_nms: IoU above which boxes suppress those of other classes, too; None = they do not.
+    images_ahead: images that are prepared while the network runs.
     """
 
     def __init__(self, detector: Any, run: Runner, batch_size: int = 1, one_shape: bool = False,
-                 agnostic_nms: Optional[float] = None):
+                 agnostic_nms: Optional[float] = None, images_ahead: int = IMAGES_AHEAD):
         self.detector = detector
         self.run = run
         self.batch_size = batch_size
         self.one_shape = one_shape
         self.agnostic_nms = agnostic_nms
+        self.images_ahead = images_ahead
         self.timing = Timing()
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[Detections]:
@@ -90,7 +92,7 @@ class Predictor:
             while True:
                 for key, source in items:
                     waiting.append((key, pool.submit(prepare, source)))
-                    if len(waiting) >= IMAGES_AHEAD:
+                    if len(waiting) >= self.images_ahead:
                         break
                 if not waiting:
                     break

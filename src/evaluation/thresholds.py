@@ -68,29 +68,30 @@ def measure_thresholds(images: Sequence[ImageBoxes], split: str) -> Optional[Thr
     return Thresholds(found[iou].threshold, found[iou].f1, split, len(images), iou, classwise.f1)
 
 
-def thresholds_path(model: Path) -> Path:
-    """The path of the file with a model's thresholds."""
-    return model.with_name(model.stem + ENDING)
+def thresholds_path(model: Path, tile: Optional[int] = None) -> Path:
+    """The path of the file with a model's thresholds; detection in tiles has thresholds of its own."""
+    return model.with_name(model.stem + ("" if tile is None else f".tile{tile}") + ENDING)
 
 
-def store_thresholds(model: Path, thresholds: Optional[Thresholds]) -> None:
+def store_thresholds(model: Path, thresholds: Optional[Thresholds], tile: Optional[int] = None) -> None:
     """Write thresholds beside the model; None removes the file of an earlier evaluation.
 
     Raises OSError.
     """
-    path = thresholds_path(model)
+    path = thresholds_path(model, tile)
     if thresholds is None:
         path.unlink(missing_ok=True)
     else:
         write_file(path, json.dumps(asdict(thresholds), indent=1, ensure_ascii=False))
 
 
-def stored_thresholds(model: Path, description: Optional[dict] = None) -> Optional[Thresholds]:
-    """The thresholds beside a model, or else in the description of an exported model, or None.
+def stored_thresholds(model: Path, description: Optional[dict] = None,
+                      tile: Optional[int] = None) -> Optional[Thresholds]:
+    """The thresholds beside a model, or else, without tiles, in the description of an exported model, or None.
 
     Raises CheckpointError if they cannot be read.
     """
-    path = thresholds_path(model)
+    path = thresholds_path(model, tile)
     if path.is_file():
         try:
             return _parsed(parse_json(read_file(path)))
@@ -98,7 +99,7 @@ def stored_thresholds(model: Path, description: Optional[dict] = None) -> Option
             raise CheckpointError(f"{path} cannot be read ({error}); evaluate the model again with eval.py, or delete "
                                   "the file") from None
     content = (description or {}).get("thresholds")
-    if content is None:
+    if content is None or tile is not None:
         return None
     try:
         return _parsed(content)

@@ -295,6 +295,11 @@ class EvalSection(Section):
     report: bool = Field(True, description="write report.html")
     visual_image: bool = Field(
         False, description="draw annotated boxes into gt_image/ and detected ones into pred_image/")
+    tile: Optional[int] = Field(
+        None, ge=32, description="side in pixels of overlapping tiles; a larger image is detected tile by tile and as "
+        "a whole, for small objects in large images; none = as a whole only; not for the C++ application")
+    tile_overlap: float = Field(0.2, ge=0, le=0.9, description="fraction by which tiles overlap; an object as large as "
+                                "the overlap is whole in one of them")
     agnostic_nms_threshold: Optional[float] = Field(
         None, ge=0, le=1, description="IoU above which the box with the lower score is dropped whatever its class, "
         "after the suppression within classes; 1 = never; none = what gave the better F1 in the model's evaluation, "
