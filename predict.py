@@ -1,4 +1,4 @@
-"""Detect objects in images: python predict.py --model_path FILE --img_path IMAGE|FOLDER|LIST [--key value ...]"""
+"""Detect objects: python predict.py --model_path FILE --img_path IMAGE|FOLDER|LIST|VIDEO|CAMERA [--key value ...]"""
 from __future__ import annotations
 
 import contextlib
@@ -6,14 +6,17 @@ import json
 import os
 import sys
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Iterator, Optional
+from typing import Callable, Iterator, Optional, Union
 
 from tqdm import tqdm
 
 from src.api import Detector, Prediction, open_detector
 from src.command_line import load_config
 from src.data.any_image import ENDINGS
+from src.data.video import ENDINGS as VIDEO_ENDINGS
+from src.data.video import Video, video_file
 from src.engine.run_folder import results_folder
 from src.engine.terminal import quiet_terminal
 from src.entry import keep_traces_in, run
@@ -29,24 +32,38 @@ LONGEST_NAME = 150   # bytes of an image's name in the name of its drawn copy; f
 def main(argv: Optional[list[str]] = None) -> int:
     config = load_config(sys.argv[1:] if argv is None else argv, "predict")
     path = check_model_path(config.eval.checkpoint_file_path)
-    images = find_images(config.eval.img_path)
+    source = video_source(config.eval.img_path)
+    video, images = (Video(source), []) if source is not None else (None, find_images(config.eval.img_path))
     folder = results_folder(config, path, "predict", RESULTS)
     keep_traces_in(folder)
     with quiet_terminal(folder / "mindspore.log", config.runtime.verbose):
-        unreadable = predict(open_detector(config, path), images, folder)
+        detector = open_detector(config, path)
+        unreadable = predict(detector, images, folder) if video is None else predict_video(detector, video, folder)
     for message in unreadable:
         print(f"not read: {message}", file=sys.stderr)
     return 1 if unreadable else 0
 
 
+def video_source(img_path: Optional[str]) -> Union[Path, int, None]:
+    """The video file or the index of the camera that img_path means; None where it means images."""
+    if not img_path or Path(img_path).is_dir():
+        return None
+    if img_path.isdecimal() and len(img_path) < 4 and not Path(img_path).exists():
+        return int(img_path)
+    return Path(img_path) if Path(img_path).suffix.lower() in VIDEO_ENDINGS and Path(img_path).is_file() else None
+
+
 def find_images(img_path: Optional[str]) -> list[Path]:
-    """The images that img_path means: itself, those of a folder and the folders in it, or the lines of a text file.
+    """The images that img_path means: itself, those of a folder and the folders in it, or the lines of a text file; or
+    several of these with commas between them.
 
     Folders with results of this program are left out.
     """
     if not img_path:
-        raise UsageError("no image given; add --img_path IMAGE, FOLDER or LIST.txt")
+        raise UsageError("no image given; add --img_path IMAGE, FOLDER, LIST.txt, VIDEO or the number of a camera")
     path = Path(img_path)
+    if "," in img_path and not path.exists():
+        return [image for part in img_path.split(",") if part.strip() for image in find_images(part.strip())]
     if path.is_dir():
         found = sorted(Path(folder, name) for folder, _, names in os.walk(path) if RESULTS not in names
                        for name in names if Path(name).suffix.lower() in ENDINGS)
@@ -101,14 +118,36 @@ def result_file(path: Path) -> Iterator[Callable[[dict], None]]:
             os.replace(unfinished, path)
 
 
+@dataclass
+class Tally:
+    """What predict.py says at its end."""
+
+    images: int = 0
+    boxes: int = 0
+    empty: int = 0
+    highest: float = 0.0
+
+    def add(self, found: Prediction, shown: Prediction) -> None:
+        self.images, self.boxes, self.empty = self.images + 1, self.boxes + len(shown), self.empty + (not len(shown))
+        self.highest = max(self.highest, float(found.scores.max(initial=0)))
+
+    def say(self, what: str, detector: Detector, place: Path) -> None:
+        print(f"{self.images} {what}, {self.boxes} boxes drawn from score {detector.threshold}; {self.empty} {what} "
+              f"without any: {place}")
+        if self.images and not self.boxes:
+            print(f"the highest score of all detections is {self.highest:.3f}; --report_score_threshold draws from a "
+                  "lower one")
+
+
+def progress_bar(total: Optional[int], unit: str) -> tqdm:
+    return tqdm(total=total, unit=unit, file=sys.stderr, mininterval=1 if sys.stderr.isatty() else 30)
+
+
 def predict(detector: Detector, paths: list[Path], folder: Path) -> list[str]:
     """Write a drawn copy of every image and predictions.json; returns a message for each unreadable image."""
-    threshold, names = detector.threshold, drawn_names(paths)
+    names, tally = drawn_names(paths), Tally()
     unreadable: list[str] = []
-    images, boxes, empty, highest = 0, 0, 0, 0.0
-    with result_file(folder / RESULTS) as write, \
-            tqdm(total=len(paths), unit="image", file=sys.stderr,
-                 mininterval=1 if sys.stderr.isatty() else 30) as bar:
+    with result_file(folder / RESULTS) as write, progress_bar(len(paths), "image") as bar:
 
         def skip(_number: int, error: Exception) -> None:
             unreadable.append(str(error))
@@ -116,15 +155,40 @@ def predict(detector: Detector, paths: list[Path], folder: Path) -> list[str]:
 
         for number, image, found in detector.stream(paths, skip):
             write({"file": str(paths[number]), "detections": rows_of(found)})
-            shown = found.above(threshold.value)
+            shown = found.above(detector.threshold.value)
             detector.show(image, shown, folder / names[number])
-            images, boxes, empty = images + 1, boxes + len(shown), empty + (len(shown) == 0)
-            highest = max(highest, float(found.scores.max(initial=0)))
+            tally.add(found, shown)
             bar.update()
-    print(f"{images} images, {boxes} boxes drawn from score {threshold}; {empty} images without any: {folder}")
-    if images and not boxes:
-        print(f"the highest score of all detections is {highest:.3f}; --report_score_threshold draws from a lower one")
+    tally.say("images", detector, folder)
     return unreadable
+
+
+def predict_video(detector: Detector, video: Video, folder: Path) -> list[str]:
+    """Write a drawn copy of the video and a row of predictions.json for each frame; a camera is read until Ctrl-C.
+
+    Returns a message where the file ends before its time.
+    """
+    path, rate, tally = folder / drawn_video_name(video), video.frames_per_second, Tally()
+    try:
+        with result_file(folder / RESULTS) as write, video_file(path, rate) as draw, \
+                progress_bar(video.frame_count, "frame") as bar:
+            for number, image, found in detector.stream(video.frames()):
+                write({"file": video.name, "frame": number, "seconds": round(number / rate, 3),
+                       "detections": rows_of(found)})
+                shown = found.above(detector.threshold.value)
+                draw(detector.show(image, shown))
+                tally.add(found, shown)
+                bar.update()
+    finally:
+        tally.say("frames", detector, path)
+    lost = video.lost(tally.images)
+    return [lost] if lost else []
+
+
+def drawn_video_name(video: Video) -> str:
+    """The name of the drawn copy of a video."""
+    stem = f"camera_{video.source}" if isinstance(video.source, int) else video.source.stem
+    return f"{stem.encode('utf-8', 'replace')[:LONGEST_NAME].decode('utf-8', 'ignore')}.mp4"
 
 
 def rows_of(found: Prediction) -> list[dict]:

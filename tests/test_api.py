@@ -12,6 +12,7 @@ import predict as program
 from src import api
 from src.api import Detector
 from src.data.any_image import read_any_image
+from src.data.video import Video, video_file
 from src.errors import ImageError, UsageError
 from src.evaluation.predictor import Predictor
 from src.evaluation.thresholds import ScoreThreshold
@@ -195,3 +196,39 @@ def test_what_was_found_before_an_interrupt_stays(tmp_path, monkeypatch):
         program.predict(model, [write(tmp_path / f"{name}.png") for name in "abc"], tmp_path)
     assert [Path(row["file"]).name for row in json.loads((tmp_path / "predictions.json").read_text())] == [
         "a.png", "b.png"]
+
+
+def test_a_video_is_drawn_frame_by_frame(tmp_path, capsys):
+    with video_file(tmp_path / "clip.mp4", 5.0) as draw:
+        for level in (204, 51, 204):
+            draw(image(level))
+    (tmp_path / "out").mkdir()
+    assert program.predict_video(detector(), Video(tmp_path / "clip.mp4"), tmp_path / "out") == []
+    rows = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert [(row["frame"], row["seconds"]) for row in rows] == [(0, 0.0), (1, 0.2), (2, 0.4)]
+    assert [row["detections"][0]["score"] > 0.5 for row in rows] == [True, False, True]
+    assert len(list(Video(tmp_path / "out" / "clip.mp4").frames())) == 3
+    assert "3 frames, 2 boxes drawn from score 0.500 (test); 1 frames without any" in capsys.readouterr().out
+
+
+def test_a_video_that_ends_before_its_time_is_named(tmp_path):
+    with video_file(tmp_path / "clip.mp4", 5.0) as draw:
+        draw(image(204))
+    video = Video(tmp_path / "clip.mp4")
+    video.frame_count = 100
+    (message,) = program.predict_video(detector(), video, tmp_path)
+    assert "clip.mp4: 1 of 100 frames could be read" in message
+
+
+def test_videos_cameras_and_lists_of_images_are_told_apart(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("clip.MP4", "a.jpg", "b.jpg", "a,b.jpg", "7"):
+        (tmp_path / name).touch()
+    (tmp_path / "clips.mp4").mkdir()
+    source = program.video_source
+    assert (source("clip.MP4"), source("0"), source("12")) == (Path("clip.MP4"), 0, 12)
+    assert [source(given) for given in (None, "", "a.jpg", "7", "clips.mp4", "2026", "missing.mp4")] == [None] * 7
+    assert program.find_images("a.jpg, b.jpg") == [Path("a.jpg"), Path("b.jpg")]
+    assert program.find_images("a,b.jpg") == [Path("a,b.jpg")]
+    with pytest.raises(UsageError, match="c.jpg does not exist"):
+        program.find_images("a.jpg,c.jpg")

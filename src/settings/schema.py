@@ -277,7 +277,8 @@ class EvalSection(Section):
 
     checkpoint_file_path: Optional[str] = Field(
         None, description="model to evaluate, export or predict with: .ckpt, .mindir or .onnx file")
-    img_path: Optional[str] = Field(None, description="predict.py: image, folder (with the folders in it) or list file")
+    img_path: Optional[str] = Field(None, description="predict.py: image, folder (with the folders in it), list file, "
+                                    "several of these with commas, video file, or number of a camera")
     result_path: Optional[str] = Field(
         None, description="output folder of eval.py, predict.py and export.py; none = in the run folder of the model")
     preprocess_path: str = Field("preprocess_Result", description="preprocess.py: output folder of the network inputs")
