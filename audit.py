@@ -9,6 +9,7 @@ from src.command_line import load_config
 from src.data.annotations import check_split, load_split
 from src.data.audit import examine
 from src.data.audit_policy import RULES, resolve_policy
+from src.data.identity import ImageState, states_of
 from src.data.recognise import with_data
 from src.entry import run
 from src.errors import DatasetError, UsageError
@@ -26,10 +27,13 @@ def main(argv=None) -> int:
     own, rest = parser.parse_known_args(arguments)
     config = with_data(load_config(rest, command="audit"))
     policy = resolve_policy(config.data.audit_policy)
-    refusals = []
+    refusals: list[str] = []
+    earlier: list[ImageState] = []
     for split in _splits(config.data, own.split):
         report = examine(load_split(config.data, split), policy, config.data.max_image_pixels,
-                         config.data.num_parallel_workers, with_masks=detector_class(config).with_masks)
+                         config.data.num_parallel_workers, with_masks=detector_class(config).with_masks,
+                         training=earlier)
+        earlier += states_of(report.annotations.records)
         folder = own.folder / split if own.split == "all" else own.folder
         report.write(folder)
         print(f"{report.table()}\nreport: {folder / 'audit.json'}\nimages: {folder / 'audit.png'}")

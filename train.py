@@ -15,9 +15,9 @@ from typing import Iterator, NamedTuple, Optional
 
 from src.command_line import load_config, read_config
 from src.data.annotations import check_num_classes, load_split
-from src.data.identity import DataRequest, names_raw_data, request_of
-from src.data.mindrecord import Place, current_files, prepare_mindrecord
-from src.data.mindrecord_description import RecordFiles, open_mindrecord
+from src.data.identity import DataRequest, is_training_split, names_raw_data, names_validation, request_of
+from src.data.mindrecord import Place, current_files, prepare_mindrecord, wait_for_mindrecord
+from src.data.mindrecord_description import RecordFiles, open_mindrecord, stored_states
 from src.data.recognise import with_data
 from src.data.records import AnnotationSet
 from src.engine.run_folder import describe_run, run_folder
@@ -59,38 +59,49 @@ def train_detector(config) -> None:
 class TrainingData(NamedTuple):
     """The data that the settings name.
 
-    request: None where MindRecord files stand for raw data that nothing names. classes: None where another rank reads
-    the annotations first. annotations: read already where this process will write MindRecord files.
+    place: of the MindRecord files; None where another process finds them. request: None where another process makes it,
+    and where MindRecord files stand for raw data that nothing names. classes: None where another process finds them.
+    files: where they are current already. annotations: read already where this process will write the files.
     """
 
-    place: Place
-    request: Optional[DataRequest]
-    classes: Optional[tuple[str, ...]]
+    place: Optional[Place]
+    request: Optional[DataRequest] = None
+    classes: Optional[tuple[str, ...]] = None
+    files: Optional[RecordFiles] = None
     annotations: Optional[AnnotationSet] = None
+
+
+def place_in(config, folder: str | Path) -> Place:
+    data = config.data
+    return Place(Path(folder), detector_class(config).mindrecord_prefix, data.mindrecord_shards,
+                 data.num_parallel_workers)
+
+
+def finds_data(config, process: Process) -> bool:
+    """Whether this process reads the annotations: rank 0, and on ModelArts, where every host has a disk of its own, one
+    process of each host."""
+    return (process.device_id if config.modelarts.enable_modelarts else process.rank) == 0
 
 
 def find_data(config) -> TrainingData:
     """What is to be trained on. Raises what `load_split` raises, so that what is wrong with the annotations is said
     before MindSpore is imported; they are not read when the MindRecord files are current."""
     data, detector = config.data, detector_class(config)
-
-    def place(folder):
-        return Place(Path(folder), detector.mindrecord_prefix, data.mindrecord_shards, data.num_parallel_workers)
-
     if data.mindrecord_dir and not names_raw_data(data):
-        alone = place(data.mindrecord_dir)
-        return TrainingData(alone, None, stored_classes(open_mindrecord(alone.folder, alone.prefix), data))
+        alone = place_in(config, data.mindrecord_dir)
+        files = open_mindrecord(alone.folder, alone.prefix)
+        return TrainingData(alone, classes=stored_classes(files, data), files=files)
+    if not finds_data(config, this_process(config.runtime)):
+        return TrainingData(None)
     request = request_of(data, "train", detector.with_masks)
     room = Path(config.modelarts.data_path if config.modelarts.enable_modelarts else "", "MindRecord")
-    chosen = place(data.mindrecord_dir or room / f"{request.name}-{request.fingerprint[:12]}")
-    files = None if data.rebuild_mindrecord else current_files(request, chosen)
-    if files is not None:
-        check_num_classes(data.num_classes, files.classes)
-        return TrainingData(chosen, request, files.classes)
-    if this_process(config.runtime).rank > 0:
-        return TrainingData(chosen, request, None)
+    chosen = place_in(config, data.mindrecord_dir or room / f"{request.name}-{request.fingerprint[:12]}")
+    current = None if data.rebuild_mindrecord else current_files(request, chosen)
+    if current is not None:
+        check_num_classes(data.num_classes, current.classes)
+        return TrainingData(chosen, request, current.classes, files=current)
     annotations = load_split(data, "train")
-    return TrainingData(chosen, request, annotations.classes, annotations)
+    return TrainingData(chosen, request, annotations.classes, annotations=annotations)
 
 
 @contextlib.contextmanager
@@ -111,23 +122,39 @@ def only_run_in(folder: Path, config) -> Iterator[None]:
 
 
 def load_validation_set(config, classes: tuple) -> AnnotationSet | None:
-    """The split to evaluate while training; None where run_eval is false, or is none and there is no such split."""
-    if config.train.run_eval is False:
+    """The split to evaluate while training; None where run_eval is false, or is none and there is no such split.
+
+    Raises UsageError for a split that is named, by run_eval or by a setting of its own, and not there.
+    """
+    data, wanted = config.data, config.train.run_eval
+    if wanted is False:
         return None
     try:
-        return load_split(config.data, "val", classes)
+        if wanted is None and is_training_split(data):
+            raise UsageError("the settings name no validation split; name one, or add --run_eval True to evaluate on "
+                             "the training images")
+        return load_split(data, "val", classes)
     except ConfigError:
         raise
     except UsageError as missing:
-        if config.train.run_eval:
+        if wanted or names_validation(data):
             raise
         print(f"no evaluation while training: {missing}")
         return None
 
 
-def audited_validation_set(config, validation: AnnotationSet) -> AnnotationSet | None:
-    """What the audit leaves of it; None, or with run_eval a DatasetError, when nothing in it can be found."""
-    audited = audit_as_configured(config, validation).annotations
+def audited_validation_set(config, validation: AnnotationSet, files: RecordFiles) -> AnnotationSet | None:
+    """What the audit leaves of it; None, or with run_eval a DatasetError, when nothing in it can be found.
+
+    files: of the training split; validation images that are training images, too, are said.
+    """
+    report = audit_as_configured(config, validation, stored_states(files))
+    audited = report.annotations
+    twins = [finding for finding in report.findings if finding.kind == "image_in_two_splits"]
+    if twins:
+        print(f"{len(twins)} of {report.before.images} validation images are training images, too, so that the AP says "
+              f"less about new images: {twins[0].where} {twins[0].value} (--audit_policy image_in_two_splits=drop "
+              "leaves them out)")
     if has_objects(audited):
         return audited
     if config.train.run_eval:
@@ -155,10 +182,19 @@ def open_run(config, folder: Path) -> None:
 
 
 def training_files(config, training: TrainingData, folder: Path, process: Process) -> RecordFiles:
-    """MindRecord files of the training split: audited and written when they are not there or not current."""
-    settings = config.data
-    if training.request is None:
-        return open_mindrecord(training.place.folder, training.place.prefix)
+    """MindRecord files of the training split: audited and written when they are not there or not current.
+
+    Collective: every process of the job must call it. Those that read no annotations are told the place.
+    """
+    settings, request, place = config.data, training.request, training.place
+    if place is not None and request is None and training.files is not None:
+        return training.files
+    told = process.share(f"{request.fingerprint}\n{place.folder}" if request and place else "")
+    if request is None or place is None:
+        fingerprint, folder_of_files = told.split("\n", 1)
+        return wait_for_mindrecord(fingerprint, place_in(config, folder_of_files), settings.rebuild_mindrecord)
+    if training.files is not None:
+        return training.files
 
     def audit_and_report(annotations: AnnotationSet) -> AnnotationSet:
         report = audit_as_configured(config, annotations)
@@ -168,11 +204,8 @@ def training_files(config, training: TrainingData, folder: Path, process: Proces
             raise DatasetError(f"{annotations.source}: no object is left to learn; look at {folder / 'audit.json'}")
         return report.annotations if settings.keep_empty_images else without_empty(report.annotations)
 
-    # On ModelArts every host has a disk of its own, so that one process of each has to write.
-    rank = process.device_id if config.modelarts.enable_modelarts else process.rank
-    return prepare_mindrecord(
-        training.request, training.place, load=lambda: training.annotations or load_split(settings, "train"),
-        audit=audit_and_report, force=settings.rebuild_mindrecord, rank=rank, rank_size=process.size)
+    return prepare_mindrecord(request, place, load=lambda: training.annotations or load_split(settings, "train"),
+                              audit=audit_and_report, force=settings.rebuild_mindrecord, rank_size=process.size)
 
 
 def stored_classes(files: RecordFiles, settings) -> tuple[str, ...]:
@@ -205,7 +238,7 @@ def train(config, folder: Path, process, files: RecordFiles, validation: Annotat
 
     detector = build_detector(config, files.classes)
     if validation is not None:
-        validation = audited_validation_set(config, validation)
+        validation = audited_validation_set(config, validation, files)
     profile = profiled(folder / "profile") if config.runtime.enable_profiling else contextlib.nullcontext()
     with build_trainer(config, detector, folder, process, files, validation) as trainer, profile:
         trainer.fit()

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 
@@ -144,7 +145,41 @@ def test_a_validation_split_without_objects_is_said_and_not_measured(tmp_path, c
     settings = {value: config(tmp_path, coco_root=root, run_eval=value) for value in ("none", "true")}
     validation = load_split(settings["none"].data, "val")
 
-    assert audited_validation_set(settings["none"], validation) is None
+    files = prepare(tmp_path, coco_root=tmp_path / "shapes")
+
+    assert audited_validation_set(settings["none"], validation, files) is None
     assert "no evaluation while training" in capsys.readouterr().out
     with pytest.raises(DatasetError, match="has no object, so no AP can be measured"):
-        audited_validation_set(settings["true"], validation)
+        audited_validation_set(settings["true"], validation, files)
+
+
+def test_validation_images_that_are_training_images_are_said(tmp_path, capsys):
+    draw_shapes(tmp_path / "shapes", train=2, val=2)
+    shutil.copy(tmp_path / "shapes/train2017/000000000002.jpg", tmp_path / "shapes/val2017/000000000003.jpg")
+    settings = config(tmp_path, coco_root=tmp_path / "shapes", audit_policy="wrong_size=repair,many_bad_boxes=keep")
+    files = prepare(tmp_path, coco_root=tmp_path / "shapes")
+    validation = load_split(settings.data, "val")
+
+    kept = audited_validation_set(settings, validation, files)
+
+    assert len(kept.records) == 2
+    said = capsys.readouterr().out
+    assert "1 of 2 validation images are training images, too" in said
+    assert "000000000003.jpg has the content of the training image 000000000002.jpg" in said
+
+
+def test_ranks_after_the_first_read_no_annotations_and_are_told_the_place(written, monkeypatch):
+    for name in ("MS_ROLE", "MS_WORKER_NUM", "RANK_ID", "RANK_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    told = []
+    first = SimpleNamespace(rank=0, size=2, device_id=0, share=lambda text: told.append(text) or text)
+    settings = config(written, coco_root=written / "shapes")
+    training_files(settings, find_data(settings), written, first)
+    settings = config(written, coco_root=written / "shapes", run_distribute=True, device_num=2, rank_id=1)
+    monkeypatch.setattr("train.request_of", lambda *_: pytest.fail("rank 0 does this"))
+    monkeypatch.setattr("train.load_split", lambda *_: pytest.fail("rank 0 does this"))
+
+    second = SimpleNamespace(rank=1, size=2, device_id=1, share=lambda _: told[0])
+    files = training_files(settings, find_data(settings), written, second)
+
+    assert files.classes == CLASSES

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from typing import Mapping, NamedTuple, Optional
+from typing import Mapping, NamedTuple, Optional, Sequence
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from src.data.audit_set import (
     set_findings,
     with_class_offset,
 )
+from src.data.identity import ImageState, same_content
 from src.data.images import MAX_PIXELS
 from src.data.records import AnnotationSet
 from src.errors import DatasetError
@@ -30,7 +31,8 @@ class Audited(NamedTuple):
 
 
 def audit(annotations: AnnotationSet, policy: Optional[Mapping[str, str]] = None, max_pixels: int = MAX_PIXELS,
-          workers: Optional[int] = None, progress: bool = True, with_masks: bool = False) -> Audited:
+          workers: Optional[int] = None, progress: bool = True, with_masks: bool = False,
+          training: Sequence[ImageState] = ()) -> Audited:
     """Check a data set. Returns the annotations that the policy leaves, and the report.
 
     policy: mapping from kinds of `RULES` to actions; a kind that is not named keeps its default.
@@ -39,7 +41,7 @@ def audit(annotations: AnnotationSet, policy: Optional[Mapping[str, str]] = None
     Raises ConfigError for an invalid policy; DatasetError, after printing the table to stderr, if there are findings
     whose action is "error".
     """
-    report = examine(annotations, policy, max_pixels, workers, progress, with_masks)
+    report = examine(annotations, policy, max_pixels, workers, progress, with_masks, training)
     if report.errors:
         print(report.table(), file=sys.stderr)
         raise DatasetError(report.error_message())
@@ -47,7 +49,8 @@ def audit(annotations: AnnotationSet, policy: Optional[Mapping[str, str]] = None
 
 
 def examine(annotations: AnnotationSet, policy: Optional[Mapping[str, str]] = None, max_pixels: int = MAX_PIXELS,
-            workers: Optional[int] = None, progress: bool = True, with_masks: bool = False) -> AuditReport:
+            workers: Optional[int] = None, progress: bool = True, with_masks: bool = False,
+            training: Sequence[ImageState] = ()) -> AuditReport:
     """Like `audit`, but also returns the AuditReport when the policy refuses the data set.
 
     The report's annotations leave out what a refused finding concerns, as if the action were "drop".
@@ -70,7 +73,9 @@ def examine(annotations: AnnotationSet, policy: Optional[Mapping[str, str]] = No
     known = SetFacts(kind_of_wrong_sizes(records, facts), exif_is_applied(records, facts),
                      DATA_FORMATS[annotations.format].has_ids)
     checks = [RecordCheck(record, actions, findings, known) for record in records]
-    settled = [check for check, image in zip(checks, facts) if check.image(image)]
+    twins = same_content([record.image_path for record in records], training) if training else {}
+    settled = [check for check, image in zip(checks, facts)
+               if check.image(image) and check.twin(twins.get(check.record.image_path))]
     of_set += box_findings([check.record for check in settled], annotations.format)
     seen_ids: set[int] = set()
     for check in settled:

@@ -54,6 +54,7 @@ RULES = {
     "bit_depth": Rule("repair", drop=_NO_IMAGE,
                       repair="stretch the bits in use, as prediction and the C++ application do"),
     "duplicate_file": Rule("error", repair="put the objects of both entries together", advised="repair"),
+    "image_in_two_splits": Rule("keep", drop=_NO_IMAGE, keep="go on; the AP says less about new images"),
     # Ids and classes
     "duplicate_image_id": Rule("error", drop="keep the first entry", advised="drop"),
     "conflicting_image_id": Rule("error"),

@@ -58,6 +58,11 @@ class RecordCheck:
         self.record = replace(self.record, height=found.height, width=found.width, orientation=orientation)
         return accepted
 
+    def twin(self, name: str | None) -> bool:
+        """Whether the image is kept although it has the content of a training image; None: it has not."""
+        return name is None or self._accept_image("image_in_two_splits",
+                                                  f"has the content of the training image {name}")
+
     def _size(self, declared: Size, found: Size) -> bool:
         if 0 in declared:
             return self._accept_image("unknown_size", f"the image has {found}")

@@ -18,6 +18,7 @@ from src.settings.data_formats import DATA_FORMATS
 from src.settings.schema import DataSection
 
 BLOCK = 1 << 20
+STATES_PER_TASK = 1000
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,20 @@ def names_raw_data(data: DataSection) -> bool:
     return any(path and (path != fields[key].default or os.path.exists(path)) for key, path in paths.items())
 
 
+def names_validation(data: DataSection) -> bool:
+    """Whether a setting names a validation split: one that is not the default."""
+    fields, row = type(data).model_fields, DATA_FORMATS[data.dataset]
+    keys = [*row.validation, *(key for key in row.paths if key.startswith("val_"))]
+    return any(getattr(data, key) != fields[key].default for key in keys)
+
+
+def is_training_split(data: DataSection) -> bool:
+    """Whether the validation split is the training split, as of text rows without val_anno_path. Raises UsageError when
+    one of them is missing."""
+    train, val = (find_sources(data, split) for split in ("train", "val"))
+    return train == val
+
+
 def content_fingerprint(request_fingerprint: str, states: Iterable[ImageState]) -> str:
     """Hex SHA-256 over the request and the content of every image."""
     content = [request_fingerprint, *([state.file, state.sha256] for state in states)]
@@ -109,8 +124,32 @@ def current_states(states: list[ImageState], root: Path) -> list[ImageState]:
             found = 0, 0
         return state if found == state[1:3] else image_state(Path(root, state.file), state.file)
 
+    # Single tasks of a pool would take longer than the calls of the system.
+    parts = [states[start:start + STATES_PER_TASK] for start in range(0, len(states), STATES_PER_TASK)]
     with ThreadPoolExecutor() as pool:
-        return list(pool.map(look, states))
+        return [state for part in pool.map(lambda part: [look(state) for state in part], parts) for state in part]
+
+
+def states_of(records: Sequence[Record]) -> list[ImageState]:
+    """The states of the images, by the names of their files."""
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(lambda record: image_state(record.image_path, record.image_path.name), records))
+
+
+def same_content(paths: Sequence[Path], states: Sequence[ImageState]) -> dict[Path, str]:
+    """Those of the images whose content is that of one of `states`, with its name. Files of other sizes are not read.
+    """
+    sizes = {state.size for state in states}
+    names = {state.sha256: state.file for state in states if state.sha256}
+
+    def look(path: Path) -> str:
+        try:
+            return names.get(_sha256(path), "") if path.stat().st_size in sizes else ""
+        except OSError:     # the audit names it
+            return ""
+
+    with ThreadPoolExecutor() as pool:
+        return {path: name for path, name in zip(paths, pool.map(look, paths)) if name}
 
 
 def _sha256(path: Path) -> str:

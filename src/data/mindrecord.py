@@ -25,8 +25,8 @@ from src.data.mindrecord_description import (
     description_path,
     existing_shards,
     open_mindrecord,
+    open_of_request,
     read_meta,
-    remember_times,
     shard_names,
     write_description,
 )
@@ -50,31 +50,27 @@ class Place:
 
 
 def prepare_mindrecord(request: DataRequest, place: Place, *, load: Callable[[], AnnotationSet],
-                       audit: Callable[[AnnotationSet], AnnotationSet], force: bool = False, rank: int = 0,
-                       rank_size: int = 1, timeout: float = 3600) -> RecordFiles:
-    """The files that hold the requested data. Rank 0 writes them if needed; the other ranks wait.
+                       audit: Callable[[AnnotationSet], AnnotationSet], force: bool = False, rank_size: int = 1,
+                       timeout: float = 3600) -> RecordFiles:
+    """The files that hold the requested data, written if needed. For rank 0; the other ranks `wait_for_mindrecord`.
 
     load, audit: read the annotations and check them; called only if the files must be written. Stale or half-written
     files of this program are written again; `force` also writes current ones again. If several runs need the files at
     the same time, one writes them and the others wait.
-    Raises DatasetError if foreign files have that name, if writing fails, or if rank 0 failed or took longer than
+    Raises DatasetError if foreign files have that name, if writing fails, or if another process took longer than
     `timeout` s.
     """
-    if rank != 0:
-        return _wait_for_rank_0(request, place, timeout)
     failed = _failed_path(place)
     if failed.exists():
         with contextlib.suppress(OSError):  # the file may belong to another user or lie on a read-only disk
             failed.unlink()
     try:
         current = None if force else current_files(request, place)
-        if current is None:
-            with _only_writer(place, timeout):
-                current = None if force else current_files(request, place, say=True)
-                return current or write_mindrecord(load(), audit, request, place)
-        with contextlib.suppress(OSError):
-            remember_times(current, request)
-        return current
+        if current is not None:
+            return current
+        with _only_writer(place, timeout):
+            current = None if force else current_files(request, place, say=True)
+            return current or write_mindrecord(load(), audit, request, place)
     except BaseException as error:  # also for Ctrl-C: the other ranks must not wait for a process that has ended
         if rank_size > 1:
             with contextlib.suppress(OSError):  # if the disk is full, the error above is the one to report
@@ -188,7 +184,13 @@ def _make_current(temporary: Path, place: Place, meta: dict) -> None:
     write_description(description, {**meta, "complete": True})
 
 
-def _wait_for_rank_0(request: DataRequest, place: Place, timeout: float) -> RecordFiles:
+def wait_for_mindrecord(fingerprint: str, place: Place, force: bool = False, timeout: float = 3600) -> RecordFiles:
+    """What rank 0 prepares for the request of this fingerprint; annotations and images are not read.
+
+    force: rank 0 writes the files in any case, so that those of an earlier run are not the ones.
+    Raises DatasetError when rank 0 has failed or takes longer than `timeout` s.
+    """
+    description = description_path(place.folder, place.prefix)
     failed = _failed_path(place)
     deadline = time.monotonic() + timeout
     while True:
@@ -196,11 +198,14 @@ def _wait_for_rank_0(request: DataRequest, place: Place, timeout: float) -> Reco
             raise DatasetError(f"{place.folder / place.prefix}: rank 0 could not prepare it. "
                                f"{read_text(failed)}")
         try:
-            return open_mindrecord(place.folder, place.prefix, request)
+            files = open_of_request(place.folder, place.prefix, fingerprint)
+            if not force or description.stat().st_mtime >= STARTED:
+                return files
+            state: Exception = UnusableFiles(f"{description}: not written again yet")
         except (AbsentFiles, UnusableFiles) as error:
             state = error
         if time.monotonic() >= deadline:
-            raise DatasetError(f"{description_path(place.folder, place.prefix)}: rank 0 did not write it within "
+            raise DatasetError(f"{description}: rank 0 did not write it within "
                                f"{timeout:g} s. Its last state: {state}")
         time.sleep(min(1.0, timeout))
 

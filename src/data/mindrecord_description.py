@@ -4,6 +4,7 @@ It is written last: shards without a complete description file are half-written 
 """
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from dataclasses import dataclass
@@ -61,7 +62,8 @@ class _Content(NamedTuple):
 
 
 def open_mindrecord(folder: Path, prefix: str, request: Optional[DataRequest] = None) -> RecordFiles:
-    """The files `<folder>/<prefix>*`. With a request, they must hold its data, and the images must be the same.
+    """The files `<folder>/<prefix>*`. With a request, they must hold its data, and the images must be the same; the
+    present times of the images are stored then, so that the next start need not read those of a copied data set again.
 
     Raises DatasetError when they are absent, foreign, half-written or stale.
     """
@@ -72,15 +74,20 @@ def open_mindrecord(folder: Path, prefix: str, request: Optional[DataRequest] = 
     return content.files
 
 
-def remember_times(files: RecordFiles, request: DataRequest) -> None:
-    """Store the present sizes and times of the images, so that the next start need not read the images of a copied data
-    set again. Raises OSError if the description file cannot be written."""
+def open_of_request(folder: Path, prefix: str, fingerprint: str) -> RecordFiles:
+    """The files, if they were written for the request of this fingerprint; whether images have changed since is not
+    looked at. Raises what `open_mindrecord` raises."""
+    content = _read(Path(folder), prefix)
+    _check_sizes(content)
+    if content.request != fingerprint:
+        raise UnusableFiles(f"{content.files.description}: stale, it holds what another request asked for.")
+    return content.files
+
+
+def stored_states(files: RecordFiles) -> list[ImageState]:
+    """The images that the files hold, as they were when they were written."""
     path = files.description
-    meta = read_meta(path.parent, path.stem) or {}
-    states = [ImageState(*state) for state in meta.get("images", ())]
-    today = current_states(states, request.image_root)
-    if today != states and [state.sha256 for state in today] == [state.sha256 for state in states]:
-        write_description(path, {**meta, "images": today})
+    return _read(path.parent, path.stem).images[:files.image_count]
 
 
 def check_not_replaced(files: RecordFiles) -> None:
@@ -195,8 +202,11 @@ def _check_request(content: _Content, request: DataRequest) -> None:
         changed = [key for key, value in request.described.items()
                    if key != "paths" and content.described.get(key) != value]
         raise UnusableFiles(f"{path}: stale, {', '.join(changed) or 'the request'} changed since it was written.")
-    changed = [before.file for before, today in zip(content.images, current_states(content.images, request.image_root))
-               if before.sha256 != today.sha256]
+    states = current_states(content.images, request.image_root)
+    changed = [before.file for before, today in zip(content.images, states) if before.sha256 != today.sha256]
     if changed:
         more = f" and {len(changed) - 1} more" if changed[1:] else ""
         raise UnusableFiles(f"{path}: stale, the image {changed[0]}{more} changed since it was written.")
+    if states != content.images:
+        with contextlib.suppress(OSError):  # of another user, or on a disk that can only be read
+            write_description(path, {**(read_meta(path.parent, path.stem) or {}), "images": states})

@@ -13,6 +13,7 @@ from src.data.audit import audit
 from src.data.audit_report import AuditReport
 from src.data.coco_json import to_coco
 from src.data.drawing import draw_boxes
+from src.data.identity import ImageState
 from src.data.images import encode_jpeg, read_image
 from src.data.records import AnnotationSet, Record
 from src.evaluation.coco import CocoResult, evaluate_coco
@@ -44,11 +45,12 @@ RULE = "=" * 40
 TITLES = {"bbox": "Boxes", "segm": "Masks"}
 
 
-def audit_as_configured(config: Config, annotations: AnnotationSet) -> AuditReport:
+def audit_as_configured(config: Config, annotations: AnnotationSet,
+                        training: Sequence[ImageState] = ()) -> AuditReport:
     """Audit a split with the settings. Raises the errors of `audit`."""
     data = config.data
     _, report = audit(annotations, data.audit_policy, data.max_image_pixels, data.num_parallel_workers,
-                      with_masks=detector_class(config).with_masks)
+                      with_masks=detector_class(config).with_masks, training=training)
     return report
 
 

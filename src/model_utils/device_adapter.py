@@ -6,6 +6,8 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from src.errors import UsageError
 from src.model_utils.local_adapter import (
     get_device_id,
@@ -16,6 +18,7 @@ from src.model_utils.local_adapter import (
     names_device,
 )
 
+LONGEST_TEXT = 4096     # bytes
 _device = None
 
 
@@ -38,6 +41,20 @@ class Process:
         import mindspore as ms
 
         return bool(ms.ops.AllReduce()(ms.Tensor([float(wish)], ms.float32)).asnumpy()[0] > 0)
+
+
+    def share(self, text: str) -> str:
+        """The text of rank 0. Collective: every rank must call it, those after 0 with any text."""
+        if self.size == 1:
+            return text
+        import mindspore as ms
+
+        content = text.encode() if self.rank == 0 else b""
+        if len(content) > LONGEST_TEXT:
+            raise UsageError(f"{text[:100]}...: more than {LONGEST_TEXT} bytes; choose a shorter path")
+        # The sum over all ranks, of which only rank 0 has numbers.
+        letters = np.frombuffer(content.ljust(LONGEST_TEXT, b"\0"), np.uint8).astype(np.float32)
+        return ms.ops.AllReduce()(ms.Tensor(letters)).asnumpy().astype(np.uint8).tobytes().rstrip(b"\0").decode()
 
 
 ALONE = Process(0, 1, 0)

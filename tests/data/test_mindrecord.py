@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from src.data import identity, mindrecord, mindrecord_description
 from src.data.coco_json import load_coco
 from src.data.identity import DataRequest
-from src.data.mindrecord import Place, current_files, prepare_mindrecord, write_mindrecord
+from src.data.mindrecord import Place, current_files, prepare_mindrecord, wait_for_mindrecord, write_mindrecord
 from src.data.mindrecord_description import open_mindrecord
 from src.data.mindrecord_rows import read_rows
 from src.data.records import AnnotationSet, LabelledBox, make_record
@@ -429,10 +429,32 @@ def test_of_two_first_starts_one_waits_for_the_other(tmp_path, capsys):
 
 # --- other ranks
 
+def wait(annotations, folder, **options):
+    return wait_for_mindrecord(asked_for(annotations).fingerprint, place(folder), **options)
+
+
+def test_another_rank_looks_at_no_image(written, monkeypatch):
+    annotations, folder = written
+    monkeypatch.setattr(identity, "os", None)
+
+    assert wait(annotations, folder, timeout=0).image_count == 3
+
+
+def test_another_rank_waits_until_files_that_are_always_written_again_are(written, tmp_path):
+    annotations, folder = written
+    folder = copy_of(folder, tmp_path)
+    os.utime(folder / f"{PREFIX}.json", (mindrecord.STARTED - 10,) * 2)
+
+    with pytest.raises(DatasetError, match="not written again yet"):
+        wait(annotations, folder, force=True, timeout=0)
+    prepare(annotations, folder, force=True)
+    assert wait(annotations, folder, force=True, timeout=0).image_count == 3
+
+
 def test_another_rank_takes_what_rank_0_wrote(written):
     annotations, folder = written
 
-    files = prepare(annotations, folder, rank=1, rank_size=2, timeout=0, audit=forbidden_audit)
+    files = wait(annotations, folder, timeout=0)
 
     assert files.image_count == 3
 
@@ -443,10 +465,10 @@ def test_another_rank_waits_only_so_long(written, tmp_path, monkeypatch):
     monkeypatch.setattr(mindrecord, "time", SimpleNamespace(monotonic=lambda: sum(waits), sleep=waits.append))
 
     with pytest.raises(DatasetError, match=r"rank 0 did not write it within 2\.5 s.* no MindRecord of this name"):
-        prepare(annotations, tmp_path / "nowhere", rank=1, rank_size=2, timeout=2.5)
+        wait(annotations, tmp_path / "nowhere", timeout=2.5)
     assert waits == [1, 1, 1]
     with pytest.raises(DatasetError, match="within 0.5 s.* stale"):
-        prepare(other_set, folder, rank=1, rank_size=2, timeout=0.5)
+        wait(other_set, folder, timeout=0.5)
     assert waits == [1, 1, 1, 0.5]
 
 
@@ -456,15 +478,15 @@ def test_a_failure_of_rank_0_ends_the_waiting(written, tmp_path):
     def failing_audit(_annotations):
         raise DatasetError("12 images are truncated")
     with pytest.raises(DatasetError, match="12 images"):
-        prepare(annotations, tmp_path / "records", rank=0, rank_size=2, audit=failing_audit)
+        prepare(annotations, tmp_path / "records", rank_size=2, audit=failing_audit)
     with pytest.raises(DatasetError, match="rank 0 could not prepare it.*12 images are truncated"):
-        prepare(annotations, tmp_path / "records", rank=1, rank_size=2, timeout=60)
+        wait(annotations, tmp_path / "records", timeout=60)
 
     failed = tmp_path / "records" / "ssd.mindrecord.failed"
     os.utime(failed, (mindrecord.STARTED - 10,) * 2)
     with pytest.raises(DatasetError, match="did not write it within"):  # the failure of a former run means nothing
-        prepare(annotations, tmp_path / "records", rank=1, rank_size=2, timeout=0)
-    prepare(annotations, tmp_path / "records", rank=0, rank_size=2)
+        wait(annotations, tmp_path / "records", timeout=0)
+    prepare(annotations, tmp_path / "records", rank_size=2)
     assert not failed.exists()
 
 
