@@ -1,25 +1,22 @@
 """Constants out of TensorFlow's frozen graphs (.pb) and of TensorFlow.js models (model.json and its shards).
 
-Formats: GraphDef in tensorflow/core/framework/graph.proto and its imports, in Protocol Buffers' wire format
-(https://protobuf.dev/programming-guides/encoding/); "weightsManifest" of TensorFlow.js' model.json.
+Formats: GraphDef in tensorflow/core/framework/graph.proto and its imports; "weightsManifest" of TensorFlow.js'
+model.json.
 """
 from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Iterator, NamedTuple
 
 import numpy as np
 
 from src.checkpoint import DAMAGED
 from src.errors import CheckpointError
 from src.files import MAX_WEIGHT_BYTES, parse_json, read_file
+from src.protobuf import BYTES, FIXED32, VARINT, fields
 
 GRAPH_DTYPES = {1: "<f4", 2: "<f8", 19: "<f2"}  # DT_FLOAT, DT_DOUBLE, DT_HALF; other constants are no weights
 TFJS_DTYPES = {"float32": "<f4", "int32": "<i4", "bool": "?", "uint8": "u1"}
-VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
-SIZES = {FIXED64: 8, FIXED32: 4}
-VARINT_BYTES = 10
 LARGEST_SPLAT = 2 ** 26  # numbers; far more than any layer has
 EPS = 1e-3  # of the batch norms in TensorFlow's detectors with MobileNet
 FOLDED_WEIGHT = "/Conv2D/merged_input"
@@ -30,7 +27,7 @@ def read_graph(path: Path) -> dict:
     """Floating-point constants by name; raises CheckpointError when the file is damaged or holds no frozen graph."""
     try:
         arrays: dict = {}
-        for field in _fields(memoryview(read_file(path, MAX_WEIGHT_BYTES))):
+        for field in fields(memoryview(read_file(path, MAX_WEIGHT_BYTES))):
             if (field.number, field.kind) == (1, VARINT):
                 raise CheckpointError(f"{path} is a SavedModel, which keeps its weights in another file; give a frozen "
                                       "graph (frozen_inference_graph.pb)")
@@ -85,56 +82,18 @@ def _tfjs_array(weight: dict, content: bytes, place: int) -> np.ndarray:
     return np.frombuffer(content, dtype, count, place).reshape(shape)
 
 
-class Field(NamedTuple):
-    """Of a message. kind: how it is written; a VARINT is an integer, the other kinds have content."""
-
-    number: int
-    kind: int
-    integer: int
-    content: memoryview
-
-
-def _fields(message: memoryview) -> Iterator[Field]:
-    """The fields of a message of Protocol Buffers; raises ValueError where one does not lie inside it."""
-    place = 0
-    while place < len(message):
-        tag, place = _varint(message, place)
-        number, kind = tag >> 3, tag & 7
-        integer, size = 0, SIZES.get(kind, 0)
-        if kind == VARINT:
-            integer, place = _varint(message, place)
-        elif kind == BYTES:
-            size, place = _varint(message, place)
-        elif kind not in SIZES:
-            raise ValueError(f"a field is of the kind {kind}")
-        if size > len(message) - place:
-            raise ValueError(f"a field of {size} bytes, where {len(message) - place} are left")
-        yield Field(number, kind, integer, message[place:place + size])
-        place += size
-
-
-def _varint(message: memoryview, place: int) -> tuple[int, int]:
-    """(integer, place behind it)."""
-    number = 0
-    for index, byte in enumerate(message[place:place + VARINT_BYTES]):
-        number |= (byte & 0x7F) << 7 * index
-        if byte < 0x80:
-            return number, place + index + 1
-    raise ValueError("an integer does not end")
-
-
 def _add_constant(arrays: dict, node: memoryview) -> None:
     """Put the tensor of a NodeDef (1 name, 2 op, 5 attr) into `arrays` when it is a constant of numbers."""
     name, op, tensor = "", "", None
-    for number, kind, _, content in _fields(node):
+    for number, kind, _, content in fields(node):
         if (number, kind) == (1, BYTES):
             name = bytes(content).decode()
         elif (number, kind) == (2, BYTES):
             op = bytes(content).decode()
         elif (number, kind) == (5, BYTES):
-            entry = {field.number: field.content for field in _fields(content)}  # 1 key, 2 value
+            entry = {field.number: field.content for field in fields(content)}  # 1 key, 2 value
             if bytes(entry.get(1, b"")) == b"value" and 2 in entry:
-                tensor = next((field.content for field in _fields(entry[2]) if field.number == 8), None)
+                tensor = next((field.content for field in fields(entry[2]) if field.number == 8), None)
     array = None if op != "Const" or tensor is None else _tensor(tensor, name)
     if array is not None:
         if name in arrays:
@@ -145,11 +104,11 @@ def _add_constant(arrays: dict, node: memoryview) -> None:
 def _tensor(message: memoryview, name: str) -> np.ndarray | None:
     """A TensorProto (1 dtype, 2 shape, 4 content, 5 floats); None when it does not hold numbers of GRAPH_DTYPES."""
     dtype, shape, numbers, floats = 0, [], memoryview(b""), bytearray()
-    for number, kind, integer, content in _fields(message):
+    for number, kind, integer, content in fields(message):
         if number == 1:
             dtype = integer
         elif number == 2:
-            shape = [_side(field.content) for field in _fields(content) if field.number == 2]
+            shape = [_side(field.content) for field in fields(content) if field.number == 2]
         elif number == 4:
             numbers = content
         elif number == 5 and kind in (BYTES, FIXED32):
@@ -167,7 +126,7 @@ def _tensor(message: memoryview, name: str) -> np.ndarray | None:
 
 
 def _side(dimension: memoryview) -> int:
-    size = next((field.integer for field in _fields(dimension) if field.number == 1), 0)
+    size = next((field.integer for field in fields(dimension) if field.number == 1), 0)
     if size >= 2 ** 40:
         raise ValueError(f"a shape has the side {size}")
     return size
