@@ -4,18 +4,19 @@ from __future__ import annotations
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from src.checkpoint import Weights, save_weights
 from src.command_line import load_config
-from src.conditions import as_flag, with_zoo_settings
+from src.conditions import as_flag, conditions_of, with_zoo_settings
 from src.conversion.coco_classes import COCO_CLASSES
 from src.conversion.convert import Conversion, choose_naming, convert
 from src.conversion.files import existing_file, read_any_weights
-from src.conversion.naming import SOURCES, resnet_of, zoo_namings
+from src.conversion.naming import SOURCES, Naming, resnet_of, zoo_namings
 from src.engine.terminal import quiet_terminal
 from src.entry import run
 from src.errors import UsageError
-from src.models import MODELS, build_detector, detector_class
+from src.models import MODELS, build_detector, detector_class, library_config
 from src.printable import printable
 from src.settings.flags import split_flags
 
@@ -55,8 +56,7 @@ def main(argv=None) -> int:
         weights = read_any_weights(path)
         if "model_name" not in flags and "config_path" not in flags:
             flags["model_name"] = model_of_body(weights)
-        config = load_config([f"--{name}={value}" for name, value in flags.items()], "convert")
-        output = convert_weights(weights, config, own["source"], own["output"])
+        output = convert_weights(weights, flags, own["source"], own["output"])
     print("written:", output)
     return 0
 
@@ -71,32 +71,59 @@ def model_of_body(weights: Weights) -> str:
     return model
 
 
-def convert_weights(weights: Weights, config, source: str | None, output: str | None) -> Path:
-    """Convert weights for the model of `config`, print what became of them, and return the checkpoint written."""
-    from mindspore import Tensor
+class Target(NamedTuple):
+    """What weights are converted for: the detector, its new network, and how their file names its parameters."""
 
+    detector: Any
+    network: Any
+    naming: Naming
+
+
+def find_target(weights: Weights, flags: dict, source: str | None) -> Target:
+    """The target that the settings ask for. Raises what choose_naming raises.
+
+    Without a configuration file the detector of a library has the settings of config/*/*_<library>.yaml.
+    """
     from src.conversion.backbones import backbone_namings
     from src.conversion.detectors import detector_namings
 
-    model = config.model.model_name
+    config = load_config([f"--{name}={value}" for name, value in flags.items()], "convert")
     config = with_zoo_settings(config, weights, detector_class(config))
-    classes = tuple(config.data.classes or COCO_CLASSES)
-    detector = build_detector(config, classes)
+    detector = build_detector(config, tuple(config.data.classes or COCO_CLASSES))
     network = detector.network()
-    shapes = {parameter.name: tuple(parameter.shape) for parameter in network.get_parameters()}
     namings = zoo_namings(detector) + backbone_namings(detector, network) + detector_namings(detector, network)
-    naming = choose_naming(weights, namings, shapes, source)
+    naming = choose_naming(weights, namings, [parameter.name for parameter in network.get_parameters()], source)
+    own_file = library_config(config.model.model_name, naming.source)
+    if naming.content == "detector" and own_file is not None and "config_path" not in flags:
+        print(f"settings: those of {own_file}")
+        return find_target(weights, {**flags, "config_path": str(own_file)}, naming.source)
+    return Target(detector, network, naming)
+
+
+def convert_weights(weights: Weights, flags: dict, source: str | None, output: str | None) -> Path:
+    """Convert weights for the model of the settings, print what became of them, and return the checkpoint written."""
+    from mindspore import Tensor
+
+    detector, network, naming = find_target(weights, flags, source)
+    config, classes = detector.config, detector.classes
+    model = config.model.model_name
+    shapes = {parameter.name: tuple(parameter.shape) for parameter in network.get_parameters()}
     print(f"{weights.path}: {naming.content} of {naming.source}, {len(weights.arrays)} arrays" +
           (f"; taken: {weights.note}" if weights.note else ""))
     conversion = convert(weights, naming, shapes, len(classes))
     print_table(conversion, config.runtime.verbose)
-    settings = [f"--{key} {as_flag(value)}" for key, value in conversion.conditions.items() if key != "norm_eps"]
-    if settings:
-        print("it needs these settings, and is refused without:", *settings)
-    ending = "" if naming.content == "detector" else "_backbone"
+    whole = naming.content == "detector"
+    needed = {key: value for key, value in conversion.conditions.items() if key != "norm_eps"}
+    if needed and whole:
+        print("it carries its settings, which are taken where none are given; among them",
+              *(f"{key} {as_flag(value)}" for key, value in needed.items()))
+    elif needed:
+        print("it needs these settings, and is refused without:",
+              *(f"--{key} {as_flag(value)}" for key, value in needed.items()))
+    conditions = {**conditions_of(detector, network), **conversion.conditions} if whole else conversion.conditions
+    ending = "" if whole else "_backbone"
     target = Path(output or f"{model}{ending}.ckpt")
-    save_weights(target, {name: Tensor(array) for name, array in conversion.arrays.items()}, model, classes,
-                 conversion.conditions)
+    save_weights(target, {name: Tensor(array) for name, array in conversion.arrays.items()}, model, classes, conditions)
     return target
 
 

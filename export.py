@@ -13,11 +13,12 @@ import numpy as np
 
 from src.checkpoint import read_weights
 from src.command_line import load_config
+from src.description import read_description
 from src.engine.run_folder import results_folder, versions
 from src.engine.terminal import quiet_terminal
 from src.entry import keep_traces_in, run
 from src.errors import ExportError, UsageError
-from src.evaluation.model_file import check_model_path, load_network, read_description
+from src.evaluation.model_file import check_model_path, load_network
 from src.evaluation.predictor import mindir_runner, network_runner, onnx_runner
 from src.evaluation.thresholds import stored_thresholds
 from src.model_utils.device_adapter import set_device
@@ -192,7 +193,8 @@ def write_description(path: Path, target: Path, config, detector, tensors: dict,
     Files of one name in several formats share them; raises ExportError when the earlier ones are of another model.
     """
     interface = {"model_name": config.model.model_name, "classes": list(detector.classes),
-                 "batch_size": config.export.export_batch_size, **tensors, **detector.export_description()}
+                 "batch_size": config.export.export_batch_size, **tensors, **detector.export_description(),
+                 "settings": detector.conditions()}
     measured = {config.export.file_format: {"checkpoint": checkpoint.name, "largest_difference": difference}}
     earlier = read_description(target / path.name)
     siblings = [name for name in earlier.get("files", {}) if name != config.export.file_format]

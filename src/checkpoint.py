@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import mmap
 import os
 import re
 import struct
@@ -17,14 +18,16 @@ import zipfile
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable, Iterable, Optional
+from typing import Callable, Iterable, NamedTuple, Optional
 
 import numpy as np
 
 from src.errors import CheckpointError, TrainingError, UsageError
 from src.files import open_input, parse_json, read_file, write_file
+from src.protobuf import BYTES, fields
 
 POINTER = "latest.json"
+CHECKSUM, CHECKSUM_BYTES = b"crc_num", 17
 RESUME = "the checkpoint before it is complete: make room and continue with --resume"
 BEST = "best_map.ckpt"  # of the evaluations while training
 FIT_ADVICE = "Give the checkpoint's own model and classes, or for transfer training --filter_weight True"
@@ -41,7 +44,7 @@ _OPTIMIZER_STATE = re.compile(r"(^|\.)(moments|moment1|moment2|accum|stat|accumu
 class Weights:
     """The content of a checkpoint: arrays by parameter name, and the file's description of itself.
 
-    conditions: settings of the network that converted weights need to give correct results.
+    conditions: {setting: value} that the weights were trained with, and are wrong without; see Detector.conditions.
     note: what was chosen in a file that holds more than weights, or names them otherwise.
     """
 
@@ -68,13 +71,7 @@ def read_weights(path) -> Weights:
             raise ValueError(f"{len(arrays)} of {about['parameter_count']} parameters are there.")
         if "parameter_count" in about and not _ends_in_check_sum(path):
             raise ValueError("its check sum is missing.")
-        classes = parse_json(about["classes"]) if "classes" in about else None
-        if classes is not None and not is_list_of_names(classes):
-            raise ValueError("its class names are not a list of texts.")
-        conditions = parse_json(about.get("conditions", "{}"))
-        if not isinstance(conditions, dict):
-            raise ValueError("its conditions are not a dictionary.")
-        return Weights(arrays, path, about.get("model_name"), None if classes is None else tuple(classes), conditions)
+        return Weights(arrays, path, *parse_statements(about))
     except DAMAGED as error:
         reason = (str(error).strip().splitlines() or ["unknown format"])[0]
         raise CheckpointError(f"{path} cannot be read as a MindSpore checkpoint ({path.stat().st_size} bytes): "
@@ -84,8 +81,53 @@ def read_weights(path) -> Weights:
 def _ends_in_check_sum(path: Path) -> bool:
     """Raises if the check sum is missing: MindSpore compares it, but only warns if it was cut off."""
     with open_input(path) as file:
-        file.seek(-min(17, path.stat().st_size), os.SEEK_END)
-        return file.read(7) == b"crc_num"
+        file.seek(-min(CHECKSUM_BYTES, path.stat().st_size), os.SEEK_END)
+        return file.read(len(CHECKSUM)) == CHECKSUM
+
+
+class Statements(NamedTuple):
+    """What a model file says about itself; see Weights."""
+
+    model_name: Optional[str] = None
+    classes: Optional[tuple[str, ...]] = None
+    conditions: dict = {}
+
+
+def parse_statements(texts: dict) -> Statements:
+    """The Statements in the texts that `save_weights` writes; raises ValueError where they are something else."""
+    classes = parse_json(texts["classes"]) if "classes" in texts else None
+    if classes is not None and not is_list_of_names(classes):
+        raise ValueError("its class names are not a list of texts.")
+    conditions = parse_json(texts.get("conditions", "{}"))
+    if not isinstance(conditions, dict):
+        raise ValueError("its conditions are not a dictionary.")
+    return Statements(texts.get("model_name"), None if classes is None else tuple(classes), conditions)
+
+
+def read_statements(path: Path) -> Statements:
+    """What a .ckpt says about itself, without its weights and without MindSpore, whose import takes seconds.
+
+    Nothing of a file that is damaged; `read_weights` says how.
+    Format: Checkpoint in mindspore/ccsrc/utils/checkpoint.proto: 1 value {1 tag, 2 tensor {2 type, 3 content}},
+    where a text has four bytes a letter.
+    """
+    texts = {}
+    try:
+        with open_input(path) as file:
+            whole = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        for entry in fields(whole[:_end_of_message(whole)]):
+            value = {field.number: field.content for field in fields(entry.content) if field.kind == BYTES}
+            tensor = {field.number: field.content for field in fields(value[2]) if field.kind == BYTES}
+            if tensor[2] == b"str":
+                texts[str(value[1], "utf-8")] = str(tensor[3], "utf-32-le")
+        return parse_statements(texts)
+    except DAMAGED:
+        return Statements()
+
+
+def _end_of_message(content: memoryview) -> int:
+    """Where the check sum begins that MindSpore writes behind the message."""
+    return len(content) - CHECKSUM_BYTES if content[-CHECKSUM_BYTES:].tobytes().startswith(CHECKSUM) else len(content)
 
 
 def checkpoint_of_run(folder: Path) -> Optional[Path]:
@@ -231,11 +273,15 @@ class CheckpointFolder:
         self.prefix = prefix
         self.keep = keep
 
-    def save(self, parameters: dict, state: dict, position: dict, model_name: str, classes) -> Path:
-        """Save weights and state (arrays by name) at `position` ({"epoch", "step", ...}) and make them the latest."""
+    def save(self, parameters: dict, state: dict, position: dict, model_name: str, classes,
+             conditions: Optional[dict] = None) -> Path:
+        """Save weights and state (arrays by name) at `position` ({"epoch", "step", ...}) and make them the latest.
+
+        conditions: see Weights.
+        """
         stem = f"{self.prefix}-{position['epoch']}_{position['step']}"
         path = self.folder / f"{stem}.ckpt"
-        save_weights(path, parameters, model_name, classes, way_out=RESUME)
+        save_weights(path, parameters, model_name, classes, conditions, way_out=RESUME)
         state_path = self.folder / f"{stem}.state.npz"
         packed = io.BytesIO()  # in memory first: on a full disk, closing the archive would fail a second time
         np.savez(packed, __position__=np.array(json.dumps(position)), **state)

@@ -1,14 +1,17 @@
-"""Reads the settings of a run from a command line or a settings file."""
+"""Reads the settings of a run from a command line, a settings file, and what the model file was made with."""
 from __future__ import annotations
 
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Sequence
 
+from src.checkpoint import Statements, checkpoint_of_run
+from src.conditions import OF_THE_BACKBONE, check_settings, statements_of
 from src.errors import ConfigError, UsageError
 from src.model_utils.moxing_adapter import local_file
-from src.models import FAMILIES, MODELS, config_class, model
-from src.settings.config import Config, build, check_names
+from src.models import FAMILIES, MODELS, build_detector, config_class, model
+from src.settings.config import Config, build, check_names, fields
 from src.settings.files import read_file
 from src.settings.flags import split_flags
 from src.settings.given import Setting
@@ -24,6 +27,10 @@ from src.settings.old_keys import (
     START,
 )
 
+# Settings that name the file a program starts from, where it is not the model file.
+STARTS_FROM: dict[str, tuple] = {
+    "train": (START, MODEL_FILE, "feature_extractor_base_param"), "convert": (), "audit": ()}
+
 
 def read_config(path) -> Config:
     """The settings file that a run or an export wrote beside its results."""
@@ -34,26 +41,33 @@ def load_config(argv, command: str) -> Config:
     """Settings from the command line of `command` ("train", "eval", "export", "predict", "audit", ...).
 
     `--config_path` names the YAML file; without it `--model_name` picks the one that belongs to the model, and for
-    eval, export and predict the settings that lie beside the model file will do.
+    eval, export and predict the settings that lie beside the model file will do, or those that it names itself.
+    What the model file (for train: pre_trained) was made with wins over the values of a model's own YAML file. Raises
+    ConfigError where it contradicts those of another file or a flag.
     `--help` prints the program's settings and leaves, `--help all` prints all. Raises UsageError or ConfigError.
     """
     arguments, help_wanted = _without_help(argv)
     flags = {setting.name: setting for setting in split_flags(arguments)}
     path_flag, name_flag = flags.pop("config_path", None), _model_flag(flags)
-    model_flag = next((flag for name, flag in flags.items() if ALIASES.get(name, name) == "checkpoint_file_path"), None)
+    names = STARTS_FROM.get(command, (MODEL_FILE,))
+    model_flag = next((flags[key] for name in names for key in flags if ALIASES.get(key, key) == name), None)
+    model_file, said = _said_by(model_flag)
     path: Path | None = None
     if path_flag:
         path = local_file(path_flag.value)
-    elif name_flag:
-        path = model(str(name_flag.value)).config_path
-    elif model_flag and command != "train":
+    elif not name_flag and model_flag and command != "train":
         path = _config_beside(Path(str(model_flag.value)))
+    file_is_given = path is not None
+    if name_flag and not file_is_given:
+        path = model(str(name_flag.value)).config_path
+    elif not file_is_given and said.model_name in MODELS:
+        path = MODELS[said.model_name].config_path
     if path is None:
         if help_wanted:
             _print_help(command, None, help_wanted)
         check_names(flags.values(), [config_class(family) for family in FAMILIES])
         raise UsageError(_no_settings(command, model_flag))
-    file_settings = read_file(path)
+    file_settings = [setting for setting in read_file(path) if setting.name != "insist"]    # it is of one call
     if not {setting.name for setting in file_settings} & set(OF_PROGRAM.get(command, {}).values()):
         file_settings = _as_meant_by(command, file_settings)
     name = _model_name(file_settings, path, name_flag)
@@ -62,9 +76,14 @@ def load_config(argv, command: str) -> Config:
     given = _as_meant_by(command, list(flags.values()))
     if command == "train":
         given = list(map(_start, given))
-    config = build(config_class(model(name).family), file_settings, given, command)
+    family = config_class(model(name).family)
+    made_with = said.conditions if said.model_name == name else {}
+    trained = [Setting(key, value, str(model_file)) for key, value in made_with.items() if key in fields(family)]
+    config = build(family, file_settings, given, command, trained, file_is_given)
     if help_wanted:
         _print_help(command, config, help_wanted)
+    if made_with:
+        _check_made_with(model_file, said, config, OF_THE_BACKBONE if command == "train" else None)
     return config
 
 
@@ -114,6 +133,25 @@ def _model_of(setting: Setting) -> str | None:
             else f"unknown backbone {value!r}"
         raise ConfigError(f"{setting.source}: {known}; choose one of {', '.join(OLD_BACKBONES)}")
     return OLD_BACKBONES[str(value)]
+
+
+def _check_made_with(path: Path, said: Statements, config: Config, only: Sequence[str] | None) -> None:
+    """check_settings of what a model file says; norm_eps is left to those who build the network."""
+    made_with = {key: value for key, value in said.conditions.items() if key != "norm_eps"}
+    try:
+        have = build_detector(config, config.data.classes or said.classes).conditions()
+    except ConfigError:     # settings that contradict each other, for the most part because they contradict the file
+        check_settings(path, made_with, {}, config, only)
+        raise
+    check_settings(path, made_with, have, config, only)
+
+
+def _said_by(model_flag: Setting | None) -> tuple[Path, Statements]:
+    """(the model file that a flag names, what it says about itself), which is nothing where there is no such file."""
+    path = Path(str(model_flag.value)) if model_flag else Path()
+    if model_flag and path.is_dir():
+        path = checkpoint_of_run(path) or path
+    return path, statements_of(path) if path.is_file() else Statements()
 
 
 def _without_help(argv) -> tuple[list[str], str]:

@@ -36,6 +36,10 @@ class Detector(abc.ABC):
     ranked_by: int | None = None       # for outputs sorted by score: column of the score in the joined outputs
     filter_words: dict = {}            # entry of the zoo's checkpoint_filter_list -> beginning of our names
     not_from_imagenet: tuple = ()      # beginnings of names: classifiers in ImageNet files, and our layers they lack
+    # Names of the settings that weights cannot do without: layers, how images are scaled, where anchors lie, what boxes
+    # are encoded with. Many of them change the numbers and the shape of no parameter, so nothing else would tell.
+    # Thresholds and limits of detections are a matter of choice and do not belong here.
+    trained_settings: tuple = ("backbone_style",)
     fit_advice: str = FIT_ADVICE       # end of the message when a checkpoint does not fit the network
 
     def __init__(self, config, classes: Sequence[str]):
@@ -126,12 +130,14 @@ class Detector(abc.ABC):
     # Checkpoints
 
     def conditions(self) -> dict:
-        """{setting: value} of the settings that change the network's results but no parameter's shape.
+        """{name: value} of the trained_settings, mean and std; where one has no effect it may be left out.
 
-        A converted checkpoint stores the values that its weights need; see src/conditions.py.
+        Every checkpoint carries what its weights were trained with, every description file what its model was exported
+        with; see src/conditions.py.
         """
-        return {"backbone_style": self.config.model.backbone_style,
-                "mean": (self.mean / 255).tolist(), "std": (self.std / 255).tolist()}
+        values = self.config.values()
+        return {"mean": (self.mean / 255).tolist(), "std": (self.std / 255).tolist(),
+                **{name: values[name] for name in self.trained_settings}}
 
     @property
     def backbone(self) -> Backbone:

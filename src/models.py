@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 from src.errors import UsageError
 
@@ -52,6 +52,13 @@ def model(name: str) -> Model:
     if name not in MODELS:
         raise UsageError(f"unknown model '{name}'; available: {', '.join(MODELS)}")
     return MODELS[name]
+
+
+def library_config(name: str, library: str) -> Optional[Path]:
+    """The settings file of a model for the published detector of another library; None where there is none."""
+    own = model(name).config_path
+    path = own.with_name(f"{own.stem}_{library}{own.suffix}")
+    return path if path.is_file() else None
 
 
 def config_class(family: str):

@@ -11,6 +11,7 @@ import numpy as np
 from mindspore import nn
 
 from src.checkpoint import CheckpointFolder, load_weights, read_weights
+from src.conditions import conditions_of
 from src.data.coco_json import to_coco
 from src.data.loader import TrainLoader
 from src.data.mindrecord_rows import read_rows
@@ -66,7 +67,8 @@ def build_trainer(config, detector, folder: Path, process, files, validation):
     with contextlib.closing(loader), TrainLog(folder, process.rank, total_steps(settings, loader),
                                               saved[2]["step"] if saved else start.step, events) as log:
         trainer = Trainer(step, loader, detector.batch_columns, rates, settings, log, checkpoints,
-                          config.model.model_name, detector.classes, process, evaluate, start, data=data)
+                          config.model.model_name, detector.classes, process, evaluate, start, data=data,
+                          conditions=conditions_of(detector, network))
         if evaluate is not None:
             trainer.describe_best = evaluate.store_thresholds
         if saved:

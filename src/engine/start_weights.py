@@ -4,7 +4,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from src.checkpoint import Weights, is_optimizer_state, load_weights, read_weights
-from src.conditions import check_conditions, with_zoo_settings
+from src.conditions import (
+    OF_THE_BACKBONE,
+    as_flag,
+    check_conditions,
+    conditions_of,
+    differences,
+    with_zoo_settings,
+)
 from src.errors import UsageError
 from src.models import detector_class
 from src.ops.norms import has_folded_norms
@@ -79,7 +86,7 @@ def load_backbone(network, detector, weights: Weights) -> None:
 
     Layers that an ImageNet network does not have keep their initial values; its classifier is not loaded.
     """
-    check_conditions(weights, network, detector)
+    check_conditions(weights, network, detector, OF_THE_BACKBONE)
     load_weights(network, weights, lambda name: detector.from_imagenet(name) or detector.from_zoo(name),
                  may_be_missing=detector.not_from_imagenet, only=(BACKBONE,), advice=ADVICE)
 
@@ -94,4 +101,9 @@ def load_detector(network, detector, weights: Weights, filtered: bool) -> list:
         raise UsageError(f"{weights.path} was trained on {len(weights.classes)} classes "
                          f"({', '.join(weights.classes[:5])}, ...), the data has {len(detector.classes)} "
                          f"({', '.join(detector.classes[:5])}, ...); for transfer training add --filter_weight True")
+    check_conditions(weights, network, detector, OF_THE_BACKBONE)
+    changed = differences(weights.conditions, conditions_of(detector, network))
+    if changed:
+        listed = ", ".join(f"{key} {as_flag(was)} -> {as_flag(now)}" for key, (was, now) in changed.items())
+        print(f"{weights.path} was made with other settings, to which this training has to adapt: {listed}")
     return load_weights(network, weights, detector.from_zoo, may_be_missing=left_out, advice=detector.fit_advice)

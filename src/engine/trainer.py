@@ -59,7 +59,7 @@ class Trainer:
     evaluate: () -> summary with "AP" and "AP50", None = no evaluation while training. describe_best: called with the
     path of best_map.ckpt if the last evaluation wrote it. process: this process among the ranks; rank 0 saves, and a
     signal to one rank stops all after the same step. data: description of the training data, saved with the position so
-    that a resumed run can compare it.
+    that a resumed run can compare it. conditions: what the checkpoints carry, see src/conditions.py.
     """
 
     train_step: Any
@@ -80,6 +80,7 @@ class Trainer:
     evaluation_seconds: float = 0.0
     data: dict = field(default_factory=dict)
     describe_best: Optional[Callable[[Path], None]] = None
+    conditions: dict = field(default_factory=dict)
 
     def fit(self) -> None:
         """Train from `position` to the end, an early stop or a signal, then evaluate the last weights.
@@ -108,7 +109,8 @@ class Trainer:
         self.saved_step = self.position.step
         if self.process.rank == 0:
             self.checkpoints.save(self.train_step.deployed_weights(), self.train_step.state(),
-                                  {**asdict(self.position), "data": self.data}, self.model_name, self.classes)
+                                  {**asdict(self.position), "data": self.data}, self.model_name, self.classes,
+                                  self.conditions)
 
     def resume(self, state: dict, position: dict) -> None:
         """Continue from a state that `save` wrote; the weights are already loaded."""
@@ -223,7 +225,7 @@ class Trainer:
         self.log.evaluation(position.step, epoch, summary, is_best, plain)
         if is_best and self.settings.save_best_ckpt and self.process.rank == 0:
             weights = self.train_step.trained_weights() if plain else self.train_step.deployed_weights()
-            save_weights(self.checkpoints.folder / BEST, weights, self.model_name, self.classes)
+            save_weights(self.checkpoints.folder / BEST, weights, self.model_name, self.classes, self.conditions)
             if self.describe_best is not None:
                 self.describe_best(self.checkpoints.folder / BEST)
 

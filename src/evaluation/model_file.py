@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
-from src.checkpoint import Weights, checkpoint_of_run, is_list_of_names, load_weights, read_weights
-from src.conditions import check_conditions, with_zoo_settings
+from src.checkpoint import Weights, checkpoint_of_run, load_weights, read_weights
+from src.conditions import as_flag, check_conditions, check_settings, differences, with_zoo_settings
+from src.description import read_description
 from src.errors import CheckpointError, ConfigError, UsageError
 from src.evaluation.predictor import IMAGES_AHEAD, Predictor, Runner, mindir_runner, network_runner, onnx_runner
 from src.evaluation.tiles import tiled
-from src.files import parse_json, read_file
 from src.model_utils.device_adapter import set_device
 from src.models import build_detector, detector_class
 from src.settings.config import Config
@@ -141,9 +141,23 @@ def exported_detector(config: Config, model: ModelFile, classes_of_data: Optiona
     check_model_name(model.path, description.get("model_name"), config)
     detector = build_detector(config, _classes(model.path, model.classes, config, classes_of_data))
     if description:
+        check_description(model, detector)
         check_inputs(model.path, len(description.get("inputs", ["images"])), detector)
         check_input_size(model.path, [description["input"]["height"], description["input"]["width"]], detector)
     return detector
+
+
+def check_description(model: ModelFile, detector: Any) -> None:
+    """Raises ConfigError where the description file has other settings, or another input, than the detector."""
+    description, config = model.description, detector.config
+    check_settings(model.path, description.get("settings", {}), detector.conditions(), config)
+    said, wanted = description["input"], detector.export_description()["input"]
+    file = model.path.with_suffix(".json")
+    for name, (theirs, ours) in differences(said, wanted).items():
+        if name not in ("height", "width", *config.runtime.insist):
+            raise ConfigError(f"{file}: the input's {name} is {as_flag(theirs)}, with the settings given it is "
+                              f"{as_flag(ours)}; the exported model needs what its description file says: use the "
+                              "settings it was exported with (leave --config_path out), or export it again")
 
 
 def check_inputs(path: Path, count: int, detector: Any) -> None:
@@ -200,43 +214,3 @@ def _classes(path: Path, own: Optional[tuple[str, ...]], config: Config,
 
 def _first_of(names: tuple[str, ...]) -> str:
     return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-
-
-def read_description(path: Path) -> dict:
-    """The description file that export.py wrote beside a model; empty if there is none.
-
-    Raises CheckpointError when it is damaged.
-    """
-    file = path.with_suffix(".json")
-    if not file.is_file():
-        return {}
-    try:
-        description = parse_json(read_file(file))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{file} is not valid json: {error}; export the model again") from None
-    wrong = _wrong_part(description)
-    if wrong:
-        raise CheckpointError(f"{file} does not describe a model ({wrong}); export the model again")
-    return description
-
-
-def _wrong_part(content: Any) -> str:
-    """The first entry of a description file that export.py would not write; empty if all are valid."""
-    if not isinstance(content, dict):
-        return "it is no dictionary"
-    if not is_list_of_names(content.get("classes")) or not content["classes"]:
-        return "classes"
-    if not isinstance(content.get("model_name"), str):
-        return "model_name"
-    if not _is_count(content.get("batch_size")):
-        return "batch_size"
-    size = content.get("input")
-    if not isinstance(size, dict) or not (_is_count(size.get("height")) and _is_count(size.get("width"))):
-        return "input"
-    if not isinstance(content.get("inputs", []), list):
-        return "inputs"
-    return "" if isinstance(content.get("files", {}), dict) else "files"
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0

@@ -27,6 +27,10 @@ class FasterRCNNDetector(Detector):
     not_from_imagenet = NOT_FROM_IMAGENET
     filter_words = FILTER_WORDS
     transform_class = TrainTransform
+    trained_settings: tuple[str, ...] = (
+        "backbone_style", "box_style", "img_height", "img_width", "keep_ratio", "resize_sides", "anchor_scales",
+        "anchor_ratios", "rpn_target_stds", "rcnn_target_stds", "roi_size", "roi_align_finest_scale",
+        "stem_batch_statistics", "fpn_out_channels", "rcnn_fc_out_channels", "without_bg_loss")
 
     def __init__(self, config, classes: Sequence[str]):
         super().__init__(config, classes)
@@ -120,9 +124,6 @@ class FasterRCNNDetector(Detector):
     @property
     def layers_as(self) -> str | None:
         return "two_stage" if self.config.model.backbone_name == "resnet50" else None
-
-    def conditions(self) -> dict:
-        return {**super().conditions(), "box_style": self.config.model.box_style}
 
     @classmethod
     def settings_of_zoo(cls, arrays: dict) -> dict:

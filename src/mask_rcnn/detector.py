@@ -24,6 +24,7 @@ class MaskRCNNDetector(FasterRCNNDetector):
     output_names = ("boxes", "labels", "valid", "masks")
     filter_words = FILTER_WORDS
     transform_class = TrainTransform
+    trained_settings = (*FasterRCNNDetector.trained_settings, "mask_roi_size", "rcnn_mask_out_channels")
 
     @classmethod
     def settings_of_zoo(cls, arrays: dict) -> dict:

@@ -1,9 +1,9 @@
 """Configuration of a run: flags win over the YAML file, the file over the schema's defaults; all values are checked."""
 import sys
 from pathlib import Path
-from typing import ClassVar, Iterable, Mapping, Optional
+from typing import ClassVar, Iterable, Mapping, Optional, Sequence
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from src.errors import ConfigError
 from src.files import write_file
@@ -50,6 +50,7 @@ class Config(BaseModel):
     modelarts: ModelArtsSection = Field(default_factory=ModelArtsSection)
 
     old_keys: ClassVar[OldKeys] = OldKeys()  # of the family's files in the old zoo
+    _sources: dict = PrivateAttr(default_factory=dict)  # {key: "file.yaml:12" or "flag --key"} of what was given
 
     @classmethod
     def meant_by_the_zoo(cls, file: Translation, flags: Translation, old_file: bool) -> dict:  # noqa: ARG003
@@ -62,9 +63,16 @@ class Config(BaseModel):
     def replace(self, **values) -> "Config":
         """A copy with other values, which are checked: `config.replace(epoch_size=2)`."""
         given = [Setting(key, value, "argument") for key, value in values.items()]
-        current = [Setting(key, value, "configuration")
-                   for section in self.model_dump().values() for key, value in section.items()]
+        current = [Setting(key, value, self.source_of(key)) for key, value in self.values().items()]
         return build(type(self), current, given)
+
+    def values(self) -> dict:
+        """{key: value} of all sections."""
+        return {key: value for section in self.model_dump().values() for key, value in section.items()}
+
+    def source_of(self, key: str) -> str:
+        """Where a setting was given: "file.yaml:12", "flag --key"; "the default" where it was not."""
+        return self._sources.get(key, "the default")
 
     def dump_yaml(self) -> str:
         """YAML text of all settings; loading it gives an equal configuration."""
@@ -99,16 +107,20 @@ def fields(config_class) -> dict:
             for key, field in section.annotation.model_fields.items()}
 
 
-def build(config_class, file_settings: list, flag_settings: list, program: Optional[str] = None) -> Config:
+def build(config_class, file_settings: list, flag_settings: list, program: Optional[str] = None,
+          made_with: Sequence[Setting] = (), file_is_given: bool = True) -> Config:
     """The checked configuration. Raises ConfigError that names the file and line, or the flag, of a wrong value.
 
     program: the program that got the settings, because some old ones mean something else in another program; None =
-    only present settings. Keys that are no longer used are named in one warning on standard error.
+    only present settings. made_with: what a model file was made with, which wins over the settings file unless the user
+    gave that one. Keys that are no longer used are named in one warning on standard error.
     """
     known = fields(config_class)
     file, flags = (Translation(known, config_class.old_keys, program).read(settings)
                    for settings in (file_settings, flag_settings))
-    values = {**file.values, **flags.values}
+    of_model = {setting.name: setting for setting in made_with}
+    values = {**of_model, **file.values} if file_is_given else {**file.values, **of_model}
+    values.update(flags.values)
     if program is not None:
         old_file = any(setting.old_file for setting in file_settings)
         meant = config_class.meant_by_the_zoo(file, flags, old_file)
@@ -127,7 +139,9 @@ def build(config_class, file_settings: list, flag_settings: list, program: Optio
     for key, setting in values.items():
         nested[known[key][0]][key] = setting.value
     try:
-        return config_class.model_validate(nested)
+        config = config_class.model_validate(nested)
+        config._sources.update({key: setting.source for key, setting in values.items()})
+        return config
     except ValidationError as error:
         raise ConfigError("\n".join(_explain(item, values, known) for item in error.errors()[:10])) from None
 

@@ -342,6 +342,9 @@ class RuntimeSection(Section):
     resume: bool = Field(
         False, description="continue the run in output_path from its last checkpoint; without output_path the newest "
         "run of the model")
+    insist: List[str] = Field(
+        default_factory=list, description="settings whose value is used although the model was made with another one, "
+        "for example img_shape; only as a flag")
     verbose: bool = Field(False, description="show MindSpore's own messages and full stack traces")
 
 

@@ -10,7 +10,7 @@ from src.family import Detector
 from src.ops.detections import Detections
 from src.ssd.decode import decode
 from src.ssd.legacy import FILTER_WORDS, NOT_FROM_IMAGENET, zoo_cells
-from src.ssd.priors import feature_sizes, prior_boxes
+from src.ssd.priors import feature_sizes, prior_boxes, prior_settings
 from src.ssd.targets import TargetEncoder
 from src.ssd.transforms import TrainTransform, eval_input
 
@@ -23,6 +23,9 @@ class SSDDetector(Detector):
     output_names = ("boxes", "scores")
     filter_words = FILTER_WORDS
     not_from_imagenet = NOT_FROM_IMAGENET
+    trained_settings = ("backbone_style", "mean", "std", "img_shape", "ssd_style", "num_default", "extras_in_channels",
+                        "extras_out_channels", "extras_strides", "extras_ratio", "num_addition_layers", "ssd_vgg_bn",
+                        "vgg_bias", "vgg_extra_relu", "prior_scaling")
 
     def __init__(self, config, classes: Sequence[str]):
         super().__init__(config, classes)
@@ -43,7 +46,7 @@ class SSDDetector(Detector):
         return "tensorflow_ssdlite" if self.config.model.model_name == "ssd300" else None
 
     def conditions(self) -> dict:
-        return {**super().conditions(), "ssd_style": self.config.model.ssd_style, "steps": self.config.model.steps}
+        return {**super().conditions(), **prior_settings(self.config.model)}
 
     @property
     def input_size(self) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from src.errors import ConfigError
 from src.ops.anchors import PriorBoxes, octave_prior_boxes, ssd_prior_boxes
 
 LARGEST_STRIDE = 64  # above this stride the zoo does not use powers of two as cell sizes
+PRIOR_SETTINGS = ("steps", "use_anchor_generator", "min_scale", "max_scale", "default_box_scales", "aspect_ratios")
 
 
 def feature_sizes(model) -> list:
@@ -31,6 +32,20 @@ def default_steps(model, sizes) -> list:
     return [(stride, stride) if model.use_anchor_generator or stride <= LARGEST_STRIDE
             else tuple(side / cells for side, cells in zip(model.input_size, size))
             for stride, size in zip(strides, sizes)]
+
+
+def prior_settings(model) -> dict:
+    """{name: value} of the PRIOR_SETTINGS that have an effect; steps are None where they are the default ones."""
+    unused: tuple = ()
+    if model.use_anchor_generator:
+        unused = ("min_scale", "max_scale", "default_box_scales", "aspect_ratios")
+    elif model.default_box_scales:
+        unused = ("min_scale", "max_scale")
+    settings = {name: getattr(model, name) for name in PRIOR_SETTINGS if name not in unused}
+    defaults = default_steps(model, feature_sizes(model))
+    if model.steps and all(math.isclose(step, side) for step, sides in zip(model.steps, defaults) for side in sides):
+        settings["steps"] = None
+    return settings
 
 
 def prior_boxes(model) -> PriorBoxes:

@@ -15,7 +15,7 @@ from src.conversion.coco_classes import COCO_CLASSES
 from src.conversion.convert import choose_naming, convert
 from src.conversion.naming import zoo_namings
 from src.engine.start_weights import load_backbone
-from src.errors import CheckpointError
+from src.errors import CheckpointError, ConfigError
 from src.models import build_detector
 
 torch = pytest.importorskip("torch")
@@ -212,11 +212,11 @@ def test_training_starts_from_the_converted_body(tmp_path, mobilenet):
 
 
 @pytest.mark.parametrize("flags, words", [
-    ((), "other settings; add --backbone_style pytorch$"),
-    ((*PYTORCH, "--mean", "0.5,0.5,0.5"), "add --mean 0.485,0.456,0.406$"),
+    ((), "backbone_style: pytorch, .*ssd300_mobilenet_v2.yaml:[0-9]+ has zoo\\n.* --backbone_style pytorch; or"),
+    ((*PYTORCH, "--mean", "0.5,0.5,0.5"), "mean: 0.485,0.456,0.406, flag --mean has 0.5,0.5,0.5\\n"),
 ])
 def test_training_with_other_settings_is_refused(tmp_path, mobilenet, flags, words):
-    with pytest.raises(CheckpointError, match=words):
+    with pytest.raises(ConfigError, match=words):
         started(body_file(tmp_path, mobilenet), "ssd300", *flags)
 
 
@@ -225,7 +225,7 @@ def test_a_body_scaled_for_another_epsilon_is_refused(tmp_path):
     path = tmp_path / "body.ckpt"
     conditions = {**conversion.conditions, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
     save_weights(path, {name: Tensor(array) for name, array in conversion.arrays.items()}, "x", ["a"], conditions)
-    with pytest.raises(CheckpointError, match=r"epsilon of 1e-05, ssd_resnet50_fpn has 0.001; convert .* again"):
+    with pytest.raises(ConfigError, match=r"norm_eps: 1e-05, ssd_resnet50_fpn has 0.001\n.*convert .* again"):
         started(path, "ssd_resnet50_fpn", *PYTORCH, "--feature_extractor_base_param", "none")
 
 

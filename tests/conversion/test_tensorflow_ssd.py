@@ -17,7 +17,7 @@ from src.conversion.convert import choose_naming, convert
 from src.conversion.detectors import detector_namings
 from src.conversion.files import existing_file, read_any_weights
 from src.conversion.naming import zoo_namings
-from src.errors import CheckpointError, ProjectError, UsageError
+from src.errors import CheckpointError, ConfigError, ProjectError, UsageError
 from src.models import build_detector
 
 CONFIG = Path(__file__).resolve().parents[2] / "config" / "ssd" / "ssd300_mobilenet_v2_tensorflow.yaml"
@@ -111,7 +111,7 @@ def test_the_checkpoint_asks_for_tensorflow_s_input_and_priors(unfolded):
     weights = Weights(conversion.arrays, Path("a.ckpt"), conditions=conversion.conditions)
     check_conditions(weights, network, detector)
     zoo = build_detector(load_config(["--model_name", "ssd300"], "eval"), COCO_CLASSES)
-    with pytest.raises(CheckpointError, match="add --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5 --steps 15.7894736842105"):
+    with pytest.raises(ConfigError, match="with --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5 --steps 15.7894736842105"):
         check_conditions(weights, network, zoo)
 
 

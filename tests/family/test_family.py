@@ -55,7 +55,7 @@ def test_the_size_of_the_input_is_height_then_width(name, flags):
 def test_conditions_are_settings_of_the_model_or_the_input(name):
     config = load_config(["--model_name", name], "train")
     conditions = models.build_detector(config, ["cat"]).conditions()
-    values = {**config.model.model_dump(), **config.data.model_dump()}
+    values = config.values()
     assert set(conditions) >= {"backbone_style", "mean", "std"}
     for key in set(conditions) & set(values):
         assert conditions[key] == (pytest.approx(values[key]) if key in ("mean", "std") else values[key])
