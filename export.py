@@ -8,6 +8,7 @@ import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from src.evaluation.predictor import mindir_runner, network_runner, onnx_runner
 from src.evaluation.thresholds import stored_thresholds
 from src.model_utils.device_adapter import set_device
 from src.model_utils.moxing_adapter import stage_files
+from src.settings.schema import ExportSection
 
 TOLERANCE = 1e-4  # largest difference of an output, relative to 1 or to its largest value
 ALIKE = 0.8  # fraction of the rows of a ranked list that has to be within the tolerance
@@ -55,13 +57,14 @@ def export(config, checkpoint: Path, folder: Path) -> Path:
 
     network, detector = load_network(config, read_weights(checkpoint))
     config = detector.config
+    if config.model.use_float16:
+        print("use_float16 is a setting of the training; the exported model computes in float32")
     inference = detector.inference(network)
     inference.set_train(False)
     inputs = example_batch(detector, config)
     outputs = network_runner(inference)(*inputs)
     file_format = config.export.file_format
-    name = Path(config.export.file_name).name
-    target = (folder if name == config.export.file_name else Path(config.export.file_name).parent)
+    target, name = place_of(config.export, folder)
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target, prefix=".export-") as room:
         ms.export(inference, *map(ms.Tensor, inputs), file_name=str(Path(room) / name), file_format=file_format)
@@ -72,10 +75,29 @@ def export(config, checkpoint: Path, folder: Path) -> Path:
         difference = None if file_format == "AIR" else check_equal(written, inputs, outputs, detector)
         tensors = {"inputs": list_tensors(detector.input_names, inputs),
                    "outputs": list_tensors(detector.output_names, outputs)}
-        write_description(Path(room) / name, target, config, detector, tensors, checkpoint, difference)
+        write_description(written, target, config, detector, tensors, checkpoint, difference)
         for path in sorted(Path(room).iterdir()):
             shutil.move(str(path), str(target / path.name)) if path.is_dir() else os.replace(path, target / path.name)
         return target / written.name
+
+
+def place_of(settings: ExportSection, folder: Path) -> tuple[Path, str]:
+    """(folder, name without ending) of the exported files; `folder` where file_name has none.
+
+    Raises UsageError for what is no name, and for the ending of another format.
+    """
+    given = settings.file_name
+    path = Path(given)
+    in_a_folder = path.name != str(path)
+    if given.endswith(("/", os.sep)) or not path.name.strip(".") or in_a_folder and path.is_dir():
+        raise UsageError(f"--file_name {given or repr(given)}: give the name of a file, without ending")
+    ending = path.suffix.lower().lstrip(".")
+    if ending.upper() in get_args(ExportSection.model_fields["file_format"].annotation):
+        if ending.upper() != settings.file_format:
+            raise UsageError(f"--file_name {given} ends in .{ending}, and the format is {settings.file_format}; leave "
+                             f"the ending out, or add --file_format {ending.upper()}")
+        path = path.with_name(path.name[:-len(path.suffix)])
+    return (path.parent if in_a_folder else folder), path.name
 
 
 def example_batch(detector, config) -> list:
@@ -191,6 +213,7 @@ def write_description(path: Path, target: Path, config, detector, tensors: dict,
     """Write the description file, which says how to run the model, and the yaml that our own commands read.
 
     Files of one name in several formats share them; raises ExportError when the earlier ones are of another model.
+    path: the exported file, which will lie in `target`.
     """
     interface = {"model_name": config.model.model_name, "classes": list(detector.classes),
                  "batch_size": config.export.export_batch_size, **tensors, **detector.export_description(),
@@ -198,9 +221,13 @@ def write_description(path: Path, target: Path, config, detector, tensors: dict,
     measured = {config.export.file_format: {"checkpoint": checkpoint.name, "largest_difference": difference}}
     earlier = read_description(target / path.name)
     siblings = [name for name in earlier.get("files", {}) if name != config.export.file_format]
-    if siblings and any(earlier.get(key) != value for key, value in interface.items()):
-        raise ExportError(f"{target / path.name}.json describes another model, exported as {', '.join(siblings)}; "
-                          "choose another --file_name")
+    other = [key for key, value in interface.items() if key in earlier and earlier[key] != value]
+    file = (target / path.name).with_suffix(".json")
+    if siblings and other:
+        raise ExportError(f"{file} describes another model, exported as {', '.join(siblings)}: {', '.join(other)} "
+                          "differ; choose another --file_name")
+    if other:
+        print(f"{target / path.name} replaces the export of another model: {', '.join(other)} differ")
     thresholds = stored_thresholds(checkpoint)
     known = {} if thresholds is None else {"thresholds": asdict(thresholds)}
     description = {**interface, **known, "files": {**earlier.get("files", {}), **measured}, "versions": versions()}

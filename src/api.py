@@ -109,18 +109,22 @@ class Detector:
                unreadable: Optional[Callable[[int, ImageError], None]] = None) -> Iterator[Found]:
         """Yield the images with all their detections, in order; only a few images are in memory at a time.
 
-        unreadable: called with the number of an image that cannot be read and the error, which is raised without it.
+        unreadable: called with the number of an image that cannot be read, or for which the network gives NaN, and the
+        error, which is raised without it.
         """
         decoded: dict[int, np.ndarray] = {}
+        names: dict[int, str] = {}
 
         def read(item: tuple[int, ImageSource]) -> np.ndarray:
             number, source = item
+            names[number] = str(source) if isinstance(source, (str, Path)) else f"image {number}"
             decoded[number] = self._read(source)
             return decoded[number]
 
         items = ((number, (number, source)) for number, source in enumerate(images))
-        for number, detections in self.predictor.stream(items, read, self.workers, unreadable):
+        for number, detections in self.predictor.stream(items, read, self.workers, unreadable, names.__getitem__):
             image = decoded.pop(number)
+            del names[number]
             yield Found(number, image, self._prediction(detections, image))
 
     def show(self, image: ImageSource, prediction: Optional[Prediction] = None,

@@ -232,3 +232,17 @@ def test_videos_cameras_and_lists_of_images_are_told_apart(tmp_path, monkeypatch
     assert program.find_images("a,b.jpg") == [Path("a,b.jpg")]
     with pytest.raises(UsageError, match="c.jpg does not exist"):
         program.find_images("a.jpg,c.jpg")
+
+
+def test_an_image_whose_numbers_are_not_finite_is_named(tmp_path):
+    def run(images):
+        means = images.mean((1, 2, 3))
+        return [np.where(means > 0.9, np.nan, means)]
+
+    images = [write(tmp_path / name, brightness=brightness)
+              for name, brightness in (("a.png", 100), ("b.png", 250), ("c.png", 120))]
+    broken = Detector(Predictor(Bright(), run), ScoreThreshold(0.1, "test"), workers=2)
+    (tmp_path / "out").mkdir()
+    (message,) = program.predict(broken, images, tmp_path / "out")
+    assert re.search(r"b.png: 1 of the 1 numbers of the network's output 0 are not finite", message)
+    assert len(json.loads((tmp_path / "out" / "predictions.json").read_text())) == 2

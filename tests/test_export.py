@@ -1,5 +1,8 @@
-"""What is done to an ONNX file after MindSpore has written it."""
+"""What is done to an ONNX file after MindSpore has written it, and what is written beside it."""
 from __future__ import annotations
+
+import json
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -7,7 +10,11 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from export import TOLERANCE, ranked_difference, stack_plainly
+from export import TOLERANCE, place_of, ranked_difference, stack_plainly, write_description
+from src.command_line import load_config
+from src.errors import ExportError, UsageError
+from src.evaluation.model_file import read_model
+from src.models import build_detector
 
 # x, score
 RANKED = [[1, 0.9], [2, 0.5], [3, 0.5], [4, 0.2]]
@@ -75,3 +82,57 @@ def outputs(model, x: np.ndarray) -> np.ndarray:
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     (y,) = session.run(None, {"x": x})
     return y
+
+
+# Names
+
+@pytest.mark.parametrize("given, folder, name", [
+    ("cells", "run/export", "cells"), ("cells.v2", "run/export", "cells.v2"), ("ssd_0.5", "run/export", "ssd_0.5"),
+    ("2026.11.28", "run/export", "2026.11.28"), ("out/cells.v2", "out", "cells.v2"), ("./cells", "run/export", "cells"),
+    ("cells.onnx", "run/export", "cells"), ("out/cells.v2.ONNX", "out", "cells.v2"), ("src", "run/export", "src")])
+def test_a_name_keeps_its_dots_and_loses_the_ending_of_its_format(given, folder, name):
+    settings = load_config(["--model_name", "ssd300", "--file_format", "ONNX", "--file_name", given], "export").export
+    assert place_of(settings, Path("run/export")) == (Path(folder), name)
+
+
+@pytest.mark.parametrize("given, words", [
+    ("cells.mindir", "ends in .mindir, and the format is ONNX; leave the ending out, or add --file_format MINDIR"),
+    (".", "give the name of a file"), ("", "give the name of a file"), ("out/", "give the name of a file"),
+    ("../.", "give the name of a file"), ("tests/golden", "give the name of a file")])
+def test_what_is_no_name_or_of_another_format_is_wrong_use(given, words, monkeypatch):
+    monkeypatch.chdir(Path(__file__).resolve().parents[1])
+    settings = load_config(["--model_name", "ssd300", "--file_format", "ONNX", f"--file_name={given}"], "export").export
+    with pytest.raises(UsageError, match=words):
+        place_of(settings, Path("run/export"))
+
+
+def describe(folder: Path, name: str, classes=("circle", "square"), file_format: str = "ONNX", *flags: str) -> Path:
+    """The description of a model that was exported under this name; returns the place of the model."""
+    config = load_config(["--model_name", "ssd300", "--file_format", file_format, *flags], "export")
+    written = folder / f"{name}.{file_format.lower()}"
+    write_description(written, folder, config, build_detector(config, classes), {}, Path("a.ckpt"), 0.0)
+    return written
+
+
+def test_each_name_has_a_description_of_its_own_which_the_commands_read(tmp_path):
+    first, second = describe(tmp_path, "cells"), describe(tmp_path, "cells.v2", ("square", "circle"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "cells.json", "cells.v2.json", "cells.v2.yaml", "cells.yaml"]
+    assert read_model(first).classes == ("circle", "square") and read_model(second).classes == ("square", "circle")
+
+
+def test_the_description_holds_the_settings_of_the_model(tmp_path):
+    model = describe(tmp_path, "cells", ("circle",), "ONNX", "--img_shape", "160,160", "--min_scale", "0.35")
+    description = json.loads(model.with_suffix(".json").read_text(encoding="utf-8"))
+    assert (description["settings"]["img_shape"], description["settings"]["min_scale"]) == ([160, 160], 0.35)
+
+
+def test_a_description_of_another_model_is_not_replaced_without_a_word(tmp_path, capsys):
+    describe(tmp_path, "cells")
+    assert "replaces" not in capsys.readouterr().out
+    describe(tmp_path, "cells")     # the same model once more
+    assert "replaces" not in capsys.readouterr().out
+    describe(tmp_path, "cells", ("square", "circle"))
+    assert "cells.onnx replaces the export of another model: classes differ" in capsys.readouterr().out
+    with pytest.raises(ExportError, match="cells.json describes another model, exported as ONNX: settings differ"):
+        describe(tmp_path, "cells", ("square", "circle"), "MINDIR", "--min_scale", "0.3")

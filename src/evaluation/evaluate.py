@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Optional, Sequence
 
@@ -16,6 +17,7 @@ from src.data.drawing import draw_boxes
 from src.data.identity import ImageState
 from src.data.images import encode_jpeg, read_image
 from src.data.records import AnnotationSet, Record
+from src.errors import DatasetError
 from src.evaluation.coco import CocoResult, evaluate_coco
 from src.evaluation.diagnosis import diagnose
 from src.evaluation.image_names import image_names
@@ -42,6 +44,7 @@ from src.settings.config import Config
 from src.settings.data_formats import DATA_FORMATS
 
 RULE = "=" * 40
+OTHERS = 5      # names of classes that a message lists
 TITLES = {"bbox": "Boxes", "segm": "Masks"}
 
 
@@ -55,10 +58,23 @@ def audit_as_configured(config: Config, annotations: AnnotationSet,
 
 
 def audit_ground_truth(config: Config, annotations: AnnotationSet, folder: Path) -> AnnotationSet:
-    """The annotations after the audit, whose findings are written to `folder` and printed."""
+    """The annotations after the audit, whose findings are written to `folder` and printed.
+
+    Raises DatasetError if all objects are of classes that the model does not have.
+    """
     report = audit_as_configured(config, annotations)
     report.write(folder)
     print(f"ground truth: {annotations.source}, {report.after.images} images, {report.after.boxes} boxes")
+    others = sum(annotations.unselected.values())
+    if others:
+        listed = ", ".join(f"{name} {count}" for name, count in Counter(annotations.unselected).most_common(OTHERS))
+        said = (f"{others} objects of other classes than the model's: {listed}"
+                + (", ..." if len(annotations.unselected) > OTHERS else ""))
+        if not report.after.boxes:
+            raise DatasetError(f"{annotations.source}: no object is of the model's classes "
+                               f"({', '.join(annotations.classes[:OTHERS])}), so nothing can be measured; {said}. Give "
+                               "the data that the model is for, or name the classes in the annotations as it does")
+        print(f"not measured: {said}")
     if report.findings:
         print(report.table())
     if config.eval.visual_image:

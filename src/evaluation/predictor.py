@@ -6,7 +6,7 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Hashable, Iterable, Iterator, NamedTuple, Optional, Protocol, Sequence
+from typing import Any, Callable, Hashable, Iterable, Iterator, NamedTuple, Optional, Protocol, Sequence, Union
 
 import numpy as np
 
@@ -50,6 +50,18 @@ class _Pending:
     outputs: list = field(default_factory=list)
 
 
+class NotFinite(NamedTuple):
+    """What a network gave for an image instead of numbers: how many of an output's are NaN or infinity."""
+
+    output: int
+    wrong: int
+    size: int
+
+    def __str__(self) -> str:
+        return (f"{self.wrong} of the {self.size} numbers of the network's output {self.output} are not finite (NaN or "
+                "infinity); the model file is damaged, or its training diverged: give another one")
+
+
 class Predictor:
     """Runs a detector image by image or in batches.
 
@@ -76,12 +88,23 @@ class Predictor:
         return [detections for _, detections in self.stream(list(enumerate(images)), lambda image: image, workers=1)]
 
     def stream(self, items: Iterable[tuple[Hashable, Any]], read: Callable[[Any], np.ndarray], workers: int,
-               unreadable: Optional[Callable[[Any, ImageError], None]] = None) -> Iterator[tuple[Any, Detections]]:
+               unreadable: Optional[Callable[[Any, ImageError], None]] = None,
+               called: Callable[[Any], str] = "image {}".format) -> Iterator[tuple[Any, Detections]]:
         """Yield (key, Detections) for (key, source) items in order; `read(source)` returns the decoded image.
 
         Images are read and prepared by `workers` threads while the network runs.
-        unreadable: called with the key and the ImageError of an image that cannot be read; None = raise the error.
+        unreadable: called with the key and the ImageError of an image that cannot be read, or for which the network
+        returns NaN or infinity; None = raise the error. called: key -> what messages call the image.
         """
+        def answers(batch: list) -> Iterator[tuple[Any, Detections]]:
+            for key, found in self._detect(batch):
+                if not isinstance(found, NotFinite):
+                    yield key, found
+                elif unreadable is None:
+                    raise ImageError(f"{called(key)}: {found}")
+                else:
+                    unreadable(key, ImageError(f"{called(key)}: {found}"))
+
         def prepare(source: Any) -> list:
             return self.detector.views(read(source), one_shape=self.one_shape)
 
@@ -109,17 +132,17 @@ class Predictor:
                 pending = _Pending(key, [geometry for _, geometry in views])
                 for array, geometry in views:
                     if batch and array.shape != batch[0][1][0].shape:
-                        yield from self._detect(batch)
+                        yield from answers(batch)
                         batch = []
                     batch.append((pending, (array, *self.detector.further_inputs(geometry))))
                     if len(batch) == self.batch_size:
-                        yield from self._detect(batch)
+                        yield from answers(batch)
                         batch = []
             if batch:
-                yield from self._detect(batch)
+                yield from answers(batch)
 
     def _detect(self, batch: list) -> list:
-        """Run (_Pending, its input arrays) pairs; yields (key, Detections) of the images that are now complete."""
+        """Run (_Pending, its input arrays) pairs; (key, Detections or NotFinite) of the images that are now complete."""
         started = time.perf_counter()
         rows = [arrays for _, arrays in batch]
         rows += rows[-1:] * (self.batch_size - len(batch))
@@ -129,14 +152,22 @@ class Predictor:
         for index, (pending, _) in enumerate(batch):
             pending.outputs.append([output[index] for output in outputs])
             if len(pending.outputs) == len(pending.geometries):
-                detections = self.detector.postprocess_views(pending.outputs, pending.geometries)
-                if self.agnostic_nms is not None:
-                    detections = suppress_across_classes(detections, self.agnostic_nms)
-                found.append((pending.key, detections))
+                found.append((pending.key, self._decode(pending)))
         self.timing.images += len(found)
         self.timing.network += finished - started
         self.timing.postprocess += time.perf_counter() - finished
         return found
+
+
+    def _decode(self, pending: _Pending) -> Union[Detections, NotFinite]:
+        """Decoding would silently make fewer detections of NaN: nothing compares with it."""
+        for view in pending.outputs:
+            for number, output in enumerate(view):
+                wrong = np.count_nonzero(~np.isfinite(output))
+                if wrong:
+                    return NotFinite(number, wrong, output.size)
+        detections = self.detector.postprocess_views(pending.outputs, pending.geometries)
+        return detections if self.agnostic_nms is None else suppress_across_classes(detections, self.agnostic_nms)
 
 
 def network_runner(inference: Any) -> Runner:

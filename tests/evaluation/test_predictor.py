@@ -54,6 +54,21 @@ def test_the_batch_size_changes_no_detection_and_no_order(count):
             np.testing.assert_allclose(detections.scores, number / 255, rtol=1e-5)
 
 
+@pytest.mark.parametrize("value, batch_size", [(np.nan, 1), (np.inf, 3)])
+def test_numbers_that_are_not_finite_are_refused_by_image(value, batch_size):
+    def run(images):
+        scores = images.mean((1, 2, 3))
+        return [np.where(np.isclose(scores * 255, 2), value, scores)]
+
+    predictor, refused = Predictor(Brightest(), run, batch_size), {}
+    items = [(f"key{number}", number) for number in range(4)]
+    assert [key for key, _ in predictor.stream(items, picture, 1, refused.__setitem__)] == ["key0", "key1", "key3"]
+    assert list(refused) == ["key2"]
+    assert str(refused["key2"]).startswith("image key2: 1 of the 1 numbers of the network's output 0 are not finite")
+    with pytest.raises(ImageError, match="image key2: "):
+        list(predictor.stream(items, picture, 1))
+
+
 def test_a_smaller_last_batch_is_filled_up_and_cut():
     calls = []
     found = predictor(3, calls)([picture(number) for number in range(4)])
