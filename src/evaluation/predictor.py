@@ -142,7 +142,8 @@ class Predictor:
                 yield from answers(batch)
 
     def _detect(self, batch: list) -> list:
-        """Run (_Pending, its input arrays) pairs; (key, Detections or NotFinite) of the images that are now complete."""
+        """Run (_Pending, its input arrays) pairs; yields (key, Detections or NotFinite) of the images that are now
+        complete."""
         started = time.perf_counter()
         rows = [arrays for _, arrays in batch]
         rows += rows[-1:] * (self.batch_size - len(batch))
@@ -157,7 +158,6 @@ class Predictor:
         self.timing.network += finished - started
         self.timing.postprocess += time.perf_counter() - finished
         return found
-
 
     def _decode(self, pending: _Pending) -> Union[Detections, NotFinite]:
         """Decoding would silently make fewer detections of NaN: nothing compares with it."""

@@ -89,8 +89,8 @@ class Checkpoints:
         self.folder = folder
         self.positions = []
 
-    def save(self, weights, state, position, model_name, classes):
-        assert (model_name, classes) == ("tiny", ("a", "b"))
+    def save(self, weights, state, position, model_name, classes, conditions):
+        assert (model_name, classes, conditions) == ("tiny", ("a", "b"), {"img_shape": [8, 8]})
         assert weights["weight"] == state["calls"]
         self.positions.append(position)
 
@@ -125,7 +125,7 @@ def run(tmp_path, monkeypatch):
             log = logs.enter_context(TrainLog(tmp_path, rank, total_steps=12, done_steps=start.step))
             trainer = Trainer(step, Loader(), ("image",), np.linspace(1, 0.1, 12), settings(**changed), log,
                               Checkpoints(tmp_path), "tiny", ("a", "b"), Process(rank, 1, 0),
-                              evaluate if aps else None, start)
+                              evaluate if aps else None, start, conditions={"img_shape": [8, 8]})
             trainer.deployed, trainer.saved_best = [], []
             monkeypatch.setattr(module, "save_weights", lambda path, weights, *_: trainer.saved_best.append(
                 (path.name, trainer.position.epoch, *weights)))
