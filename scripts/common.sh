@@ -2,7 +2,7 @@
 # Read in by the scripts of the families, which hold names and defaults only. `arguments` comes first; what it found
 # is in `given`, and `flags` collects what the Python program is called with.
 # shellcheck shell=bash
-set -euo pipefail
+set -eo pipefail    # no -u: before bash 4.4 an empty array counts as a variable that is not set
 
 project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 usage=
@@ -90,6 +90,7 @@ standalone() {
   local program=$1 target=$2 folder=$3 log=$4 place=result_path
   [ "$program" != train.py ] || place=output_path
   detach "$folder/$log"
+  alone
   [ -z "$target" ] || flags+=("--device_target=$target")
   set_aside "$folder" "$folder/predictions.json"
   start "$folder" "$log" python "$project/$program" "--$place=$folder" "${flags[@]}" "${own_flags[@]}"
@@ -99,6 +100,19 @@ standalone() {
 # set_aside FOLDER FILE: rename a folder with the results of an earlier call, which are known by the file
 set_aside() {
   [ ! -e "$2" ] || mv "$1" "$1-$(date -r "$2" +%Y%m%d-%H%M%S)"
+}
+
+# alone: this is the only process, on the device of --device_id, DEVICE_ID or 0, whatever is left in the shell from an
+# earlier job
+alone() {
+  local word before="" device=${given[DEVICE_ID]:-0}
+  for word in "${own_flags[@]}"; do
+    [ "$before" != --device_id ] || device=$word
+    [[ $word != --device_id=* ]] || device=${word#*=}
+    before=$word
+  done
+  unset MS_ROLE MS_WORKER_NUM MS_NODE_ID OMPI_COMM_WORLD_SIZE OMPI_COMM_WORLD_RANK OMPI_COMM_WORLD_LOCAL_RANK
+  export DEVICE_NUM=1 RANK_SIZE=1 RANK_ID=0 DEVICE_ID=$device
 }
 
 # distribute TARGET FOLDER LOG: train.py once per device. A rank table places the processes where one is given (rank
@@ -135,7 +149,7 @@ by_rank_table() {
     wrong "DEVICE_NUM is ${given[DEVICE_NUM]}, but ${given[RANK_TABLE_FILE]} names $size devices"
   fi
   detach "$folder$first/$log"
-  export RANK_TABLE_FILE=${given[RANK_TABLE_FILE]} RANK_SIZE=$size HCCL_CONNECT_TIMEOUT=${HCCL_CONNECT_TIMEOUT:-600}
+  export RANK_TABLE_FILE=${given[RANK_TABLE_FILE]} RANK_SIZE=$size DEVICE_NUM=$size HCCL_CONNECT_TIMEOUT=${HCCL_CONNECT_TIMEOUT:-600}
   cores=$(($(nproc) / $(wc -l <<< "$table")))
   while read -r rank device _; do
     if [ "${bind_cores:-false}" = true ] && [ "$cores" -ge 1 ]; then

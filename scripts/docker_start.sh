@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Start a container of the image with the Ascend devices of this host, the data set and the models mounted where they
-# lie, and a shell in it. On a host without Ascend devices only the folders are mounted.
+# lie, and a shell in it. The container is privileged, as the driver wants it. On a host without Ascend devices only the folders are mounted.
+if [ -z "$BASH_VERSION" ] || shopt -qo posix; then unset POSIXLY_CORRECT; exec bash "$0" "$@"; fi  # sh SCRIPT
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 arguments "IMAGE DATA_DIR MODEL_DIR" "$@"
@@ -15,6 +16,7 @@ for path in /usr/local/Ascend/driver /usr/local/Ascend/add-ons /usr/local/sbin/n
     /etc/ascend_install.info /var/log/npu; do
   [ ! -e "$path" ] || mounts+=("--volume=$path:$path")
 done
+[ ! -e /var/log/npu ] || mounts+=(--volume=/var/log/npu:/usr/slog)
 
-exec docker run -it --ipc=host "${mounts[@]}" "--volume=${given[DATA_DIR]}:${given[DATA_DIR]}" \
+exec docker run -it --ipc=host --privileged "${mounts[@]}" "--volume=${given[DATA_DIR]}:${given[DATA_DIR]}" \
   "--volume=${given[MODEL_DIR]}:${given[MODEL_DIR]}" "${own_flags[@]}" "${given[IMAGE]}" /bin/bash

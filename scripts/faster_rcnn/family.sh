@@ -9,9 +9,12 @@ optional="[BACKBONE] [COCO_ROOT] [MINDRECORD_DIR]"
 model_flags() {
   existing COCO_ROOT
   case ${given[BACKBONE]:-resnet50} in
-    resnet50) flags+=(--model_name=faster_rcnn_resnet50) ;;
-    res2net_50 | res2net_101 | res2net_152) flags+=("--model_name=faster_rcnn_${given[BACKBONE]/_/}") ;;
-    *) wrong "BACKBONE is '${given[BACKBONE]}', not resnet50, res2net_50, res2net_101 or res2net_152" ;;
+    resnet50 | resnet_v1.5_50) flags+=(--model_name=faster_rcnn_resnet50) ;;
+    resnet_v1_101 | resnet_v1_152) flags+=("--model_name=faster_rcnn_resnet${given[BACKBONE]##*_}") ;;
+    res2net_50 | res2net_101 | res2net_152 | res2net_v1_50 | res2net_v1_101 | res2net_v1_152)
+      flags+=("--model_name=faster_rcnn_res2net${given[BACKBONE]##*_}") ;;
+    *) wrong "BACKBONE is '${given[BACKBONE]}', not resnet50, resnet_v1.5_50, resnet_v1_101, resnet_v1_152, res2net_50, \
+res2net_101 or res2net_152" ;;
   esac
   absolute MINDRECORD_DIR
   if [ -n "${given[COCO_ROOT]:-}" ]; then

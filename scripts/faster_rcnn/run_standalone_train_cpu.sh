@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
 # Train a Faster R-CNN on a CPU.
+if [ -z "$BASH_VERSION" ] || shopt -qo posix; then unset POSIXLY_CORRECT; exec bash "$0" "$@"; fi  # sh SCRIPT
 . "$(dirname "${BASH_SOURCE[0]}")/family.sh"
 standalone_train CPU "$@"

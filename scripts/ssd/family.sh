@@ -43,6 +43,11 @@ evaluate_onnx() {
   shift
   arguments "DATA_DIR COCO_SUBDIR ONNX_MODEL_PATH [INSTANCES_SET] [DEVICE_TARGET] [CONFIG_PATH]" "$@"
   existing DATA_DIR ONNX_MODEL_PATH CONFIG_PATH
+  # In the zoo COCO_SUBDIR is the folder of COCO in DATA_DIR; in the example of its README, that of the images.
+  if [ -d "${given[DATA_DIR]}/${given[COCO_SUBDIR]}/annotations" ]; then
+    given[DATA_DIR]+=/${given[COCO_SUBDIR]}
+    given[COCO_SUBDIR]=
+  fi
   pass CONFIG_PATH coco_root=DATA_DIR val_data_type=COCO_SUBDIR checkpoint_path=ONNX_MODEL_PATH INSTANCES_SET
   standalone eval.py "${given[DEVICE_TARGET]:-CPU}" eval_onnx "$log"
 }

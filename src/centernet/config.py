@@ -205,5 +205,9 @@ class CenterNetConfig(Config):
 
     @classmethod
     def meant_by_the_zoo(cls, file: Translation, flags: Translation, old_file: bool) -> dict:
-        given = {**file.values, **flags.values}
-        return {"up_sampling": "plain"} if old_file and "up_sampling" not in given else {}
+        if not old_file:
+            return {}
+        # Its train.py and eval.py took DEVICE_ID, whatever the file says.
+        meant = {"up_sampling": "plain", **({"device_id": None} if file.typed("device_id") is not None else {})}
+        own = {*flags.values, *(file.values.keys() - {"device_id"})}
+        return {key: value for key, value in meant.items() if key not in own}

@@ -52,7 +52,11 @@ def _known_split(data: DataSection, split: str) -> str:
     """The name under which the format knows the split."""
     if split not in SPLITS:
         raise UsageError(f"split '{split}': choose {', '.join(SPLITS)}")
-    return split if split in DATA_FORMATS[data.dataset].splits else "val"
+    known = DATA_FORMATS[data.dataset].splits
+    if split not in known:
+        raise UsageError(f"data of the format {data.dataset} has no split '{split}', only {', '.join(known)}; give the "
+                         "files of another one as the split 'val'")
+    return split
 
 
 def check_num_classes(num_classes: Optional[int], classes: Sequence[str]) -> None:

@@ -48,14 +48,15 @@ def recognise(folder: Path) -> Optional[dict[str, str]]:
 
 def find_split(data: DataSection, split: str) -> DataSources:
     """The files of a split; raises UsageError that names the setting if one is missing."""
-    setting = "train_data_type" if split == "train" else "val_data_type"
+    setting = f"{split}_data_type"
+    instances = "test_instances_set" if split == "test" else "instances_set"
     data_type = getattr(data, setting)
     if not data_type:
         raise UsageError(f"{data.coco_root}: has no split '{split}': {setting} is empty; name it, or draw a "
                          "validation split with tools/split_dataset.py")
     root = existing_folder(data.coco_root, "coco_root")
-    json_path = existing_file(root / data.instances_set.replace("{}", data_type),
-                              f"coco_root, instances_set or {setting}")
+    json_path = existing_file(root / getattr(data, instances).replace("{}", data_type),
+                              f"coco_root, {instances} or {setting}")
     image_root = existing_folder(str(root / data.coco_images.replace("{}", data_type)),
                                  f"coco_root, coco_images or {setting}").resolve()
     return DataSources(root.resolve().name, {json_path.name: json_path}, image_root)

@@ -61,12 +61,14 @@ ALONE = Process(0, 1, 0)
 
 
 def this_process(runtime, environ: Mapping = os.environ) -> Process:
-    """The rank and size of this process; the launcher's environment overrides the settings.
+    """The rank, size and device of this process. In a job of several processes the launcher's environment overrides the
+    settings; otherwise device_id wins, because a DEVICE_ID may be left over in the shell from an earlier job.
 
     Raises UsageError if rank and size contradict each other or the settings.
     """
-    device_id = get_device_id(environ) if names_device(environ) else runtime.device_id
     launched = get_device_num(environ)
+    from_environment = runtime.device_id is None or (launched > 1 and names_device(environ))
+    device_id = get_device_id(environ) if from_environment else runtime.device_id
     if not runtime.run_distribute:
         if launched > 1 and not is_scheduler(environ):
             raise UsageError(f"the environment (MS_WORKER_NUM, OMPI_COMM_WORLD_SIZE or RANK_SIZE) says that {launched} "

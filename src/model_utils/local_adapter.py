@@ -34,8 +34,9 @@ def is_scheduler(environ: Mapping = os.environ) -> bool:
 
 
 def is_launched(environ: Mapping = os.environ) -> bool:
-    """Whether a launcher has started this process as one of a job."""
-    return any(environ.get(name) for name in ("MS_ROLE", "OMPI_COMM_WORLD_SIZE", "RANK_SIZE"))
+    """Whether a launcher has started this process as one of a job; RANK_SIZE=1 is what scripts of one process set."""
+    return any(environ.get(name) for name in ("MS_ROLE", "OMPI_COMM_WORLD_SIZE")) or \
+        environ.get("RANK_SIZE", "").strip() not in ("", "1")
 
 
 def names_device(environ: Mapping = os.environ) -> bool:

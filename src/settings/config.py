@@ -79,8 +79,9 @@ class Config(BaseModel):
         return yaml_text.dump(self.model_dump())
 
     def write(self, path: Path) -> None:
-        """Write `dump_yaml` to `path`, completely or not at all."""
-        write_file(path, self.dump_yaml())
+        """Write `dump_yaml` to `path`, completely or not at all, without device_id, which belongs to this process."""
+        runtime = self.runtime.model_copy(update={"device_id": None})
+        write_file(path, self.model_copy(update={"runtime": runtime}).dump_yaml())
 
     def differences(self, other: "Config") -> list:
         """Settings that change the weights and differ in `other`: ["lr: 0.05 before, 0.1 now", ...]."""

@@ -145,6 +145,10 @@ class DataSection(Section):
         "train2017", description="COCO: name of the training split: image folder, and {} in instances_set")
     val_data_type: str = Field(
         "val2017", description="COCO: name of the validation split: image folder, and {} in instances_set")
+    test_data_type: str = Field("test2017", description="COCO: name of the test split")
+    test_instances_set: str = Field(
+        "annotations/image_info_test-dev2017.json", description="COCO: annotation file of the test split in coco_root; "
+        "{} stands for the name of the split; without annotations the images are predicted and not measured")
     instances_set: str = Field(
         "annotations/instances_{}.json", description="COCO: annotation file in coco_root; {} stands for the name of "
         "the split")
@@ -324,8 +328,9 @@ class RuntimeSection(Section):
     """Device, processes, folders."""
 
     device_target: Literal["Ascend", "GPU", "CPU"] = Field("CPU", description="device that runs the network")
-    device_id: int = Field(
-        0, ge=0, description="number of the device on this host; launchers set it through the environment")
+    device_id: Optional[int] = Field(
+        None, ge=0, description="number of the device on this host; none = DEVICE_ID of the environment, which also "
+        "counts in a job of several processes, or 0")
     device_num: int = Field(
         1, ge=1, description="number of devices in the job; launchers set it through the environment")
     rank_id: int = Field(0, ge=0, description="rank of this process; launchers set it through the environment")

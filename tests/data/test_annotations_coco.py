@@ -9,6 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
+from src.command_line import load_config
+from src.data.annotations import load_split
 from src.data.coco_json import load_coco
 from src.data.records import BadOutline, ReaderFinding
 from src.errors import AnnotationError, ProjectError, UsageError
@@ -247,3 +249,26 @@ def test_broken_bytes_give_the_projects_own_error(tmp_path, noise, position):
         load_coco(path, tmp_path)
     except ProjectError as error:
         assert "instances.json" in str(error)
+
+
+def test_the_test_split_is_test_dev_without_annotations(tmp_path):
+    info = {"images": [{"id": 5, "file_name": "5.jpg", "width": 4, "height": 3}],
+            "categories": [{"id": 1, "name": "person"}, {"id": 3, "name": "car"}]}
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "test2017").mkdir()
+    (tmp_path / "annotations/image_info_test-dev2017.json").write_text(json.dumps(info))
+    argv = ["--model_name", "centernet_resnet50", "--run_mode", "test", "--coco_root", str(tmp_path)]
+    config = load_config(argv, "eval")
+    found = load_split(config.data, config.eval.eval_split)
+    assert [str(record.image_path) for record in found.records] == [str(tmp_path / "test2017/5.jpg")]
+    assert found.classes == ("person", "car") and not found.records[0].labels.size
+    with pytest.raises(UsageError, match="val2017.json.*no such file"):
+        load_split(config.data, "val")
+
+
+def test_a_test_split_that_is_not_there_is_not_taken_for_the_validation_split(tmp_path):
+    data = load_config(["--model_name", "ssd300", "--coco_root", str(tmp_path)], "eval").data
+    with pytest.raises(UsageError, match="image_info_test-dev2017.json.*no such file.*test_instances_set"):
+        load_split(data, "test")
+    with pytest.raises(UsageError, match="data of the format txt has no split 'test', only train, val"):
+        load_split(load_config(["--model_name", "ssd300", "--dataset", "txt"], "eval").data, "test")

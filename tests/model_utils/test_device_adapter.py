@@ -38,7 +38,8 @@ def test_the_scheduler_and_the_job_are_known():
     assert get_job_id({}) == "Local Job" and get_job_id({"JOB_ID": "17"}) == "17"
 
 
-@pytest.mark.parametrize("environ, launched", [({}, False), ({"RANK_ID": "1", "DEVICE_ID": "1"}, False), (MSRUN, True),
+@pytest.mark.parametrize("environ, launched", [({}, False), ({"RANK_ID": "1", "DEVICE_ID": "1"}, False),
+                                               ({"RANK_SIZE": "1", "DEVICE_NUM": "1"}, False), (MSRUN, True),
                                                (MPIRUN, True), (RANK_TABLE, True), ({"MS_ROLE": "MS_SCHED"}, True)])
 def test_a_launcher_is_known_by_its_variables(environ, launched):
     assert is_launched(environ) is launched
@@ -48,7 +49,14 @@ def test_without_a_launcher_the_configuration_counts():
     runtime = RuntimeSection(run_distribute=True, rank_id=1, device_num=2, device_id=5)
     assert this_process(runtime, {}) == Process(1, 2, 5)
     assert this_process(RuntimeSection(device_id=3, rank_id=7), {}) == Process(0, 1, 3)
-    assert this_process(RuntimeSection(device_id=3), {"DEVICE_ID": "6"}) == Process(0, 1, 6)
+
+
+def test_the_device_that_is_asked_for_wins_over_one_left_in_the_shell_but_not_over_a_launcher():
+    assert this_process(RuntimeSection(device_id=3), {"DEVICE_ID": "6"}) == Process(0, 1, 3)
+    assert this_process(RuntimeSection(), {"DEVICE_ID": "6"}) == Process(0, 1, 6)
+    assert this_process(RuntimeSection(device_id=0), {"DEVICE_ID": "6"}) == Process(0, 1, 0)
+    assert this_process(RuntimeSection(run_distribute=True, device_id=3), RANK_TABLE) == Process(9, 16, 1)
+    assert this_process(RuntimeSection(run_distribute=True, device_id=3), MPIRUN) == Process(1, 2, 1)
 
 
 @pytest.mark.parametrize("runtime, environ, words", [

@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from src.command_line import load_config
+from src.model_utils.device_adapter import Process, this_process
 from src.models import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
+HANGS = 300  # seconds
 SCRIPTS = sorted(path.relative_to(ROOT / "scripts").as_posix() for path in ROOT.glob("scripts/*/*.sh")
                  if path.name != "family.sh")
 
@@ -188,6 +190,64 @@ def test_every_flag_is_one_that_the_program_knows(shell, script, line):
     assert config.model.model_name in models
 
 
+@pytest.mark.parametrize("argument, model", [
+    ("resnet_v1.5_50", "resnet50"), ("resnet_v1_101", "resnet101"), ("resnet_v1_152", "resnet152"),
+    ("res2net_v1_50", "res2net50"), ("res2net_v1_152", "res2net152")])
+def test_backbones_have_their_old_names(shell, argument, model):
+    assert shell.run("faster_rcnn/run_eval_ascend.sh", "val.json", "old.ckpt", argument, "coco")[0] == 0
+    assert f"--model_name=faster_rcnn_{model}" in shell.calls[0]["arguments"]
+
+
+STALE = {"DEVICE_ID": "5", "RANK_ID": "3", "RANK_SIZE": "8", "DEVICE_NUM": "8", "MS_WORKER_NUM": "8",
+         "MS_ROLE": "MS_WORKER", "OMPI_COMM_WORLD_SIZE": "8"}
+
+
+@pytest.mark.parametrize("script, line, device", [
+    ("ssd/run_standalone_train.sh", "3 500 0.05 coco old.yaml", "3"),
+    ("ssd/run_eval.sh", "coco old.ckpt 2 old.yaml", "2"), ("mask_rcnn/run_eval.sh", "val.json old.ckpt", "0"),
+    ("centernet/run_standalone_eval_ascend.sh", "1 val coco old.ckpt", "1"),
+    ("faster_rcnn/run_standalone_train_ascend.sh", "old.ckpt", "0"),
+    ("faster_rcnn/run_standalone_train_ascend.sh", "old.ckpt --device_id 6", "6"),
+    ("mask_rcnn/run_standalone_train.sh", "--device_id=7", "7")])
+def test_what_a_job_left_in_the_shell_does_not_reach_a_single_process(shell, script, line, device):
+    shell.environment.update(STALE)
+    assert shell.run(script, *arguments_of(line))[0] == 0
+    (call,) = shell.calls
+    found = {name: call["environment"].get(name) for name in STALE}
+    assert found == {**dict.fromkeys(STALE), "DEVICE_ID": device, "RANK_ID": "0", "RANK_SIZE": "1", "DEVICE_NUM": "1"}
+    settings = load_config(["--model_name", "ssd300"], "train").runtime
+    assert this_process(settings, call["environment"]) == Process(0, 1, int(device))
+
+
+SHELLS = [path for path in ("/usr/bin/dash", "/bin/busybox") if Path(path).exists()]
+
+
+@pytest.mark.parametrize("posix_shell", [*SHELLS, "bash as sh"])
+@pytest.mark.parametrize("script, arguments", [
+    ("ssd/run_eval_cpu.sh", ("coco", "old.ckpt", "0", "old.yaml", "--visual_image", "a b")),
+    ("mask_rcnn/run_standalone_train_cpu.sh", ())])
+def test_scripts_may_be_called_with_sh(shell, script, arguments, posix_shell):
+    sh = shell.cwd / "sh"
+    sh.symlink_to(shutil.which("bash") if posix_shell == "bash as sh" else posix_shell)
+    shell.environment["POSIXLY_CORRECT"] = "y"
+    done = subprocess.run([sh, ROOT / "scripts" / script, *arguments], cwd=shell.cwd, env=shell.environment,
+                          capture_output=True, text=True, timeout=HANGS)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert shell.calls[0]["arguments"][-2:] == list(arguments[-2:]) or not arguments
+
+
+def test_coco_in_a_folder_of_the_data_directory_is_evaluated_as_in_the_zoo(shell):
+    (shell.cwd / "data/coco/annotations").mkdir(parents=True)
+    (shell.cwd / "data/val2017").mkdir()
+    in_folder, images = {"coco_root": "data/coco"}, {"coco_root": "data", "val_data_type": "val2017"}
+    for folder, wanted in ("coco", in_folder), ("val2017", images):
+        assert shell.run("ssd/run_eval_onnx.sh", "data", folder, "net.onnx")[0] == 0
+        given = dict(word[2:].split("=", 1) for word in shell.calls[-1]["arguments"] if "=" in word)
+        named = {**wanted, "coco_root": str(shell.cwd / wanted["coco_root"])}
+        assert {key: given[key] for key in ("coco_root", "val_data_type") if key in given} == named
+        Path(shell.environment["CALLS"]).unlink()
+
+
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_too_few_and_too_many_arguments_show_the_usage(shell, script):
     too_many = ["1"] * 12
@@ -214,7 +274,7 @@ def test_the_usage_has_the_names_of_the_old_documentation(shell):
     ("ssd/run_distribute_train_gpu.sh", "0 500 0.05 coco old.yaml", "DEVICE_NUM is '0', not a whole number from 1"),
     ("ssd/run_distribute_train.sh", "8 500 0.05 coco hccl.json old.yaml", "DEVICE_NUM is 8, but"),
     ("faster_rcnn/run_standalone_train_ascend.sh", "absent.ckpt", "PRETRAINED_MODEL: absent.ckpt does not exist"),
-    ("faster_rcnn/run_standalone_train_gpu.sh", "old.ckpt res2net_v1_50 coco", "BACKBONE is 'res2net_v1_50'"),
+    ("faster_rcnn/run_standalone_train_gpu.sh", "old.ckpt resnet_v1_50 coco", "BACKBONE is 'resnet_v1_50'"),
     ("mask_rcnn/run_eval.sh", "val.json absent.ckpt", "CHECKPOINT_PATH: absent.ckpt does not exist"),
     ("centernet/run_standalone_eval_ascend.sh", "0 val coco absent.ckpt", "LOAD_CHECKPOINT_PATH: absent.ckpt does"),
     ("centernet/convert_dataset_to_mindrecord.sh", "absent records", "COCO_DATASET_DIR: absent does not exist"),
@@ -254,7 +314,7 @@ def test_mask_rcnn_binds_every_rank_to_its_cores(shell):
 
 
 def test_the_exit_code_and_the_place_of_the_log_are_passed_on(shell):
-    code, output = shell.run("ssd/run_eval_cpu.sh", "coco", "old.ckpt", 0, "old.yaml", behaviour={"": {"exit": 3}})
+    code, output = shell.run("ssd/run_eval_cpu.sh", "coco", "old.ckpt", 0, "old.yaml", behaviour={"0": {"exit": 3}})
     assert code == 3
     assert "ended with exit code 3" in output and "eval0/log.txt" in output
     assert "stand-in of rank" in output, "the output is shown, too"
@@ -276,7 +336,7 @@ def is_running(pid: int) -> bool:
 
 def test_a_script_that_is_stopped_stops_what_it_started(shell):
     process = shell.start("ssd/run_standalone_train_cpu.sh", 0, 500, 0.05, "coco", "old.yaml",
-                          behaviour={"": {"sleep": 600}})
+                          behaviour={"0": {"sleep": 600}})
     (call,) = shell.wait_for_calls(1)
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == 143
@@ -285,7 +345,7 @@ def test_a_script_that_is_stopped_stops_what_it_started(shell):
 
 def test_background_returns_at_once_and_the_job_goes_on(shell):
     code, output = shell.run("ssd/run_standalone_train_cpu.sh", 0, 500, 0.05, "coco", "old.yaml", "--background",
-                             behaviour={"": {"sleep": 600}})
+                             behaviour={"0": {"sleep": 600}})
     assert code == 0 and re.search(r"started as process \d+; its output goes to LOG0/log.txt", output)
     (call,) = shell.wait_for_calls(1)
     assert is_running(call["pid"]) and "--background" not in call["arguments"]
@@ -305,7 +365,7 @@ def test_docker_start_mounts_data_and_models(shell):
     data.mkdir(), models.mkdir()
     assert shell.run("docker_start.sh", "ssd:1.0", "data", "models") == (0, "stand-in of rank None\n")
     (call,) = shell.calls
-    assert call["arguments"][:3] == ["run", "-it", "--ipc=host"]
+    assert call["arguments"][:4] == ["run", "-it", "--ipc=host", "--privileged"]
     assert call["arguments"][-4:] == [f"--volume={data}:{data}", f"--volume={models}:{models}", "ssd:1.0", "/bin/bash"]
     assert shell.run("docker_start.sh", "ssd:1.0", "data", "absent")[0] == 2
 
