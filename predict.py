@@ -57,7 +57,7 @@ def find_images(img_path: Optional[str]) -> list[Path]:
     """The images that img_path means: itself, those of a folder and the folders in it, or the lines of a text file; or
     several of these with commas between them.
 
-    Folders with results of this program are left out.
+    Folders with results of this program are left out, and hidden files; the number of files of other kinds is printed.
     """
     if not img_path:
         raise UsageError("no image given; add --img_path IMAGE, FOLDER, LIST.txt, VIDEO or the number of a camera")
@@ -65,10 +65,15 @@ def find_images(img_path: Optional[str]) -> list[Path]:
     if "," in img_path and not path.exists():
         return [image for part in img_path.split(",") if part.strip() for image in find_images(part.strip())]
     if path.is_dir():
-        found = sorted(Path(folder, name) for folder, _, names in os.walk(path) if RESULTS not in names
-                       for name in names if Path(name).suffix.lower() in ENDINGS)
+        files = sorted(Path(folder, name) for folder, _, names in os.walk(path) if RESULTS not in names
+                       for name in names if not name.startswith("."))
+        found = [file for file in files if file.suffix.lower() in ENDINGS]
         if not found:
             raise UsageError(f"{path} holds no image ({', '.join(ENDINGS)})")
+        others = Counter(file.suffix.lower() or "no ending" for file in set(files).difference(found))
+        if others:
+            counts = ", ".join(f"{kind} ({count})" for kind, count in sorted(others.items()))
+            print(f"left out, not read as images: {counts}")
         return found
     if not path.is_file():
         raise UsageError(f"{path} does not exist; check --img_path")

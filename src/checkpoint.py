@@ -29,6 +29,7 @@ from src.protobuf import BYTES, fields
 POINTER = "latest.json"
 CHECKSUM, CHECKSUM_BYTES = b"crc_num", 17
 RESUME = "the checkpoint before it is complete: make room and continue with --resume"
+BEGIN_AGAIN = "there is no checkpoint before it: make room and start the run again"
 BEST = "best_map.ckpt"  # of the evaluations while training
 FIT_ADVICE = "Give the checkpoint's own model and classes, or for transfer training --filter_weight True"
 # Exceptions from reading a damaged checkpoint, npz or json file.
@@ -281,7 +282,7 @@ class CheckpointFolder:
         """
         stem = f"{self.prefix}-{position['epoch']}_{position['step']}"
         path = self.folder / f"{stem}.ckpt"
-        save_weights(path, parameters, model_name, classes, conditions, way_out=RESUME)
+        save_weights(path, parameters, model_name, classes, conditions, way_out=self._way_out())
         state_path = self.folder / f"{stem}.state.npz"
         packed = io.BytesIO()  # in memory first: on a full disk, closing the archive would fail a second time
         np.savez(packed, __position__=np.array(json.dumps(position)), **state)
@@ -311,7 +312,10 @@ class CheckpointFolder:
         try:
             write_file(path, content)
         except OSError as error:
-            raise TrainingError(_not_saved(path, error, RESUME)) from error
+            raise TrainingError(_not_saved(path, error, self._way_out())) from error
+
+    def _way_out(self) -> str:
+        return RESUME if (self.folder / POINTER).exists() else BEGIN_AGAIN
 
     def _prune(self, newest: str) -> None:
         paths = sorted(self.folder.glob(f"{self.prefix}-*_*.ckpt"), key=lambda path: path.stat().st_mtime_ns)

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import platform
+import re
 import shutil
 import stat
 import zipfile
@@ -56,7 +57,7 @@ def parse_json(text: Union[str, bytes]) -> Any:
     """The value that a json text holds. Raises ValueError, also where Python's own reader is lenient: NaN and
     infinity, a key that occurs twice in one object, endless integers and endless nesting."""
     def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is not a number that json allows")
+        raise _Constant(constant)
 
     def integer(digits: str) -> int:
         if len(digits) > MAX_DIGITS:
@@ -73,8 +74,25 @@ def parse_json(text: Union[str, bytes]) -> Any:
 
     try:
         return json.loads(text, parse_constant=refuse, parse_int=integer, object_pairs_hook=unique)
+    except _Constant as constant:
+        raise ValueError(f"{constant} is not a number that json allows{_place_of(text, str(constant))}") from None
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+class _Constant(Exception):
+    """NaN or infinity."""
+
+
+def _place_of(text: Union[str, bytes], constant: str) -> str:
+    """Where a constant stands outside of strings: line, column and what is before it."""
+    content = text if isinstance(text, str) else text.decode(json.detect_encoding(text), "replace")
+    for match in re.finditer(r'"(?:[^"\\]|\\.)*"|' + re.escape(constant), content):
+        if match.group() == constant:
+            start = content.rfind("\n", 0, match.start()) + 1
+            before = " ".join(content[max(0, match.start() - 60):match.end()].split())
+            return f": line {content.count(chr(10), 0, start) + 1} column {match.start() - start + 1}, ...{before}"
+    return ""
 
 
 def write_file(path: Path, content: Union[bytes, str, Callable]) -> None:

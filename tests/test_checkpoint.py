@@ -204,6 +204,20 @@ sys.exit(run(lambda: save(2, weights, state)))
                     and name != "tiny-0_1.state.npz"]
 
 
+def test_a_disk_that_is_full_at_the_first_checkpoint_has_nothing_to_resume(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    folder = CheckpointFolder(tmp_path, "tiny", 3)
+    with monkeypatch.context() as patched:
+        patched.setattr("src.checkpoint.write_file", full)
+        with pytest.raises(TrainingError, match="there is no checkpoint before it: make room and start the run again"):
+            save(folder, 1)
+    save(folder, 2)
+    monkeypatch.setattr("src.checkpoint.write_file", full)
+    with pytest.raises(TrainingError, match="the checkpoint before it is complete: make room and continue with --re"):
+        save(folder, 3)
+
+
 # What is read back, damaged
 
 def test_nothing_to_resume(folder):

@@ -272,3 +272,11 @@ def test_a_test_split_that_is_not_there_is_not_taken_for_the_validation_split(tm
         load_split(data, "test")
     with pytest.raises(UsageError, match="data of the format txt has no split 'test', only train, val"):
         load_split(load_config(["--model_name", "ssd300", "--dataset", "txt"], "eval").data, "test")
+
+
+def test_a_number_that_json_does_not_have_is_named_with_its_place(tmp_path):
+    text = '{"images": [],\n "annotations": [{"id": 7, "name": "NaN \\" NaN",\n "bbox": [1, NaN, 3, 4]}]}'
+    (tmp_path / "a.json").write_text(text)
+
+    with pytest.raises(AnnotationError, match=r'NaN is not a number that json allows: line 3 column 14, .*: \[1, NaN$'):
+        load_coco(tmp_path / "a.json", tmp_path)

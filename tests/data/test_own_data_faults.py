@@ -180,6 +180,14 @@ def test_a_list_with_a_byte_order_mark_is_read(tmp_path):
     assert [path.name for path in find_images(str(tmp_path / "list.txt"))] == ["000000000009.jpg"]
 
 
+def test_files_of_a_folder_that_are_left_out_are_counted(tmp_path, capsys):
+    for name in ("a.jpg", "b.GIF", "c.gif", "d.webp", "notes", "._a.jpg"):
+        (tmp_path / name).write_bytes(b"")
+
+    assert [path.name for path in find_images(str(tmp_path))] == ["a.jpg", "d.webp"]
+    assert "left out, not read as images: .gif (2), no ending (1)" in capsys.readouterr().out
+
+
 def test_a_split_that_lacks_a_class_is_measured_with_the_classes_of_training():
     found = load_split(settings("val_lacks_class"), "val", SHAPES)
 
