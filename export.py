@@ -157,7 +157,7 @@ def side_by_side(outputs: list) -> np.ndarray:
 
 def finish_onnx(path: Path, names) -> None:
     """Give the outputs of an ONNX file readable names, MindSpore numbers them; and what transposed convolutions say of
-    their output the form that ONNX wants: height and width alone. Casts that MindSpore wrote twice are left out."""
+    their output the form that ONNX needs: height and width alone. Casts that MindSpore wrote twice are left out."""
     import onnx
 
     model = onnx.load(path)

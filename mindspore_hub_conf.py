@@ -13,7 +13,7 @@ def create_network(name: str, **settings):
     docs/deployment.md describes.
 
     name: a model of src/models.py. settings: keys of its configuration; with `checkpoint_file_path` the weights are
-    loaded, otherwise they are initial; `classes` are those of COCO when neither they nor the checkpoint say otherwise.
+    loaded, otherwise they are random. `classes` are COCO's unless they or the checkpoint name others.
     Raises UsageError, ConfigError or CheckpointError.
     """
     config = load_config(["--model_name", name], "read").replace(**settings)

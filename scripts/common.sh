@@ -42,7 +42,7 @@ arguments() {
   done
   if [[ " $* " == *" --help "* ]]; then
     show_usage
-    echo "--background returns at once; the keys are those of python train.py --help"
+    echo "--background returns at once; settings: python train.py --help"
     exit 0
   fi
   [ "$count" -ge "$required" ] || wrong "${names[count]} is missing ($count of $required arguments are given)"

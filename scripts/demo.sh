@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From nothing to a trained, evaluated and exported detector on drawn images: `make demo`, or
+# Trains, evaluates and exports a detector on drawn images: `make demo`, or
 # `bash scripts/demo.sh FOLDER` in an environment that has the requirements (FOLDER is demo when left out).
 # A second run keeps the images and MindRecord files and trains in a new run folder.
 set -euo pipefail

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Start a container of the image with the Ascend devices of this host, the data set and the models mounted where they
-# lie, and a shell in it. The container is privileged, as the driver wants it. On a host without Ascend devices only the folders are mounted.
+# lie, and a shell in it. The container is privileged, as the driver needs it. On a host without Ascend devices only the folders are mounted.
 if [ -z "$BASH_VERSION" ] || shopt -qo posix; then unset POSIXLY_CORRECT; exec bash "$0" "$@"; fi  # sh SCRIPT
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 

@@ -43,7 +43,7 @@ def load_config(argv, command: str) -> Config:
     `--config_path` names the YAML file; without it `--model_name` picks the one that belongs to the model, and for
     eval, export and predict the settings that lie beside the model file will do, or those that it names itself.
     What the model file (for train: pre_trained) was made with wins over the values of a model's own YAML file. Raises
-    ConfigError where it contradicts those of another file or a flag.
+    ConfigError where it contradicts another file or a flag.
     `--help` prints the program's settings and leaves, `--help all` prints all. Raises UsageError or ConfigError.
     """
     arguments, help_wanted = _without_help(argv)

@@ -1,4 +1,4 @@
-"""The settings that a model file was made with, held against those of a run.
+"""Compares the settings of a model file with the settings of a run.
 
 A checkpoint carries them as `conditions`, the description file beside an exported model as "settings"; the names are
 those of Detector.conditions, and norm_eps. Files of earlier versions carry none, or a few; those of the old zoo show

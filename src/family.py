@@ -119,7 +119,7 @@ class Detector(abc.ABC):
         """The Cell that is evaluated and exported: tensors input_names -> tensors output_names.
 
         The first input is (B, 3, H, W) float32, normalised; the others have a row for each image.
-        Its parameters are those of `network`, under the same names.
+        It shares the parameters of `network`, under the same names.
         """
 
     @abc.abstractmethod

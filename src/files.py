@@ -28,7 +28,7 @@ MAX_DIGITS = 25     # of an integer in json; turning millions of digits into a n
 
 def open_input(path: Path) -> BinaryIO:
     """Open a regular file for reading. Raises OSError, also for a pipe or a device, which might never end."""
-    def without_waiting(name: str, flags: int) -> int:  # opening a pipe waits for somebody who writes into it
+    def without_waiting(name: str, flags: int) -> int:  # opening a pipe waits for a writer
         return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
 
     file = open(path, "rb", opener=without_waiting)  # noqa: SIM115 (the caller closes it)
@@ -97,7 +97,7 @@ def _place_of(text: Union[str, bytes], constant: str) -> str:
 
 def write_file(path: Path, content: Union[bytes, str, Callable]) -> None:
     """Write bytes, text (UTF-8) or what `content(file)` puts into a binary file: under another name, flushed to the
-    disk, then renamed, so that nobody ever reads half of it. Raises OSError, leaving an earlier file as it was."""
+    disk, then renamed, so that no reader sees half a file. Raises OSError, leaving an earlier file as it was."""
     path = Path(path)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:

@@ -20,7 +20,17 @@ GLOSSARY = {
     r"anew": "again",
     r"as a part of": "as a fraction of",
     r"of more, so many": "a random subset",
+    r"(no|some)body": "the subject: 'the driver needs', 'no reader sees'",
+    r"in vain": "without success",
+    r"nevertheless": "but",
+    r"at hand": "available",
+    r"afresh|from nothing": "from scratch",
+    r"put right": "corrected",
+    r"wants? to be": "must be",
+    r"got used to": "the convention of",
+    r"(as|are|is) (those|that) of": "the half sentence again, or the name of what is meant",
 }
+LONGEST_SENTENCE = 40   # words; the rule is about 25
 PLACES = ("README.md", "docs", "config", "tools", "src", "scripts", "benchmarks", "ascend310_infer/src",
           "ascend310_infer/inc", "Makefile", "Dockerfile", *(path.name for path in ROOT.glob("*.py")))
 ENDINGS = {"", ".md", ".yaml", ".py", ".sh", ".cc", ".h", ".j2"}
@@ -34,6 +44,16 @@ def texts():
         for file in [path] if path.is_file() else sorted(path.rglob("*")):
             if file.is_file() and file.suffix in ENDINGS and "__pycache__" not in file.parts:
                 yield file.relative_to(ROOT).as_posix(), file.read_text(encoding="utf-8")
+
+
+def sentences(page: str) -> list:
+    """The sentences of a page in Markdown; code blocks and tables are left out, a code span counts as one word."""
+    text = re.sub(r"^ *```.*?^ *```$", "", page, flags=re.DOTALL | re.MULTILINE)
+    text = "\n".join(line for line in text.splitlines() if not line.strip().startswith("|"))
+    found = []
+    for paragraph in re.split(r"\n\s*\n|\n(?=\s*(?:[-*#]|\d+\.) )", text):
+        found += re.split(r"(?<=[.:;!?])\s+", re.sub(r"`[^`]*`", "code", " ".join(paragraph.split())))
+    return found
 
 
 def unwanted(text: str) -> list:
@@ -52,8 +72,20 @@ def test_texts_keep_to_the_glossary():
     assert not found, "\n".join(found)
 
 
+def test_no_sentence_of_the_docs_is_a_riddle():
+    long = [f"{path.name}: {sentence[:80]}..." for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+            for sentence in sentences(path.read_text(encoding="utf-8")) if len(sentence.split()) > LONGEST_SENTENCE]
+    assert not long, f"more than {LONGEST_SENTENCE} words; make two sentences:\n" + "\n".join(long)
+
+
+def test_sentences_are_told_apart():
+    page = "# Head\n\nOne `a b c` two. Three:\nfour\n\n```shell\npython train.py\n```\n\n| a | b |\n- five\n- six 1.5"
+    assert [len(sentence.split()) for sentence in sentences(page) if sentence] == [2, 3, 1, 1, 2, 3]
+
+
 @pytest.mark.parametrize("line, word", [("pad the picture", "picture"), ("# Prior boxes of a map", "Prior boxes"),
-                                        ("written anew", "anew"), ("learned by heart", "by heart")])
+                                        ("written anew", "anew"), ("learned by heart", "by heart"),
+                                        ("the classes are those of the file", "are those of")])
 def test_a_word_beside_the_glossary_is_found(line, word):
     assert [match for _, match, _ in unwanted(line)] == [word]
 

@@ -10,7 +10,7 @@
 // before it is opened. Throws FileError.
 std::vector<uint8_t> ReadBytes(const std::filesystem::path &path, uint64_t limit);
 
-// Writes under another name in the same folder, then renames: nobody reads half a file. Throws InferError.
+// Writes under another name in the same folder, then renames, so that no reader sees half a file. Throws InferError.
 void WriteFile(const std::filesystem::path &path, const char *data, size_t size);
 
 // Makes a folder and those above it. Throws InferError.

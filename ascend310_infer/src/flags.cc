@@ -190,7 +190,7 @@ std::vector<std::string> CommandLine::Arguments(int argc, const char *const *arg
 void CommandLine::Parse(int argc, const char *const *argv) {
   std::vector<std::string> arguments = Arguments(argc, argv);
   const std::string last = arguments.empty() ? "" : arguments.back();
-  std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants them
+  std::reverse(arguments.begin(), arguments.end());  // CLI11 expects them in reverse
   try {
     app_.parse(arguments);
   } catch (const CLI::ArgumentMismatch &) {

@@ -3,7 +3,7 @@
 The tables hold the names of cells (theirs -> ours). Channels per group, activations and strides agree; what differs:
 - padding of strided layers: the setting backbone_style, which the checkpoint asks for when it is loaded;
 - epsilon of the batch norms: gamma is scaled so that the norm gives the same numbers;
-- order of the input's colours: the stem's input channels are reversed for a family that wants BGR;
+- order of the input's colours: the stem's input channels are reversed for a family that takes BGR;
 - mean and spread of the input: the checkpoint asks for the settings when it is loaded;
 - biases in front of a batch norm: part of its moving mean.
 """

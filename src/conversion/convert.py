@@ -1,4 +1,4 @@
-"""Weights under somebody else's names -> the parameters of our network, every one of them accounted for."""
+"""Converts weights with other names to the parameters of our network, and accounts for every one of them."""
 from __future__ import annotations
 
 from collections import Counter

@@ -105,7 +105,7 @@ def _mmdet_cells() -> dict:
 
 
 def _prepare_mmdet(arrays: dict, theirs_of: dict, _outputs: int) -> None:
-    """Background is the last class there and the first here; it has no mask there, and one that nobody uses here."""
+    """Background is the last class there and the first here; it has no mask there, and an unused one here."""
     for word in ("weight", "bias"):
         logits, masks = f"{theirs_of[LOGITS]}.{word}", f"{theirs_of[MASKS]}.{word}"
         if logits in arrays:

@@ -137,7 +137,7 @@ def states_of(records: Sequence[Record]) -> list[ImageState]:
 
 
 def same_content(paths: Sequence[Path], states: Sequence[ImageState]) -> dict[Path, str]:
-    """Those of the images whose content is that of one of `states`, with its name. Files of other sizes are not read.
+    """{path: name} of the images with the same content as one of `states`. Files of other sizes are not read.
     """
     sizes = {state.size for state in states}
     names = {state.sha256: state.file for state in states if state.sha256}

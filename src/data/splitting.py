@@ -46,8 +46,8 @@ def draw_validation_split(records: Sequence[Record], digests: Sequence[str], fra
 
     digests: hash of each image's content; images of one digest stay together. Going from the rarest class to the most
     frequent one, the fraction of the images that show it is drawn, at least one where there are two; images without
-    objects count as a class. The order is that of hashes of seed and content: names, ids and the order of the records
-    decide nothing.
+    objects count as a class. Images are ordered by hashes of seed and content, so that names, ids and the order of the
+    records have no influence.
     """
     shown: dict[str, set[int]] = {}
     for record, digest in zip(records, digests):

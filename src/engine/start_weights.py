@@ -22,7 +22,7 @@ ADVICE = ("feature_extractor_base_param takes an ImageNet checkpoint of the mode
 
 
 def require_start_files(config) -> None:
-    """Raises UsageError when a training that starts afresh names a file to start from that is not there."""
+    """Raises UsageError if a new training names a file to start from that does not exist."""
     if config.runtime.resume:
         return
     path = config.train.pre_trained

@@ -110,8 +110,8 @@ def open_predictor(config: Config, model: ModelFile, classes_of_data: Optional[t
     """The predictor of a checkpoint, MindIR or ONNX file.
 
     classes_of_data: class names to use if the file has none (checkpoints of the old zoo).
-    Raises CheckpointError for a damaged file, or one of another model; ConfigError when its classes are not those of
-    the configuration.
+    Raises CheckpointError for a damaged file or a file of another model; ConfigError if its classes are not
+    the configuration's.
     """
     if model.weights is not None:
         network, detector = load_network(config, model.weights, classes_of_data)

@@ -1,7 +1,7 @@
 """Which detections are shown and counted: those from the score on that gave the best F1 in an evaluation, and without
 boxes that overlap a better one of another class where that gave the better F1.
 
-Both are stored beside the model (`best_map.thresholds.json` beside `best_map.ckpt`) and goes along when it is exported.
+Both are stored beside the model (`best_map.thresholds.json` beside `best_map.ckpt`), and with an exported model.
 """
 from __future__ import annotations
 

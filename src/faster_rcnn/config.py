@@ -267,7 +267,7 @@ class FasterRCNNConfig(Config):
 
 
 def check_depth(file: Translation, model: str, section) -> None:
-    """Raises ConfigError where the blocks in an old file are not those of the model."""
+    """Raises ConfigError if the blocks in an old file differ from the model's."""
     blocks = RESNET_BLOCKS[int(section.backbones[model].removeprefix("res2net").removeprefix("resnet"))]
     for name in ("resnet_block", "res2net_block"):
         value = file.given.get(name, list(blocks))

@@ -44,8 +44,8 @@ def stage_files(config):
         yield config
         return
     settings = config.modelarts
-    with _one_at_a_time(settings) as somebody_was_here:
-        if not somebody_was_here:
+    with _one_at_a_time(settings) as already_done:
+        if not already_done:
             fetch(settings)
     config = config.replace(**_local_paths(config))
     output = Path(config.runtime.output_path)
@@ -71,7 +71,7 @@ def fetch(settings) -> None:
                              "archive in data_path to unpack")
         target = Path(settings.data_path)
         archive = target / f"{settings.modelarts_dataset_unzip_name}.zip"
-        if not archive.exists():    # the zoo's files ask for it, and many users upload folders nevertheless
+        if not archive.exists():    # the zoo's files set it, but many users upload folders
             print(f"{archive} does not exist; the data are taken as they are", file=sys.stderr)
         elif not (target / settings.modelarts_dataset_unzip_name).is_dir():
             unpack(archive, target)

@@ -18,8 +18,8 @@ class PyramidRoIAlign(nn.Cell):
     """Extracts the features of each RoI from the level that suits its size (Lin et al. 2017, equation 1).
 
     Bilinear sampling is a weighted sum of rows of the maps, laid out as one (cells, C) table: a gather and a small
-    matrix product. The result is that of MindSpore's operator without half-pixel shift, which takes several times as
-    long on a CPU.
+    matrix product. The result equals MindSpore's operator without half-pixel shift, which takes several times as long
+    on a CPU.
 
     size: bins per side. strides: of the levels, finest first. finest_size: RoIs below twice this size, in pixels, use
     the finest level. end_offset: added to x2, y2 in pixels; 1 if boxes include their last pixel.
