@@ -13,6 +13,7 @@ from src.data.identity import ImageState, states_of
 from src.data.recognise import with_data
 from src.entry import run
 from src.errors import DatasetError, UsageError
+from src.evaluation.advice import advise
 from src.models import detector_class
 from src.settings.data_formats import DATA_FORMATS, SPLITS
 from src.settings.schema import DataSection
@@ -39,6 +40,8 @@ def main(argv=None) -> int:
         print(f"{report.table()}\nreport: {folder / 'audit.json'}\nimages: {folder / 'audit.png'}")
         if report.errors:
             refusals.append(report.error_message())
+        elif split == "train" and (advice := advise(config, report.annotations)):
+            print(f"\n{advice.text()}")
     if refusals:
         raise DatasetError("\n".join(refusals))
     return 0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import abc
 from functools import cached_property
-from typing import Any, Sequence
+from typing import Any, NamedTuple, Sequence
 
 import numpy as np
 
@@ -15,6 +15,14 @@ from src.backbones.table import Backbone
 from src.backbones.zoo_names import renamed
 from src.checkpoint import FIT_ADVICE
 from src.ops.detections import Detections
+
+
+class Stage(NamedTuple):
+    """Settings of which the audit tries one after the other. unmatched: fraction of objects without a prior below which
+    none of them is tried."""
+
+    options: list[dict]
+    unmatched: float = 0.0
 
 
 class Detector(abc.ABC):
@@ -40,6 +48,8 @@ class Detector(abc.ABC):
     # are encoded with. Many of them change the numbers and the shape of no parameter, so nothing else would tell.
     # Thresholds and limits of detections are a matter of choice and do not belong here.
     trained_settings: tuple = ("backbone_style",)
+    max_objects_setting: str | None = None  # that max_objects comes from
+    enough_priors: int = 1             # for each object; one with fewer is learned slowly
     fit_advice: str = FIT_ADVICE       # end of the message when a checkpoint does not fit the network
 
     def __init__(self, config, classes: Sequence[str]):
@@ -107,6 +117,30 @@ class Detector(abc.ABC):
         """Outputs and geometry of all views of one image -> its detections."""
         (of_the_only_view,), (geometry,) = outputs, geometries
         return self.postprocess(of_the_only_view, geometry)
+
+    # What the audit asks, to advise settings; boxes (G, 4) are x1, y1, x2, y2 in pixels of an image of that size
+
+    @property
+    def finest_stride(self) -> int:
+        """Input pixels per cell of the finest map that predicts objects."""
+        return min(self.backbone.strides)
+
+    def on_input(self, boxes: np.ndarray, height: int, width: int) -> np.ndarray:
+        """The boxes in pixels of the training input, without augmentation; (G, 4). Stretched by default."""
+        rows, columns = self.input_size
+        return boxes * np.tile([columns / width, rows / height], 2)
+
+    def matches(self, boxes: np.ndarray, height: int, width: int) -> np.ndarray | None:  # noqa: ARG002
+        """(G,) number of priors or anchors that each box is matched with in training; None for a family without."""
+        return None
+
+    def priors_to_try(self) -> list[Stage]:
+        """Other priors or anchors, in the order in which they are tried."""
+        return []
+
+    def larger_input(self) -> dict:
+        """The settings of an input of twice the sides; empty where it is fixed."""
+        return {}
 
     # Networks
 

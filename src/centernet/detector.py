@@ -22,6 +22,7 @@ class CenterNetDetector(Detector):
     mindrecord_prefix = "coco_det.train.mind"
     checkpoint_prefix = "checkpoint_centernet"
     output_names = ("detections",)
+    max_objects_setting = "max_objs"
     ranked_by = 4  # the column of scores, which order the rows of the outputs
     not_from_imagenet = NOT_FROM_IMAGENET
     filter_words = FILTER_WORDS
@@ -47,6 +48,19 @@ class CenterNetDetector(Detector):
         return TrainTransform(data.input_size, TargetEncoder(map_size, len(self.classes), data.max_objs),
                               rand_crop=data.rand_crop, shift=data.shift, scale=data.scale, flip_prob=data.flip_prob,
                               lighting=lighting)
+
+    @property
+    def finest_stride(self) -> int:
+        return STRIDE
+
+    def on_input(self, boxes: np.ndarray, height: int, width: int) -> np.ndarray:
+        window = Window(np.array([width / 2, height / 2]), float(max(height, width)))
+        factor_x, _, left, _, factor_y, top = window.matrix(self.config.data.input_size).ravel()
+        return boxes * [factor_x, factor_y, factor_x, factor_y] + [left, top, left, top]
+
+    def larger_input(self) -> dict:
+        return {"input_res_train": [2 * side for side in self.config.data.input_size],
+                "input_res_test": [2 * side for side in self.input_size]}
 
     def network(self):
         from src.centernet.network import build_centernet

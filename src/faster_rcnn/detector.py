@@ -1,17 +1,22 @@
 """The Faster R-CNN family behind the contract of src/family.py, built from a configuration."""
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Sequence
 
 import numpy as np
 
-from src.family import Detector
+from src.family import Detector, Stage
 from src.faster_rcnn.anchors import pyramid_anchors
 from src.faster_rcnn.decode import decode
 from src.faster_rcnn.legacy import FILTER_WORDS, NOT_FROM_IMAGENET, imagenet_cells, settings_of, zoo_cells
 from src.faster_rcnn.targets import AnchorSampler
 from src.faster_rcnn.transforms import MEAN, STD, Placement, TrainTransform, fit
 from src.ops.detections import Detections
+
+# What the audit tries.
+SCALES = ([2], [4], [6], [8], [12], [4, 8])
+RATIOS = ([0.33, 1.0, 3.0], [0.25, 0.5, 1.0, 2.0, 4.0])
 
 
 class FasterRCNNDetector(Detector):
@@ -21,6 +26,7 @@ class FasterRCNNDetector(Detector):
                                       "priority")
     mindrecord_prefix = "FasterRcnn.mindrecord"
     checkpoint_prefix = "faster_rcnn"
+    max_objects_setting = "num_gts"
     ranked_by = 4  # the column of scores, which order the rows of the outputs
     output_names: tuple[str, ...] = ("boxes", "labels", "valid")
     mean, std = MEAN, STD
@@ -51,12 +57,31 @@ class FasterRCNNDetector(Detector):
 
     def train_transform(self) -> TrainTransform:
         model, data = self.config.model, self.config.data
-        sampler = AnchorSampler(self.anchors, model.input_size, positive_iou=model.pos_iou_thr,
-                                negative_iou=model.neg_iou_thr, min_positive_iou=model.min_pos_iou,
-                                samples=model.num_expected_neg, positives=model.num_expected_pos)
-        return self.transform_class(model.input_size, sampler, max_objects=model.num_gts,
+        return self.transform_class(model.input_size, self._anchor_sampler, max_objects=model.num_gts,
                                     priorities=model.num_gts + model.rpn_proposal_max_num, flip_prob=data.flip_ratio,
                                     expand_prob=data.expand_ratio, **self.resizing)
+
+    @cached_property
+    def _anchor_sampler(self) -> AnchorSampler:
+        model = self.config.model
+        return AnchorSampler(self.anchors, model.input_size, positive_iou=model.pos_iou_thr,
+                             negative_iou=model.neg_iou_thr, min_positive_iou=model.min_pos_iou,
+                             samples=model.num_expected_neg, positives=model.num_expected_pos)
+
+    def on_input(self, boxes: np.ndarray, height: int, width: int) -> np.ndarray:
+        return self.geometry(height, width).to_canvas(boxes) + np.array([0, 0, 1, 1], np.float32)
+
+    def matches(self, boxes: np.ndarray, height: int, width: int) -> np.ndarray:
+        owner = self._anchor_sampler.assign(self.geometry(height, width).to_canvas(boxes))
+        return np.bincount(owner[owner >= 0], minlength=len(boxes))
+
+    def priors_to_try(self) -> list[Stage]:
+        return [Stage([{"anchor_scales": scales} for scales in SCALES]),
+                Stage([{"anchor_ratios": ratios} for ratios in RATIOS])]
+
+    def larger_input(self) -> dict:
+        height, width = self.input_size
+        return {"img_height": 2 * height, "img_width": 2 * width}
 
     def network(self):
         from src.faster_rcnn.network import build_faster_rcnn

@@ -6,11 +6,11 @@ from typing import Sequence
 import numpy as np
 
 from src.errors import ConfigError
-from src.family import Detector
+from src.family import Detector, Stage
 from src.ops.detections import Detections
 from src.ssd.decode import decode
 from src.ssd.legacy import FILTER_WORDS, NOT_FROM_IMAGENET, zoo_cells
-from src.ssd.priors import feature_sizes, prior_boxes, prior_settings
+from src.ssd.priors import feature_sizes, prior_boxes, prior_settings, priors_to_try
 from src.ssd.targets import TargetEncoder
 from src.ssd.transforms import TrainTransform, eval_input
 
@@ -22,6 +22,7 @@ class SSDDetector(Detector):
     checkpoint_prefix = "ssd"
     output_names = ("boxes", "scores")
     filter_words = FILTER_WORDS
+    enough_priors = 3
     not_from_imagenet = NOT_FROM_IMAGENET
     trained_settings = ("backbone_style", "mean", "std", "img_shape", "ssd_style", "num_default", "extras_in_channels",
                         "extras_out_channels", "extras_strides", "extras_ratio", "num_addition_layers", "ssd_vgg_bn",
@@ -58,6 +59,22 @@ class SSDDetector(Detector):
         return TrainTransform(model.input_size, encoder, flip_prob=data.flip_prob, color_jitter=data.color_jitter,
                               crop_tries=data.crop_tries, zoom_out=data.zoom_out,
                               dropout_shape=self.dropout_shape)
+
+    @property
+    def finest_stride(self) -> int:
+        model = self.config.model
+        return model.backbone.strides[-model.variant.maps]
+
+    def matches(self, boxes: np.ndarray, height: int, width: int) -> np.ndarray:
+        model = self.config.model
+        encoder = TargetEncoder(self.priors, model.match_threshold, model.prior_scaling)
+        return encoder.matches((boxes / np.tile([width, height], 2))[:, [1, 0, 3, 2]])
+
+    def priors_to_try(self) -> list[Stage]:
+        return priors_to_try(self.config.model)
+
+    def larger_input(self) -> dict:
+        return {"img_shape": [2 * side for side in self.input_size]}
 
     def network(self):
         from src.ssd.network import build_ssd

@@ -4,10 +4,16 @@ from __future__ import annotations
 import math
 
 from src.errors import ConfigError
+from src.family import Stage
 from src.ops.anchors import PriorBoxes, octave_prior_boxes, ssd_prior_boxes
 
 LARGEST_STRIDE = 64  # above this stride the zoo does not use powers of two as cell sizes
 PRIOR_SETTINGS = ("steps", "use_anchor_generator", "min_scale", "max_scale", "default_box_scales", "aspect_ratios")
+# What the audit tries.
+SCALES = (0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.12, 0.14, 0.17, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6)
+RATIOS = (3.0, 4.0, 5.0, 7.0)
+LOW_THRESHOLD = 0.4
+MANY_UNMATCHED = 0.05   # a lower threshold harms where the priors fit: docs/training.md
 
 
 def feature_sizes(model) -> list:
@@ -64,3 +70,22 @@ def prior_boxes(model) -> PriorBoxes:
         raise ConfigError(f"num_default {model.num_default} does not agree with {source}: "
                           f"{sum(per_level)} predictions for {len(priors.centers)} priors")
     return priors
+
+
+def priors_to_try(model) -> list[Stage]:
+    """Sides of the first level's priors, a further aspect ratio, and last a lower threshold."""
+    fixed = model.use_anchor_generator or model.default_box_scales
+    scales = [] if fixed else [scale for scale in SCALES if scale <= model.max_scale]
+    ratios = [] if model.use_anchor_generator else [_with_ratio(model, ratio) for ratio in RATIOS]
+    thresholds = [{"match_threshold": LOW_THRESHOLD}] if model.match_threshold > LOW_THRESHOLD else []
+    return [Stage([{"min_scale": scale} for scale in scales]), Stage([option for option in ratios if option]),
+            Stage([{**option, "min_scale": scale} for option in thresholds for scale in scales] or thresholds,
+                  unmatched=MANY_UNMATCHED)]
+
+
+def _with_ratio(model, ratio: float) -> dict:
+    """The settings with one more aspect ratio on each level that has some; empty where a level has it already."""
+    if any(ratio in ratios for ratios in model.aspect_ratios):
+        return {}
+    return {"aspect_ratios": [[*ratios, ratio] if ratios else [] for ratios in model.aspect_ratios],
+            "num_default": [count + 2 * bool(ratios) for count, ratios in zip(model.num_default, model.aspect_ratios)]}

@@ -40,6 +40,13 @@ class TargetEncoder:
         deltas[matched] = self.encode(boxes[owner[matched]], self.priors[matched])
         return deltas, classes
 
+    def matches(self, boxes: np.ndarray) -> np.ndarray:
+        """(G,) number of priors that overlap each box more than the threshold and no other box more; boxes as above."""
+        overlaps = box_iou(boxes.astype(np.float32), self.corners)
+        owner = overlaps.argmax(axis=0)
+        above = overlaps[owner, np.arange(len(owner))] > self.match_threshold
+        return np.bincount(owner[above], minlength=len(boxes))
+
     def encode(self, boxes: np.ndarray, priors: np.ndarray) -> np.ndarray:
         """Corner boxes relative to their priors (equation 2), (M, 4) -> (M, 4) dy, dx, dh, dw."""
         centers = (boxes[:, :2] + boxes[:, 2:]) / 2

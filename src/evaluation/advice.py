@@ -1,0 +1,153 @@
+"""How well a model's input, priors and limits suit the boxes of a data set, and which settings suit them better."""
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Optional, Sequence
+
+import numpy as np
+
+from src.data.records import AnnotationSet
+from src.errors import ConfigError
+from src.models import build_detector
+
+SAMPLE_OBJECTS = 500    # on which priors are tried
+LEAST_GAIN = 0.02       # fraction of the objects that a setting has to help
+MANY_SMALL = 0.05       # fraction of the objects that are smaller than a cell
+NAME_COLUMNS = 46
+
+
+class ImageBoxes(NamedTuple):
+    """The objects of one image. boxes: (G, 4) x1, y1, x2, y2 in pixels."""
+
+    boxes: np.ndarray
+    height: int
+    width: int
+
+
+class Fit(NamedTuple):
+    """Figures of one configuration.
+
+    matched: (N,) priors of each object of the sample; None for a model without priors. shorter: (M,) shorter side of
+    each object in pixels of the network input. stride: pixels per cell of the finest map. enough: priors that an object
+    should have.
+    """
+
+    matched: Optional[np.ndarray]
+    shorter: np.ndarray
+    stride: int
+    enough: int
+
+    @property
+    def mean(self) -> float:
+        """Priors per object."""
+        return float(np.mean(self.matched)) if self.matched is not None else 0.0
+
+    @property
+    def few(self) -> float:
+        """Fraction of the objects that are matched with too few priors."""
+        return float(np.mean(self.matched < self.enough)) if self.matched is not None else 0.0
+
+    @property
+    def unmatched(self) -> float:
+        """Fraction of the objects that are matched with no prior."""
+        return float(np.mean(self.matched == 0)) if self.matched is not None else 0.0
+
+    @property
+    def small(self) -> float:
+        """Fraction of the objects that are smaller than a cell in width or height."""
+        return float(np.mean(self.shorter < self.stride))
+
+
+class Advice(NamedTuple):
+    """settings: those that suit the boxes better, empty where the present ones do. before, after: figures without and
+    with them. limit: objects of one image that the model uses, None = all. above: fraction of the images with more."""
+
+    model: str
+    images: int
+    objects: int
+    before: Fit
+    after: Fit
+    settings: dict
+    limit: Optional[int]
+    above: float
+
+    @property
+    def flags(self) -> str:
+        """The settings as they are given on the command line."""
+        return " ".join(f"--{key} {str(value).replace(' ', '')}" for key, value in self.settings.items())
+
+    def text(self) -> str:
+        """For the terminal."""
+        rows = [(f"objects smaller than a cell ({self.before.stride} pixels)", *self._percents("small"))]
+        if self.before.matched is not None:
+            rows = [("priors per object", f"{self.before.mean:.1f}", f"{self.after.mean:.1f}"),
+                    (f"objects with fewer than {self.before.enough}", *self._percents("few")),
+                    *([("objects with none", *self._percents("unmatched"))] if self.before.enough > 1 else []), *rows]
+        if self.limit is not None:
+            rows.append((f"images with more than {self.limit} objects", f"{self.above:.1%}", "0.0%"))
+        changed = bool(self.settings)
+        lines = [f"{self.model} and the {self.objects} objects of {self.images} images, without augmentation", "",
+                 f"{'':{NAME_COLUMNS}}{'now':>8}{'advised' * changed:>10}".rstrip()]
+        lines += [f"{name:{NAME_COLUMNS}}{now:>8}{then * changed:>10}".rstrip() for name, now, then in rows]
+        return "\n".join([*lines, "", f"settings that suit the boxes better: {self.flags}" if changed else
+                          "No setting suits the boxes clearly better."])
+
+    def _percents(self, name: str) -> tuple[str, str]:
+        return f"{getattr(self.before, name):.1%}", f"{getattr(self.after, name):.1%}"
+
+
+def advise(config: Any, annotations: AnnotationSet) -> Optional[Advice]:
+    """What the audited annotations ask of the model of `config`; None without objects. Crowds are no objects.
+
+    Priors are tried on SAMPLE_OBJECTS objects of images spread over the set. Of each stage that the family names, the
+    option is taken that leaves the fewest objects with too few priors, if it helps LEAST_GAIN of the objects.
+    """
+    images = [ImageBoxes(record.boxes[~record.crowd], record.height, record.width)
+              for record in annotations.records if not record.crowd.all()]
+    if not images:
+        return None
+    sample = _sample(images)
+
+    def tried(given: dict) -> Optional[Fit]:
+        try:
+            detector = build_detector(config.replace(**given), annotations.classes)
+        except ConfigError:     # settings of this option exclude each other
+            return None
+        return _fit(detector, sample, images)
+
+    detector = build_detector(config, annotations.classes)
+    fit = before = _fit(detector, sample, images)
+    settings: dict = {}
+    for stage in detector.priors_to_try():
+        if fit.few < LEAST_GAIN or fit.unmatched < stage.unmatched:
+            continue
+        for option, candidate in sorted(((option, found) for option in stage.options
+                                         if (found := tried({**settings, **option}))),
+                                        key=lambda item: (round(item[1].few, 2), -item[1].mean))[:1]:
+            if candidate.few <= fit.few - LEAST_GAIN:
+                settings, fit = {**settings, **option}, candidate
+    larger = tried({**settings, **detector.larger_input()}) if fit.small > MANY_SMALL else None
+    if larger is not None and larger.small <= fit.small - LEAST_GAIN:
+        settings, fit = {**settings, **detector.larger_input()}, larger
+    counts = np.array([len(image.boxes) for image in images])
+    limit = detector.max_objects
+    above = 0.0 if limit is None else float(np.sum(counts > limit)) / len(annotations.records)
+    if above and detector.max_objects_setting:
+        settings[detector.max_objects_setting] = int(counts.max())
+    present = {key: value for section in config.model_dump().values() for key, value in section.items()}
+    settings = {key: value for key, value in settings.items() if value != present[key]}
+    return Advice(config.model.model_name, len(annotations.records), int(counts.sum()), before, fit, settings, limit,
+                  above)
+
+
+def _sample(images: Sequence[ImageBoxes]) -> list[ImageBoxes]:
+    """Images spread over the set that have about SAMPLE_OBJECTS objects together."""
+    total = sum(len(image.boxes) for image in images)
+    wanted = min(len(images), max(1, round(len(images) * SAMPLE_OBJECTS / total)))
+    return [images[index] for index in np.linspace(0, len(images) - 1, wanted).round().astype(int)]
+
+
+def _fit(detector: Any, sample: Sequence[ImageBoxes], images: Sequence[ImageBoxes]) -> Fit:
+    matched = [detector.matches(*image) for image in sample]
+    on_input = np.concatenate([detector.on_input(*image) for image in images])
+    return Fit(None if matched[0] is None else np.concatenate(matched),
+               (on_input[:, 2:] - on_input[:, :2]).min(axis=1), detector.finest_stride, detector.enough_priors)
