@@ -12,8 +12,10 @@ from typing import get_args
 
 import numpy as np
 
-from src.checkpoint import read_weights
+from src.checkpoint import Weights, read_weights
 from src.command_line import load_config
+from src.conversion.coco_classes import COCO_CLASSES
+from src.data.annotations import check_num_classes
 from src.description import read_description
 from src.engine.run_folder import results_folder, versions
 from src.engine.terminal import quiet_terminal
@@ -55,7 +57,8 @@ def export(config, checkpoint: Path, folder: Path) -> Path:
     outputs differ from the network's on an image."""
     import mindspore as ms
 
-    network, detector = load_network(config, read_weights(checkpoint))
+    weights = read_weights(checkpoint)
+    network, detector = load_network(config, weights, classes_of_zoo(config, weights))
     config = detector.config
     if config.model.use_float16:
         print("use_float16 is a setting of the training; the exported model computes in float32")
@@ -98,6 +101,15 @@ def place_of(settings: ExportSection, folder: Path) -> tuple[Path, str]:
                              f"the ending out, or add --file_format {ending.upper()}")
         path = path.with_name(path.name[:-len(path.suffix)])
     return (path.parent if in_a_folder else folder), path.name
+
+
+def classes_of_zoo(config, weights: Weights) -> tuple[str, ...] | None:
+    """COCO's classes, as in the zoo, where neither the checkpoint nor the settings name any; a line says so."""
+    if weights.classes is not None or config.data.classes is not None:
+        return None
+    check_num_classes(config.data.num_classes, COCO_CLASSES)
+    print(f"{weights.path} and the settings name no classes: the {len(COCO_CLASSES)} of COCO are taken (--classes)")
+    return COCO_CLASSES
 
 
 def example_batch(detector, config) -> list:

@@ -4,6 +4,7 @@ from __future__ import annotations
 from src.checkpoint import read_weights
 from src.command_line import load_config
 from src.conversion.coco_classes import COCO_CLASSES
+from src.data.annotations import check_num_classes
 from src.evaluation.model_file import load_network
 from src.models import build_detector
 
@@ -12,8 +13,9 @@ def create_network(name: str, **settings):
     """The Cell that is evaluated and exported, in inference mode: (B, 3, H, W) float32 -> the tensors that
     docs/deployment.md describes.
 
-    name: a model of src/models.py. settings: keys of its configuration; with `checkpoint_file_path` the weights are
-    loaded, otherwise they are random. `classes` are COCO's unless they or the checkpoint name others.
+    name: a model of src/models.py, or the zoo's faster_rcnn or maskrcnn. settings: keys of its configuration; with
+    `checkpoint_file_path` the weights are loaded, otherwise they are random. `classes` are COCO's unless they or the
+    checkpoint name others. `num_classes` is the number that there has to be, with or without the background.
     Raises UsageError, ConfigError or CheckpointError.
     """
     config = load_config(["--model_name", name], "read").replace(**settings)
@@ -23,4 +25,5 @@ def create_network(name: str, **settings):
     else:
         detector = build_detector(config, classes)
         network = detector.network()
+    check_num_classes(config.data.num_classes, detector.classes)
     return detector.inference(network).set_train(False)

@@ -236,7 +236,12 @@ detach() {
 # (build.log), runs it (infer.log) and has postprocess.py measure its results (acc.log), in the current folder.
 # INFER_MAIN names an application that is built already.
 infer() {
-  local main=${INFER_MAIN:-$project/ascend310_infer/out/main} folder=$PWD
+  local main=${INFER_MAIN:-$project/ascend310_infer/out/main} folder=$PWD model=${given[MINDIR_PATH]}
+  local again="export it again: python $project/export.py --ckpt_file CKPT --file_name ${model%.*} --file_format MINDIR"
+  case $model in
+    *.air | *.om) wrong "$model is a model of the old application, which this one does not read; $again" ;;
+    *) [ -f "${model%.*}.json" ] || wrong "there is no ${model%.*}.json, which says how the model is run; $again" ;;
+  esac
   detach "$folder/acc.log"
   if [ -z "${INFER_MAIN:-}" ]; then
     step "$folder/build.log" env PYTHON="${PYTHON:-python}" bash "$project/ascend310_infer/build.sh"

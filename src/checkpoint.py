@@ -18,7 +18,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable, Iterable, NamedTuple, Optional
+from typing import Callable, Iterable, Iterator, NamedTuple, Optional
 
 import numpy as np
 
@@ -112,18 +112,32 @@ def read_statements(path: Path) -> Statements:
     Format: Checkpoint in mindspore/ccsrc/utils/checkpoint.proto: 1 value {1 tag, 2 tensor {2 type, 3 content}},
     where a text has four bytes a letter.
     """
-    texts = {}
     try:
-        with open_input(path) as file:
-            whole = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        for entry in fields(whole[:_end_of_message(whole)]):
-            value = {field.number: field.content for field in fields(entry.content) if field.kind == BYTES}
-            tensor = {field.number: field.content for field in fields(value[2]) if field.kind == BYTES}
-            if tensor[2] == b"str":
-                texts[str(value[1], "utf-8")] = str(tensor[3], "utf-32-le")
-        return parse_statements(texts)
+        return parse_statements({name: str(content, "utf-32-le") for name, kind, content in _entries(path)
+                                 if kind == b"str"})
     except DAMAGED:
         return Statements()
+
+
+def read_names(path: Path) -> list[str]:
+    """The names of the weights in a .ckpt, without those of the optimizer's state and without MindSpore.
+
+    Empty for a file that is damaged, or none.
+    """
+    try:
+        return [name for name, kind, _ in _entries(path) if kind != b"str" and not is_optimizer_state(name)]
+    except DAMAGED:
+        return []
+
+
+def _entries(path: Path) -> Iterator[tuple[str, memoryview, memoryview]]:
+    """(name, type, content) of everything in a .ckpt; raises one of DAMAGED."""
+    with open_input(path) as file:
+        whole = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    for entry in fields(whole[:_end_of_message(whole)]):
+        value = {field.number: field.content for field in fields(entry.content) if field.kind == BYTES}
+        tensor = {field.number: field.content for field in fields(value[2]) if field.kind == BYTES}
+        yield str(value[1], "utf-8"), tensor[2], tensor[3]
 
 
 def _end_of_message(content: memoryview) -> int:

@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Sequence
 
-from src.checkpoint import Statements, checkpoint_of_run
+from src.checkpoint import Statements, checkpoint_of_run, read_names
 from src.conditions import OF_THE_BACKBONE, check_settings, statements_of
 from src.errors import ConfigError, UsageError
 from src.model_utils.moxing_adapter import local_file
-from src.models import FAMILIES, MODELS, build_detector, config_class, model
+from src.models import FAMILIES, MODELS, build_detector, config_class, model, model_of_zoo
 from src.settings.config import Config, build, check_names, fields
 from src.settings.files import read_file
 from src.settings.flags import split_flags
@@ -62,6 +62,8 @@ def load_config(argv, command: str) -> Config:
         path = model(str(name_flag.value)).config_path
     elif not file_is_given and said.model_name in MODELS:
         path = MODELS[said.model_name].config_path
+    elif not file_is_given and (of_zoo := _zoo_model(model_file)):
+        path = MODELS[of_zoo].config_path
     if path is None:
         if help_wanted:
             _print_help(command, None, help_wanted)
@@ -85,6 +87,14 @@ def load_config(argv, command: str) -> Config:
     if made_with:
         _check_made_with(model_file, said, config, OF_THE_BACKBONE if command == "train" else None)
     return config
+
+
+def _zoo_model(path: Path) -> str | None:
+    """The model that a checkpoint of the old zoo holds, by the names of its parameters; said in one line."""
+    name = model_of_zoo(read_names(path)) if path.suffix.lower() == ".ckpt" and path.is_file() else None
+    if name:
+        print(f"{path} is a checkpoint of the old zoo, of a model {name}")
+    return name
 
 
 def _as_meant_by(command: str, settings: list[Setting]) -> list[Setting]:

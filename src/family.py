@@ -51,6 +51,7 @@ class Detector(abc.ABC):
     max_objects_setting: str | None = None  # that max_objects comes from
     enough_priors: int = 1             # for each object; one with fewer is learned slowly
     fit_advice: str = FIT_ADVICE       # end of the message when a checkpoint does not fit the network
+    results_title: str = ""            # line above the results of an evaluation; {data} stands for the data
 
     def __init__(self, config, classes: Sequence[str]):
         self.config = config

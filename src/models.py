@@ -3,9 +3,11 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import NamedTuple, Optional
+from typing import Collection, NamedTuple, Optional
 
 from src.errors import UsageError
+from src.settings.config import build
+from src.settings.files import read_file
 
 CONFIG_ROOT = Path(__file__).resolve().parents[1] / "config"
 
@@ -75,3 +77,16 @@ def detector_class(config):
 def build_detector(config, classes):
     """The detector of config.model.model_name for these class names (no background)."""
     return detector_class(config)(config, classes)
+
+
+def model_of_zoo(names: Collection[str]) -> Optional[str]:
+    """The model whose checkpoints in the old zoo have parameters of these names; None where no model has them all."""
+    if not names:
+        return None
+    sizes = {}
+    for model_name, row in MODELS.items():
+        config = build(config_class(row.family), read_file(row.config_path), [])
+        detector = build_detector(config, ("object",))
+        if all(detector.from_zoo(name) for name in names):
+            sizes[model_name] = len(detector.zoo_cells())   # a deeper network knows the names of a shallow one, too
+    return min(sizes, key=sizes.__getitem__, default=None)

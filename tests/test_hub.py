@@ -1,13 +1,16 @@
 """create_network of mindspore_hub_conf.py: every model, with or without weights."""
 from __future__ import annotations
 
+from unittest.mock import MagicMock
+
 import mindspore as ms
 import numpy as np
 import pytest
 
+import mindspore_hub_conf
 from mindspore_hub_conf import create_network
 from src.checkpoint import save_weights
-from src.errors import UsageError
+from src.errors import ConfigError, UsageError
 
 
 def test_a_new_network_has_the_outputs_of_the_exported_model():
@@ -44,3 +47,20 @@ def test_without_classes_a_network_is_for_coco(name):
 def test_an_unknown_name_is_named():
     with pytest.raises(UsageError, match="unknown model 'yolo'; available: ssd300, "):
         create_network("yolo")
+
+
+@pytest.mark.parametrize("name, model", [("faster_rcnn", "faster_rcnn_resnet50"), ("maskrcnn", "mask_rcnn_resnet50")])
+def test_old_names_of_models_are_known(name, model, monkeypatch):
+    built = []
+    monkeypatch.setattr(mindspore_hub_conf, "build_detector", lambda config, classes: built.append(config) or MagicMock(
+        classes=classes))
+    create_network(name)
+    assert built[0].model.model_name == model
+
+
+def test_num_classes_is_asserted(monkeypatch):
+    monkeypatch.setattr(mindspore_hub_conf, "build_detector", lambda _config, classes: MagicMock(classes=classes))
+    for number in (80, 81):     # without and with the background
+        create_network("ssd300", num_classes=number)
+    with pytest.raises(ConfigError, match="num_classes is 21, but there are 80 classes"):
+        create_network("ssd300", num_classes=21)

@@ -26,6 +26,7 @@ class CenterNetDetector(Detector):
     ranked_by = 4  # the column of scores, which order the rows of the outputs
     not_from_imagenet = NOT_FROM_IMAGENET
     filter_words = FILTER_WORDS
+    results_title = "overall performance on {data}"
     trained_settings = ("backbone_style", "up_sampling", "head_conv", "mean", "std", "keep_res", "input_res_test")
     fit_advice = f"Checkpoints of the old zoo have the plain up-sampling: --up_sampling plain. {FIT_ADVICE}"
 

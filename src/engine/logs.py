@@ -3,6 +3,7 @@ bar."""
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ from src.engine.live_page import live_page
 from src.files import write_file
 from src.printable import printable
 
+TOTAL_LAST = "total_loss"   # name of the two-stage families' total
 PAGE_SECONDS = 60   # between two versions of live.html
 
 
@@ -22,8 +24,9 @@ class TrainLog:
     """Writes loss_<rank>.log in the zoo's line format, and metrics.jsonl with the same numbers.
 
     Rank 0 also shows a progress bar on the terminal, draws curves.png and live.html at every evaluation and at the end,
-    and renews live.html once a minute. A resumed run appends to both files; `drop_after` first removes what was logged
-    after the saved state.
+    and renews live.html once a minute. Where a file or pipe stands for the terminal, as in the logs of the scripts, the
+    lines are printed instead of the bar. A resumed run appends to both files; `drop_after` first removes what was
+    logged after the saved state.
     events: EventWriter for TensorBoard, or None.
     """
 
@@ -34,8 +37,11 @@ class TrainLog:
         drop_after(self.metrics_path, done_steps)
         self._metrics = self.metrics_path.open("a", encoding="utf-8", buffering=1)
         self._log = self.log_path.open("a", encoding="utf-8", buffering=1)
-        self._bar = tqdm(total=total_steps, initial=done_steps, unit="step", disable=rank != 0, file=sys.stderr,
-                         dynamic_ncols=True, mininterval=1 if sys.stderr.isatty() else 30)
+        self._shows, self._total_steps = rank == 0, total_steps
+        own_log = rank == 0 or "RANK_TABLE_FILE" in os.environ  # other launchers mix the output of all ranks
+        self._prints = own_log and not sys.stderr.isatty()
+        self._bar = tqdm(total=total_steps, initial=done_steps, unit="step", disable=not self._shows or self._prints,
+                         file=sys.stderr, dynamic_ncols=True, mininterval=1)
         self._events = events
         self._drawn = time.monotonic()
 
@@ -51,13 +57,11 @@ class TrainLog:
             self._events.close()
 
     def step(self, step: int, epoch: int, step_in_epoch: int, losses: dict, **numbers) -> None:
-        """Log one step: the total loss, then its parts."""
-        total, *parts = losses.items()
-        line = f"epoch: {epoch} step: {step_in_epoch}, {total[0]} is {total[1]:.7g}"
-        line += "".join(f", {name}: {value:.5f}" for name, value in parts)
-        self._log.write(line + f", lr: {numbers['lr']:.6f}\n")
+        """Log one step."""
+        self._write(step_line(epoch, step_in_epoch, losses, numbers["lr"]))
         self._record(step=step, epoch=epoch, **losses, **numbers)
-        self._bar.set_postfix_str(f"epoch {epoch}, loss {total[1]:.3f}", refresh=False)
+        total = next(iter(losses.values()))
+        self._bar.set_postfix_str(f"epoch {epoch}, loss {total:.3f}", refresh=False)
 
     def advance(self) -> None:
         self._bar.update()
@@ -66,13 +70,13 @@ class TrainLog:
 
     def epoch(self, step: int, epoch: int, seconds: float, steps: int, data_share: float) -> None:
         """Log the end of an epoch. data_share: fraction of the time that training waited for images."""
-        self._log.write(f"epoch time: {seconds * 1000:.3f} ms, per step time: {seconds * 1000 / steps:.3f} ms\n")
+        self._write(f"epoch time: {seconds * 1000:.3f} ms, per step time: {seconds * 1000 / steps:.3f} ms")
         self._record(step=step, epoch=epoch, epoch_seconds=round(seconds, 3), data_share=round(data_share, 4))
 
     def evaluation(self, step: int, epoch: int, summary: dict, is_best: bool = False, plain: bool = False) -> None:
         """Log an evaluation. plain: whether the weights before averaging were evaluated."""
         kind = " of the weights before averaging" if plain else ""
-        self._log.write(f"epoch: {epoch}, mAP{kind}: {summary['AP']}\n")
+        self._write(f"epoch: {epoch}, mAP{kind}: {summary['AP']}")
         self._show(f"epoch {epoch}, step {step}: AP {summary['AP']:.3f}, AP50 {summary['AP50']:.3f}{kind}"
                    + (" (best so far)" if is_best else ""))
         self._record(step=step, epoch=epoch, plain=plain, **{name: float(value) for name, value in summary.items()})
@@ -87,20 +91,27 @@ class TrainLog:
         self._log.write(printable(text, "\n") + "\n")
         self._show(text)
 
+    def _write(self, line: str) -> None:
+        """A line in the zoo's format, into the log and, without a terminal, into what takes its place."""
+        self._log.write(line + "\n")
+        if self._prints:
+            print(line, flush=True)
+
     def _show(self, text: str) -> None:
-        if not self._bar.disable:
+        if self._shows:
             self._bar.write(text, file=sys.stderr)
 
     def _draw(self, running: bool = True) -> None:
         """Rank 0: draw curves.png and live.html from the present metrics."""
         self._drawn = time.monotonic()
-        if self._bar.disable:
+        if not self._shows:
             return
         lines = read_metrics(self.metrics_path)
         curves = draw_curves(lines)
         if curves is not None:
             write_file(self.folder / "curves.png", curves)
-            write_file(self.folder / "live.html", live_page(self.folder.name, lines, curves, self._bar.total, running))
+            write_file(self.folder / "live.html", live_page(self.folder.name, lines, curves, self._total_steps,
+                                                             running))
 
     def _record(self, **numbers) -> None:
         # JSON has no NaN; a loss that is not finite is written as null.
@@ -109,6 +120,19 @@ class TrainLog:
         self._metrics.write(json.dumps({**finite, "time": round(time.time(), 3)}) + "\n")
         if self._events is not None:
             self._events.write(finite)
+
+
+def step_line(epoch: int, step: int, losses: dict, lr: float) -> str:
+    """A step in the zoo's format. losses: the total, then its parts by name.
+
+    SSD and CenterNet begin with the total, "loss is 3.17"; Faster and Mask R-CNN end with it, "total_loss: 3.17000".
+    """
+    total, *parts = losses.items()
+    line = f"epoch: {epoch} step: {step}, "
+    if total[0] == TOTAL_LAST:
+        return line + "".join(f"{name}: {value:.5f}, " for name, value in (*parts, ("lr", lr), total))[:-2]
+    return line + f"{total[0]} is {total[1]:.7g}" + "".join(f", {name}: {value:.5f}" for name, value in parts) + \
+        f", lr: {lr:.6f}"
 
 
 def drop_after(path: Path, step: int) -> None:

@@ -45,7 +45,7 @@ from src.settings.data_formats import DATA_FORMATS
 
 RULE = "=" * 40
 OTHERS = 5      # names of classes that a message lists
-TITLES = {"bbox": "Boxes", "segm": "Masks"}
+TITLES = {"bbox": "Evaluate annotation type *bbox*", "segm": "Evaluate annotation type *segm*"}  # as in the zoo
 
 
 def audit_as_configured(config: Config, annotations: AnnotationSet,
@@ -144,15 +144,23 @@ def summary_of(results: Sequence[CocoResult]) -> dict[str, float]:
     return {**boxes.summary, **{f"mask_{name}": value for result in masks for name, value in result.summary.items()}}
 
 
-def print_results(results: Sequence[CocoResult]) -> None:
-    """The tables in the old zoo's format."""
+def print_results(results: Sequence[CocoResult], title: str = "") -> None:
+    """The tables in the old zoo's format. title: what its program prints above them."""
+    if title:
+        print(title)
     for result in results:
         if len(results) > 1:
-            print(f"{TITLES[result.iou_type]}:")
+            print(TITLES[result.iou_type])
         print(result.table(), end="\n\n")
     summary = summary_of(results)
     print(RULE, *(f"{name}mAP: {summary[key]}" for name, key in (("", "AP"), ("mask ", "mask_AP")) if key in summary),
           sep="\n\n")
+
+
+def _name_of(annotations: AnnotationSet) -> str:
+    """The data of an evaluation, as the titles of the zoo name it."""
+    return "coco2017 validation dataset" if annotations.source.name == "instances_val2017.json" \
+        else annotations.source.name
 
 
 def print_diagnosis(ground_truth: dict, rows: Sequence[ResultRow], images: Sequence[ImageBoxes]) -> list[str]:
@@ -203,7 +211,7 @@ def evaluate_predictions(config: Config, annotations: AnnotationSet, predictions
     ground_truth = to_coco(annotations)
     results = measure(ground_truth, rows, settings.metric_backend, detector_class(config).with_masks)
     images = group_by_image(ground_truth, rows)
-    print_results(results)
+    print_results(results, detector_class(config).results_title.format(data=_name_of(annotations)))
     threshold = choose_threshold(config, model, measure_thresholds(images, settings.eval_split))
     if settings.visual_image:
         draw_images(annotations, rows, threshold, folder)

@@ -20,6 +20,9 @@ ENDINGS = (".ckpt", ".mindir", ".onnx")
 TILED_IMAGES_AHEAD = 2      # each holds the network inputs of all its tiles
 
 
+EXPORT_AGAIN = "python export.py --ckpt_file CKPT --file_format MINDIR"
+
+
 @dataclass(frozen=True)
 class ModelFile:
     """The content of a model file apart from an exported network.
@@ -63,6 +66,9 @@ def check_model_path(path: Optional[str]) -> Path:
                              + _models_in(model))
         print(f"model: {checkpoint}")
         return checkpoint
+    if model.suffix.lower() in (".air", ".om"):
+        raise UsageError(f"{model} is a model for Ascend's converter or runtime, which is not read here; export its "
+                         f"checkpoint again: {EXPORT_AGAIN}")
     if model.suffix.lower() not in ENDINGS:
         raise UsageError(f"{model}: unknown kind of model '{model.suffix}'; it has to end in {', '.join(ENDINGS)}")
     if not model.is_file():

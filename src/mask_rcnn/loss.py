@@ -17,7 +17,7 @@ class MaskRCNNLoss(FasterRCNNLoss):
     construct: what FasterRCNNLoss takes, and bitmaps (B, G, H, W / 8) uint8, a bit per pixel of the input.
     """
 
-    parts = (*FasterRCNNLoss.parts, "rcnn_mask_fb_loss")
+    parts = (*FasterRCNNLoss.parts, "rcnn_mask_loss")
 
     def __init__(self, *settings, positives: int, mask_weight: float = 1.0):
         super().__init__(*settings)

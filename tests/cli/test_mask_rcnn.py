@@ -35,10 +35,10 @@ def test_the_loss_falls(trained):
     assert len(totals) == STEPS and np.isfinite(totals).all()
     # Medians: with batches of two pictures a single step can stand out.
     assert np.median(totals[-6:]) < 0.9 * np.median(totals[:4])
-    assert np.median([line["rcnn_mask_fb_loss"] for line in losses[-6:]]) < 0.9
+    assert np.median([line["rcnn_mask_loss"] for line in losses[-6:]]) < 0.9
     last = losses[-1]
     assert last["rcnn_loss"] == pytest.approx(
-        last["rcnn_cls_loss"] + last["rcnn_reg_loss"] + last["rcnn_mask_fb_loss"], rel=1e-4)
+        last["rcnn_cls_loss"] + last["rcnn_reg_loss"] + last["rcnn_mask_loss"], rel=1e-4)
 
 
 def test_files_have_the_zoos_names(trained, drawn):
@@ -53,7 +53,7 @@ def test_the_evaluation_prints_both_tables_and_writes_masks(cli, trained):
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("Average Precision  (AP) @[ IoU=0.50:0.95") == 2 * 4
-    assert done.stdout.index("Boxes:") < done.stdout.index("Masks:") < done.stdout.index("mask mAP: ")
+    assert done.stdout.index("type *bbox*") < done.stdout.index("type *segm*") < done.stdout.index("mask mAP: ")
     rows = json.loads((trained.run / "eval_val" / "predictions.json").read_text())
     assert rows and all(sorted(row["segmentation"]) == ["counts", "size"] for row in rows)
     assert (trained.run / "eval_val" / "report.html").is_file()

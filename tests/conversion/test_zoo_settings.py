@@ -3,14 +3,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import mindspore as ms
 import numpy as np
 import pytest
 from golden import Golden
 
+from export import classes_of_zoo
 from src.checkpoint import Weights
 from src.command_line import load_config
 from src.conditions import with_zoo_settings
-from src.models import MODELS, detector_class
+from src.errors import ConfigError
+from src.models import MODELS, detector_class, model_of_zoo
 
 
 def zoo_checkpoint(golden: str, **about) -> Weights:
@@ -60,3 +63,44 @@ def test_checkpoints_that_say_what_they_are_keep_the_settings_given(model, capsy
     golden = zoo_checkpoint("centernet_resnet50", model_name=model)
     assert with_zoo_settings(config, golden, detector_class(config)) == config
     assert capsys.readouterr().out == ""
+
+
+# --- which model it is
+
+ZOO_MODELS = {"centernet_resnet50": "centernet_resnet50", "centernet_resnet101": "centernet_resnet101",
+              "faster_rcnn_r50": "faster_rcnn_resnet50", "faster_rcnn_master_r50": "faster_rcnn_resnet50",
+              "faster_rcnn_master_r101": "faster_rcnn_resnet101", "faster_rcnn_res2net50": "faster_rcnn_res2net50",
+              "faster_rcnn_res2net152": "faster_rcnn_res2net152", "maskrcnn_r50": "mask_rcnn_resnet50",
+              "ssd300": "ssd300", "ssd_vgg16": "ssd_vgg16", "ssd_mobilenet_v1_fpn": "ssd_mobilenet_v1_fpn"}
+
+
+@pytest.mark.parametrize("golden, model", ZOO_MODELS.items())
+def test_the_names_of_a_checkpoint_show_its_model(golden, model):
+    assert model_of_zoo([name for name, _, _ in Golden(golden).parameters()]) == model
+
+
+def test_names_of_nobody_are_of_no_model():
+    assert model_of_zoo(["conv1.weight"]) is None and model_of_zoo([]) is None
+
+
+@pytest.mark.parametrize("argv", [
+    ["--ckpt_file", "{}", "--device_target", "Ascend", "--file_format", "MINDIR"],
+    ["--device_id", "0", "--export_format", "MINDIR", "--export_load_ckpt", "{}", "--export_name", "centernet"]])
+def test_the_export_commands_of_the_readmes_need_no_model(argv, tmp_path, capsys):
+    path = tmp_path / "old.ckpt"
+    arrays = zoo_checkpoint("centernet_resnet50").arrays
+    ms.save_checkpoint([{"name": name, "data": ms.Tensor(array[:1].ravel()[:1])} for name, array in arrays.items()],
+                       str(path))
+    config = load_config([word.format(path) for word in argv], "export")
+    assert config.model.model_name == "centernet_resnet50"
+    assert f"{path} is a checkpoint of the old zoo, of a model centernet_resnet50" in capsys.readouterr().out
+
+
+def test_an_export_without_class_names_is_for_coco_s(capsys):
+    config, weights = load_config(["--model_name", "ssd300"], "export"), Weights({}, Path("a.ckpt"))
+    assert len(classes_of_zoo(config, weights) or ()) == 80
+    assert "a.ckpt and the settings name no classes: the 80 of COCO are taken" in capsys.readouterr().out
+    assert classes_of_zoo(config, Weights({}, Path("a.ckpt"), classes=("a",))) is None
+    assert classes_of_zoo(config.replace(classes=["a"]), weights) is None
+    with pytest.raises(ConfigError, match="num_classes is 4, but there are 80"):
+        classes_of_zoo(config.replace(num_classes=4), weights)

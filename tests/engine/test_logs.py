@@ -1,5 +1,6 @@
 import json
 import re
+import sys
 
 import cv2
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from src.engine.curves import draw_curves, read_metrics
 from src.engine.live_page import live_page
-from src.engine.logs import TrainLog, drop_after
+from src.engine.logs import TrainLog, drop_after, step_line
 from src.engine.tensorboard import EventWriter
 
 NUMBERS = {"lr": 0.05, "grad_norm": 1.5}
@@ -59,7 +60,8 @@ def test_a_loss_that_is_not_finite_is_null_in_the_metrics_and_a_word_in_the_log(
     assert f"loss is {value}" in (tmp_path / "loss_0.log").read_text(encoding="utf-8")
 
 
-def test_the_terminal_of_rank_0_has_the_bar_and_the_sentences(tmp_path, capfd):
+def test_the_terminal_of_rank_0_has_the_bar_and_the_sentences(tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     for rank in (0, 1):
         with TrainLog(tmp_path, rank, total_steps=4) as log:
             log.say(f"sentence of rank {rank}")
@@ -170,3 +172,27 @@ def test_curves_of_a_run_whose_first_losses_are_not_finite(tmp_path):
 def test_there_are_no_curves_before_the_first_step(tmp_path):
     (tmp_path / "metrics.jsonl").write_text("", encoding="utf-8")
     assert draw_curves(read_metrics(tmp_path / "metrics.jsonl")) is None
+
+
+def test_faster_and_mask_r_cnn_s_line_ends_with_the_total_as_in_their_readmes():
+    losses = {"total_loss": 0.52655, "rpn_loss": 0.12054, "rcnn_loss": 0.40601, "rcnn_reg_loss": 0.14746}
+    assert step_line(1, 7393, losses, 0.04) == ("epoch: 1 step: 7393, rpn_loss: 0.12054, rcnn_loss: 0.40601, "
+                                                "rcnn_reg_loss: 0.14746, lr: 0.04000, total_loss: 0.52655")
+
+
+def test_without_a_terminal_the_lines_of_the_zoo_are_printed(tmp_path, capfd):
+    with TrainLog(tmp_path, 0, total_steps=4) as log:
+        log.step(1, 1, 1, {"loss": 6.25}, **NUMBERS)
+        log.epoch(1, 1, seconds=3.0, steps=2, data_share=0.25)
+        log.evaluation(1, 1, {"AP": 0.125, "AP50": 0.25})
+    assert capfd.readouterr().out.splitlines() == (tmp_path / "loss_0.log").read_text().splitlines()
+
+
+@pytest.mark.parametrize("environment, printed", [({}, 0), ({"RANK_TABLE_FILE": "hccl.json"}, 1)])
+def test_other_ranks_print_where_each_has_a_log_of_its_own(tmp_path, capfd, monkeypatch, environment, printed):
+    monkeypatch.delenv("RANK_TABLE_FILE", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with TrainLog(tmp_path, 1, total_steps=4) as log:
+        log.step(1, 1, 1, {"loss": 6.25}, **NUMBERS)
+    assert capfd.readouterr().out.count("epoch: 1 step: 1, loss is 6.25") == printed

@@ -74,7 +74,8 @@ def test_boxes_and_masks_of_a_knowing_detector_are_measured(drawn, tmp_path, cap
     assert summary["AP"] == pytest.approx(1) and summary["mask_AP50"] == pytest.approx(1)
     assert 0.8 < summary["mask_AP"] < 1  # 28 x 28 values cannot follow an outline to the pixel
     printed = capsys.readouterr().out
-    assert printed.startswith("Boxes:\n Average Precision") and "\n\nMasks:\n Average Precision" in printed
+    assert printed.startswith("Evaluate annotation type *bbox*\n Average Precision")
+    assert "\n\nEvaluate annotation type *segm*\n Average Precision" in printed
     assert f"\nmAP: {summary['AP']}\n\nmask mAP: {summary['mask_AP']}\n" in printed
 
 

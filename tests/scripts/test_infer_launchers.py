@@ -38,6 +38,7 @@ def infer(shell):
     main.write_text((shell.cwd / "programs" / "python").read_text())
     main.chmod(0o755)
     (shell.cwd / PICTURES).mkdir()
+    shell.file("net.json")
     shell.environment["INFER_MAIN"] = str(main)
     return shell
 
@@ -109,3 +110,14 @@ def test_the_background_prepares_nothing_in_the_foreground(infer):
     assert code == 0 and "started as process" in output
     names = [os.path.basename(call["arguments"][0]) for call in infer.wait_for_calls(3) if call["name"] == "python"]
     assert names == ["preprocess.py", "postprocess.py"]
+
+
+@pytest.mark.parametrize("model, words", [
+    ("old.air", "is a model of the old application, which this one does not read; export it again: python"),
+    ("old.om", "is a model of the old application"), ("old.mindir", "there is no {}/old.json, which says how")])
+def test_models_of_the_old_application_are_to_be_exported_again(infer, model, words):
+    infer.file(model)
+    code, output = infer.run("mask_rcnn/run_infer_310.sh", model, PICTURES, "val.json")
+    assert code == 2 and words.format(infer.cwd) in output
+    assert f"export.py --ckpt_file CKPT --file_name {infer.cwd}/old --file_format MINDIR" in output
+    assert infer.calls == []
