@@ -229,7 +229,7 @@ def write_description(path: Path, target: Path, config, detector, tensors: dict,
     """
     interface = {"model_name": config.model.model_name, "classes": list(detector.classes),
                  "batch_size": config.export.export_batch_size, **tensors, **detector.export_description(),
-                 "settings": detector.conditions()}
+                 "settings": detector.conditions(), "built_in": detector.built_in()}
     measured = {config.export.file_format: {"checkpoint": checkpoint.name, "largest_difference": difference}}
     earlier = read_description(target / path.name)
     siblings = [name for name in earlier.get("files", {}) if name != config.export.file_format]

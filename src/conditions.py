@@ -1,8 +1,8 @@
 """Compares the settings of a model file with the settings of a run.
 
 A checkpoint carries them as `conditions`, the description file beside an exported model as "settings"; the names are
-those of Detector.conditions, and norm_eps. Files of earlier versions carry none, or a few; those of the old zoo show
-some by the names and shapes of their weights.
+those of Detector.conditions, and norm_eps. The description file has also "built_in", see Detector.built_in. Files of
+earlier versions carry none, or a few; those of the old zoo show some by the names and shapes of their weights.
 """
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ def statements_of(path: Path) -> Statements:
     description = read_description(path)
     if not description:
         return Statements()
-    return Statements(description["model_name"], tuple(description["classes"]), description.get("settings", {}))
+    settings = {**description.get("settings", {}), **description.get("built_in", {})}
+    return Statements(description["model_name"], tuple(description["classes"]), settings)
 
 
 def check_conditions(weights: Weights, network, detector, only: Optional[Iterable[str]] = None) -> None:
@@ -75,8 +76,9 @@ def check_settings(path: Path, made_with: dict, have: dict, config, only: Option
                      f"{name}, or choose the model that they are of")
     else:
         flags = " ".join(f"--{key} {as_flag(theirs)}" for key, (theirs, _) in unmet.items())
-        lines.append(f"Take the settings of the file with {flags}; or, to measure what another value does, insist on "
-                     f"yours with --insist {','.join(unmet)}")
+        otherwise = (f"to measure what another value does, insist on yours with --insist {','.join(unmet)}"
+                     if path.suffix.lower() == ".ckpt" else "export the checkpoint again with yours")
+        lines.append(f"Take the settings of the file with {flags}; or {otherwise}")
     raise ConfigError("\n".join(lines))
 
 

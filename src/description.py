@@ -40,8 +40,9 @@ def _wrong_part(content: Any) -> str:
     size = content.get("input")
     if not isinstance(size, dict) or not (_is_count(size.get("height")) and _is_count(size.get("width"))):
         return "input"
-    if not isinstance(content.get("settings", {}), dict):
-        return "settings"
+    for name in ("settings", "built_in"):
+        if not isinstance(content.get(name, {}), dict):
+            return name
     if not isinstance(content.get("inputs", []), list):
         return "inputs"
     return "" if isinstance(content.get("files", {}), dict) else "files"

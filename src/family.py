@@ -50,6 +50,7 @@ class Detector(abc.ABC):
     trained_settings: tuple = ("backbone_style",)
     max_objects_setting: str | None = None  # that max_objects comes from
     enough_priors: int = 1             # for each object; one with fewer is learned slowly
+    built_in_settings: tuple = ()      # names of further settings that `inference`, so an exported file, computes with
     fit_advice: str = FIT_ADVICE       # end of the message when a checkpoint does not fit the network
     results_title: str = ""            # line above the results of an evaluation; {data} stands for the data
 
@@ -173,6 +174,11 @@ class Detector(abc.ABC):
         values = self.config.values()
         return {"mean": (self.mean / 255).tolist(), "std": (self.std / 255).tolist(),
                 **{name: values[name] for name in self.trained_settings}}
+
+    def built_in(self) -> dict:
+        """{name: value} of the built_in_settings, which nobody can change in an exported model."""
+        values = self.config.values()
+        return {name: values[name] for name in self.built_in_settings}
 
     @property
     def backbone(self) -> Backbone:

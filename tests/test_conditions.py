@@ -182,7 +182,7 @@ def described(folder: Path, model: str, *flags: str, **changed) -> Path:
     detector = build_detector(load_config(["--model_name", model, *flags], "export"), CLASSES)
     description = {"model_name": model, "classes": list(CLASSES), "batch_size": 1,
                    "inputs": [{"name": name} for name in detector.input_names], **detector.export_description(),
-                   "settings": detector.conditions()}
+                   "settings": detector.conditions(), "built_in": detector.built_in()}
     description["input"].update(changed)
     (folder / "m.json").write_text(json.dumps(description), encoding="utf-8")
     (folder / "m.onnx").write_bytes(b"")
@@ -197,6 +197,18 @@ def test_an_exported_model_is_used_with_the_settings_of_its_description_file(tmp
     assert exported_detector(config, read_model(path)).input_size == (160, 160)
     with pytest.raises(ConfigError, match=r"m.onnx was made with other settings:\n  mean: 0.4,0.5,0.6, flag --mean"):
         load_config(["--model_path", str(path), "--mean", "0.5,0.5,0.5"], command)
+
+
+def test_a_threshold_that_the_exported_model_has_built_in_is_not_ignored(tmp_path):
+    path = described(tmp_path, "faster_rcnn_resnet50", "--test_score_thr", "0.2", "--rpn_max_num", "300")
+    config = load_config(["--model_path", str(path)], "eval")
+    assert (config.eval.test_score_thr, config.model.rpn_max_num) == (0.2, 300)
+    flags = ["--model_path", str(path), "--test_score_thr", "0.4"]
+    with pytest.raises(ConfigError, match="test_score_thr: 0.2, flag --test_score_thr has 0.4\n.*export the "):
+        load_config(flags, "eval")
+    insisted = load_config([*flags, "--insist", "test_score_thr"], "eval")
+    with pytest.raises(ConfigError, match="m.onnx has test_score_thr 0.2 built in, flag --test_score_thr has 0.4"):
+        exported_detector(insisted, read_model(path))
 
 
 @pytest.mark.parametrize("model, changed", [

@@ -27,6 +27,7 @@ class CenterNetDetector(Detector):
     not_from_imagenet = NOT_FROM_IMAGENET
     filter_words = FILTER_WORDS
     results_title = "overall performance on {data}"
+    built_in_settings = ("K", "peak_tolerance", "flip_test")
     trained_settings = ("backbone_style", "up_sampling", "head_conv", "mean", "std", "keep_res", "input_res_test")
     fit_advice = f"Checkpoints of the old zoo have the plain up-sampling: --up_sampling plain. {FIT_ADVICE}"
 

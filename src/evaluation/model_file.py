@@ -157,8 +157,12 @@ def check_description(model: ModelFile, detector: Any) -> None:
     """Raises ConfigError where the description file has other settings, or another input, than the detector."""
     description, config = model.description, detector.config
     check_settings(model.path, description.get("settings", {}), detector.conditions(), config)
-    said, wanted = description["input"], detector.export_description()["input"]
     file = model.path.with_suffix(".json")
+    for name, (theirs, ours) in differences(description.get("built_in", {}), config.values()).items():
+        raise ConfigError(f"{model.path} has {name} {as_flag(theirs)} built in, {config.source_of(name)} has "
+                          f"{as_flag(ours)}; leave it out, or export the checkpoint again with --{name} "
+                          f"{as_flag(ours)}")
+    said, wanted = description["input"], detector.export_description()["input"]
     for name, (theirs, ours) in differences(said, wanted).items():
         if name not in ("height", "width", *config.runtime.insist):
             raise ConfigError(f"{file}: the input's {name} is {as_flag(theirs)}, with the settings given it is "

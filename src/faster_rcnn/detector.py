@@ -33,6 +33,8 @@ class FasterRCNNDetector(Detector):
     not_from_imagenet = NOT_FROM_IMAGENET
     filter_words = FILTER_WORDS
     transform_class = TrainTransform
+    built_in_settings = ("rpn_nms_pre", "rpn_max_num", "rpn_nms_thr", "test_score_thr", "test_iou_thr", "test_nms_pre",
+                         "test_max_per_img")
     trained_settings: tuple[str, ...] = (
         "backbone_style", "box_style", "img_height", "img_width", "keep_ratio", "resize_sides", "anchor_scales",
         "anchor_ratios", "rpn_target_stds", "rcnn_target_stds", "roi_size", "roi_align_finest_scale",

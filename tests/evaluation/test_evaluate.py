@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from src.command_line import load_config
 from src.data.coco_json import load_coco, to_coco
 from src.data.shapes import draw_shapes
-from src.evaluation.evaluate import measure, predict_dataset, print_results, summary_of
+from src.errors import DatasetError
+from src.evaluation.evaluate import audit_ground_truth, measure, predict_dataset, print_results, summary_of
 from src.evaluation.matching import group_by_image
 from src.evaluation.predictions import read_predictions
 from src.evaluation.predictor import Predictor
@@ -122,3 +124,22 @@ def test_memory_does_not_grow_with_the_number_of_images(drawn, tmp_path):
     few, many = peak(5), peak(85)
 
     assert (many - few) / (80 * len(drawn.records)) < 400
+
+
+def test_objects_of_classes_that_the_model_lacks_are_counted(drawn, tmp_path, capsys):
+    config = load_config(["--model_name", "ssd300"], "eval")
+    audit_ground_truth(config, replace(drawn, unselected={"star": 2, "Circle": 14}), tmp_path)
+    assert "not measured: 16 objects of other classes than the model's: Circle 14, star 2\n" in capsys.readouterr().out
+    audit_ground_truth(config, drawn, tmp_path)
+    assert "not measured" not in capsys.readouterr().out
+
+
+def test_a_set_without_one_object_of_the_model_s_classes_is_an_error(drawn, tmp_path):
+    none = np.zeros(0, int)
+    records = tuple(replace(record, boxes=record.boxes[none], labels=record.labels[none], crowd=record.crowd[none],
+                            difficult=record.difficult[none], areas=record.areas[none], object_ids=none, segments=())
+                    for record in drawn.records)
+    config = load_config(["--model_name", "ssd300"], "eval")
+    with pytest.raises(DatasetError, match=r"no object is of the model's classes \(circle.* 273 objects .*: dog 273"):
+        audit_ground_truth(config, replace(drawn, records=records, unselected={"dog": 273}), tmp_path)
+    audit_ground_truth(config, replace(drawn, records=records), tmp_path)     # a test set without annotations
