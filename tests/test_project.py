@@ -48,7 +48,7 @@ FORBIDDEN_ARGUMENTS = {"shell": True, "allow_pickle": True}
 # Modules that answer without MindSpore, whose import alone takes seconds.
 WITHOUT_MINDSPORE = ("src/models.py", "src/family.py", "src/command_line.py", "src/entry.py", "src/errors.py",
                      "src/api.py", "src/settings", "src/model_utils", "src/data", "src/evaluation",
-                     "src/backbones/table.py",
+                     "src/backbones/table.py", "src/engine/start_weights.py",
                      *(f"src/{family}/{name}.py" for family in ("ssd", "centernet", "faster_rcnn", "mask_rcnn")
                        for name in ("config", "decode", "detector", "legacy", "transforms")))
 

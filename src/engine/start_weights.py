@@ -14,7 +14,6 @@ from src.conditions import (
 )
 from src.errors import UsageError
 from src.models import detector_class
-from src.ops.norms import has_folded_norms
 
 BACKBONE = "backbone."  # beginning of the names of its parameters
 ADVICE = ("feature_extractor_base_param takes an ImageNet checkpoint of the model's own backbone; give one, or train "
@@ -53,6 +52,8 @@ def load_start(network, detector, config) -> None:
     `pre_trained` may hold a detector or a backbone, and wins over `feature_extractor_base_param`.
     Raises CheckpointError if names or shapes do not fit, or if converted weights need other settings.
     """
+    from src.ops.norms import has_folded_norms
+
     path = config.train.pre_trained or config.model.feature_extractor_base_param
     if not path:
         return
