@@ -176,7 +176,7 @@ class Detector(abc.ABC):
                 **{name: values[name] for name in self.trained_settings}}
 
     def built_in(self) -> dict:
-        """{name: value} of the built_in_settings, which nobody can change in an exported model."""
+        """{name: value} of the built_in_settings, which are fixed in an exported model."""
         values = self.config.values()
         return {name: values[name] for name in self.built_in_settings}
 
