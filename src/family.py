@@ -81,12 +81,13 @@ class Detector(abc.ABC):
         """(height, width) in pixels of the images that an exported network takes."""
 
     @abc.abstractmethod
-    def train_transform(self):
+    def train_transform(self, augment: bool = True):
         """The transform that makes a training sample, in numpy.
 
         A callable (image (h, w, 3) uint8 RGB, target, random generator) -> {column: array} with the batch_columns.
         "image" is (H, W, 3) uint8 and is normalised on the device by mean and std. target: "boxes" (G, 4) float32 x1,
         y1, x2, y2 in pixels, "labels" (G,), "crowd" (G,) bool, "segments" (polygons or run lengths) if with_masks.
+        augment: False leaves out what is random in the image and in the network, for the loss of a validation split.
         """
 
     @abc.abstractmethod

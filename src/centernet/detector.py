@@ -43,13 +43,15 @@ class CenterNetDetector(Detector):
     def input_size(self) -> tuple[int, int]:
         return self.config.eval.input_size
 
-    def train_transform(self) -> TrainTransform:
+    def train_transform(self, augment: bool = True) -> TrainTransform:
         data = self.config.data
         map_size = [side // STRIDE for side in data.input_size]
+        encoder = TargetEncoder(map_size, len(self.classes), data.max_objs)
+        if not augment:
+            return TrainTransform(data.input_size, encoder, rand_crop=False, shift=0, scale=0, flip_prob=0)
         lighting = (np.array(data.eig_val), np.array(data.eig_vec)) if data.color_aug else None
-        return TrainTransform(data.input_size, TargetEncoder(map_size, len(self.classes), data.max_objs),
-                              rand_crop=data.rand_crop, shift=data.shift, scale=data.scale, flip_prob=data.flip_prob,
-                              lighting=lighting)
+        return TrainTransform(data.input_size, encoder, rand_crop=data.rand_crop, shift=data.shift, scale=data.scale,
+                              flip_prob=data.flip_prob, lighting=lighting)
 
     @property
     def finest_stride(self) -> int:

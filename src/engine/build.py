@@ -12,7 +12,6 @@ from mindspore import nn
 
 from src.checkpoint import CheckpointFolder, load_weights, read_weights
 from src.conditions import conditions_of
-from src.data.coco_json import to_coco
 from src.data.loader import TrainLoader
 from src.data.mindrecord_rows import read_rows
 from src.engine.logs import TrainLog
@@ -21,13 +20,8 @@ from src.engine.start_weights import load_start
 from src.engine.tensorboard import EventWriter
 from src.engine.train_step import TrainStep
 from src.engine.trainer import Position, Trainer
+from src.engine.validation import Validation
 from src.errors import UsageError
-from src.evaluation.evaluate import measure, predict_dataset, summary_of
-from src.evaluation.matching import group_by_image
-from src.evaluation.model_file import make_predictor
-from src.evaluation.predictions import read_predictions
-from src.evaluation.predictor import network_runner
-from src.evaluation.thresholds import measure_thresholds, store_thresholds
 from src.ops.normalize import NormalizeImages
 from src.ops.norms import use_statistics
 
@@ -62,7 +56,8 @@ def build_trainer(config, detector, folder: Path, process, files, validation):
                                             settings.batch_size * process.size * settings.accumulation_steps)
     step = build_step(config, detector.loss(network), detector, rates, process)
     step.optimizer.global_step.set_data(ms.Tensor([start.step // settings.accumulation_steps], ms.int32))
-    evaluate = None if validation is None else Validation(config, detector, network, validation, folder, process)
+    evaluate = None if validation is None else Validation(config, detector, network, step.loss, validation, folder,
+                                                          process)
     events = EventWriter(folder / "events") if config.runtime.tensorboard and process.rank == 0 else None
     with contextlib.closing(loader), TrainLog(folder, process.rank, total_steps(settings, loader),
                                               saved[2]["step"] if saved else start.step, events) as log:
@@ -146,29 +141,6 @@ def profiled(folder: Path):
 
     with profile(on_trace_ready=tensorboard_trace_handler(str(folder))):
         yield
-
-
-class Validation:
-    """Measures the network on the validation set: COCO's numbers, and the score thresholds with the best F1."""
-
-    def __init__(self, config, detector, network: nn.Cell, annotations, folder: Path, process):
-        self.predictor = make_predictor(config.eval, detector, network_runner(detector.inference(network)),
-                                        config.eval.eval_batch_size)
-        self.tile = config.eval.tile
-        self.annotations, self.process = annotations, process
-        self.ground_truth, self.predictions = to_coco(annotations), folder / "validation_predictions.json"
-        self.backend, self.with_masks = config.eval.metric_backend, detector.with_masks
-
-    def __call__(self) -> dict:
-        """The summary of an evaluation by name. Collective: all ranks must call it."""
-        predict_dataset(self.predictor, self.annotations, self.predictions, process=self.process, progress=False)
-        return summary_of(measure(self.ground_truth, read_predictions(self.predictions), self.backend,
-                                  self.with_masks))
-
-    def store_thresholds(self, checkpoint: Path) -> None:
-        """Write the score thresholds of the last evaluation beside the evaluated checkpoint."""
-        images = group_by_image(self.ground_truth, read_predictions(self.predictions))
-        store_thresholds(checkpoint, measure_thresholds(images, "val"), self.tile)
 
 
 def total_steps(settings, loader) -> int:

@@ -35,6 +35,10 @@ def draw_curves(lines: list[dict]) -> bytes | None:
     steps = [line["step"] for line in losses]
     for name in names:
         panels[0].plot(steps, _smooth([line[name] for line in losses]), label=name, linewidth=1.2)
+    measured = [line for line in evaluations if line.get("val_loss") is not None]
+    if measured:
+        panels[0].plot([line["step"] for line in measured], [line["val_loss"] for line in measured], marker=".",
+                       linestyle="--", color="black", linewidth=1, label="loss, validation")
     panels[0].set(title="loss (smoothed)", xlabel="step", yscale="log")
     panels[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     panels[0].yaxis.set_major_formatter(ScalarFormatter())

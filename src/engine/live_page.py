@@ -23,9 +23,10 @@ td, th { padding: .15rem 1rem .15rem 0; text-align: right; } th:first-child, td:
 <table><tr>{% for key in losses %}<th>{{ key }}</th>{% endfor %}</tr>
 <tr>{% for value in losses.values() %}<td>{{ value }}</td>{% endfor %}</tr></table>
 {% if evaluations %}<h2>Evaluations</h2>
-<table><tr><th>epoch</th><th>step</th><th>AP</th><th>AP50</th></tr>
+<table><tr><th>epoch</th><th>step</th><th>AP</th><th>AP50</th><th>validation loss</th></tr>
 {% for line in evaluations %}<tr><td>{{ line.epoch }}{{ " (before averaging)" if line.plain }}</td>
-<td>{{ line.step }}</td><td>{{ "%.3f"|format(line.AP) }}</td><td>{{ "%.3f"|format(line.AP50) }}</td></tr>
+<td>{{ line.step }}</td><td>{{ "%.3f"|format(line.AP) }}</td><td>{{ "%.3f"|format(line.AP50) }}</td>
+<td>{{ "%.3f"|format(line.val_loss) if line.val_loss is not none and line.val_loss is defined }}</td></tr>
 {% endfor %}</table>{% endif %}
 </body></html>
 """)

@@ -76,8 +76,9 @@ class TrainLog:
     def evaluation(self, step: int, epoch: int, summary: dict, is_best: bool = False, plain: bool = False) -> None:
         """Log an evaluation. plain: whether the weights before averaging were evaluated."""
         kind = " of the weights before averaging" if plain else ""
+        loss = f", validation loss {summary['val_loss']:.3f}" if "val_loss" in summary else ""
         self._write(f"epoch: {epoch}, mAP{kind}: {summary['AP']}")
-        self._show(f"epoch {epoch}, step {step}: AP {summary['AP']:.3f}, AP50 {summary['AP50']:.3f}{kind}"
+        self._show(f"epoch {epoch}, step {step}: AP {summary['AP']:.3f}, AP50 {summary['AP50']:.3f}{loss}{kind}"
                    + (" (best so far)" if is_best else ""))
         self._record(step=step, epoch=epoch, plain=plain, **{name: float(value) for name, value in summary.items()})
         self._draw()

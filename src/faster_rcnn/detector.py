@@ -57,11 +57,12 @@ class FasterRCNNDetector(Detector):
         """image_sizes: (B, 2) float32, height and width of every image on the canvas, to which boxes are clipped."""
         return ("images", "image_sizes") if self.config.model.style.clipped_to_image else ("images",)
 
-    def train_transform(self) -> TrainTransform:
+    def train_transform(self, augment: bool = True) -> TrainTransform:
         model, data = self.config.model, self.config.data
         return self.transform_class(model.input_size, self._anchor_sampler, max_objects=model.num_gts,
-                                    priorities=model.num_gts + model.rpn_proposal_max_num, flip_prob=data.flip_ratio,
-                                    expand_prob=data.expand_ratio, **self.resizing)
+                                    priorities=model.num_gts + model.rpn_proposal_max_num,
+                                    flip_prob=data.flip_ratio if augment else 0,
+                                    expand_prob=data.expand_ratio if augment else 0, **self.resizing)
 
     @cached_property
     def _anchor_sampler(self) -> AnchorSampler:

@@ -53,9 +53,12 @@ class SSDDetector(Detector):
     def input_size(self) -> tuple[int, int]:
         return self.config.model.input_size
 
-    def train_transform(self) -> TrainTransform:
+    def train_transform(self, augment: bool = True) -> TrainTransform:
         model, data = self.config.model, self.config.data
         encoder = TargetEncoder(self.priors, model.match_threshold, model.prior_scaling)
+        if not augment:
+            return TrainTransform(model.input_size, encoder, flip_prob=0, color_jitter=(0, 0, 0), crop_tries=0,
+                                  dropout_shape=self.dropout_shape, drop=False)
         return TrainTransform(model.input_size, encoder, flip_prob=data.flip_prob, color_jitter=data.color_jitter,
                               crop_tries=data.crop_tries, zoom_out=data.zoom_out,
                               dropout_shape=self.dropout_shape)

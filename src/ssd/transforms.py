@@ -23,12 +23,12 @@ class TrainTransform:
     """Crop, resize, flip and colour of one image, and its targets.
 
     Returns "image" (H, W, 3) uint8, "deltas" (N, 4) float32 and "classes" (N,) int32; crowds are ignored. With
-    a dropout_shape also "dropout", uint8 factors of that shape: half of them 0, the others 2.
+    a dropout_shape also "dropout", uint8 factors of that shape: half of them 0, the others 2; without `drop` all are 1.
     """
 
     def __init__(self, input_size: Sequence[int], encoder: TargetEncoder, *, flip_prob: float = 0.5,
                  color_jitter: Sequence[float] = (0.4, 0.4, 0.4), crop_tries: int = 50, zoom_out: float = 1.0,
-                 dropout_shape: Sequence[int] = ()):
+                 dropout_shape: Sequence[int] = (), drop: bool = True):
         self.input_size = tuple(input_size)
         self.encoder = encoder
         self.flip_prob = flip_prob
@@ -36,6 +36,7 @@ class TrainTransform:
         self.crop_tries = crop_tries
         self.zoom_out = zoom_out
         self.dropout_shape = tuple(dropout_shape)
+        self.drop = drop
 
     def __call__(self, image: np.ndarray, target: dict, rng: np.random.Generator) -> dict:
         real = ~target["crowd"]
@@ -54,7 +55,8 @@ class TrainTransform:
         deltas, classes = self.encoder(boxes, labels)
         sample = {"image": image, "deltas": deltas, "classes": classes}
         if self.dropout_shape:
-            sample["dropout"] = 2 * rng.integers(0, 2, self.dropout_shape, np.uint8)
+            sample["dropout"] = (2 * rng.integers(0, 2, self.dropout_shape, np.uint8) if self.drop
+                                 else np.ones(self.dropout_shape, np.uint8))
         return sample
 
 

@@ -203,6 +203,7 @@ def test_evaluation_prints_the_table_and_writes_the_report(evaluated):
 def test_evaluation_while_training_measures_the_same(trained, evaluated):
     last = [json.loads(line) for line in (trained.run / "metrics.jsonl").read_text().splitlines()][-1]
     assert last["AP"] == pytest.approx(mean_ap(evaluated["ckpt"][0]), abs=1e-6)
+    assert last["val_loss"] == pytest.approx(last["val_cls_loss"] + last["val_loc_loss"], rel=1e-4)
 
 
 def mean_ap(done) -> float:

@@ -133,14 +133,27 @@ def test_curves_and_page_stand_in_the_run_folder_after_an_evaluation_and_at_an_i
     log = TrainLog(tmp_path, rank=0, total_steps=9)
     with pytest.raises(KeyboardInterrupt), log:
         log.step(1, 1, 1, {"loss": 1.0}, **NUMBERS)
-        log.evaluation(1, 1, {"AP": 0.25, "AP50": 0.5}, is_best=True)
+        log.evaluation(1, 1, {"AP": 0.25, "AP50": 0.5, "val_loss": 1.375}, is_best=True)
         page = (tmp_path / "live.html").read_text(encoding="utf-8")
-        assert "Running: step 1 of 9" in page and "0.250" in page and 'http-equiv="refresh"' in page
+        assert "Running: step 1 of 9" in page and "0.250" in page and "1.375" in page and 'http-equiv="refresh"' in page
         (tmp_path / "curves.png").unlink()
         raise KeyboardInterrupt
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
     page = (tmp_path / "live.html").read_text(encoding="utf-8")
     assert "Ended: step 1 of 9" in page and 'http-equiv="refresh"' not in page and "<script" not in page
+
+
+def test_the_validation_loss_stands_beside_the_ap_and_in_the_curves(tmp_path, capfd):
+    drawn = []
+    for value in (None, 3.5):
+        folder = tmp_path / str(value)
+        folder.mkdir()
+        with TrainLog(folder, rank=0, total_steps=2) as log:
+            log.step(1, 1, 1, {"loss": 1.0}, **NUMBERS)
+            log.evaluation(1, 1, {"AP": 0.25, "AP50": 0.5, **({} if value is None else {"val_loss": value})})
+        drawn.append(draw_curves(read_metrics(folder / "metrics.jsonl")))
+    assert "AP 0.250, AP50 0.500, validation loss 3.500" in capfd.readouterr().err
+    assert drawn[0] != drawn[1]
 
 
 def test_other_ranks_draw_nothing(tmp_path):

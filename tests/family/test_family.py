@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import json
 
+import cv2
+import mindspore as ms
 import numpy as np
 import pytest
 import toy_family
@@ -61,6 +63,27 @@ def test_conditions_are_settings_of_the_model_or_the_input(name):
         assert conditions[key] == (pytest.approx(values[key]) if key in ("mean", "std") else values[key])
 
 
+@pytest.mark.parametrize("name, flags, columns", [
+    ("ssd_vgg16", "--img_shape 280,300", ("image", "deltas", "classes", "dropout")),
+    ("centernet_resnet50", "--input_res_train 64,64", ("image", "heatmap")),
+    ("faster_rcnn_resnet50", "--img_height 64 --img_width 96", ("image", "boxes", "labels")),
+    ("mask_rcnn_resnet50", "--img_height 64 --img_width 96", ("image", "boxes", "labels", "bitmaps"))])
+def test_without_augmentation_a_sample_depends_on_its_image_alone(name, flags, columns):
+    detector = models.build_detector(load_config(["--model_name", name, *flags.split()], "train"), ("a", "b"))
+    image = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
+    target = {"boxes": np.float32([[10, 20, 60, 70]]), "labels": np.int32([1]), "crowd": np.zeros(1, bool),
+              "segments": [[[10, 20, 60, 20, 60, 70]]]}
+
+    def samples(augment: bool) -> list:
+        transform = detector.train_transform(augment)
+        return [transform(image, dict(target), np.random.default_rng(seed)) for seed in range(6)]
+
+    first, *others = samples(augment=False)
+    for column in columns:
+        assert all(np.array_equal(first[column], other[column]) for other in others), column
+    assert any(not np.array_equal(samples(augment=True)[0]["image"], other["image"]) for other in samples(augment=True))
+
+
 def test_a_family_without_a_member_cannot_be_used():
     class Unfinished(Detector):
         pass
@@ -83,7 +106,13 @@ def test_a_toy_family_is_trained_evaluated_and_exported(tmp_path, monkeypatch):
     validation = audit_as_configured(config, load_split(config.data, "val", files.classes)).annotations
     with build_trainer(config, detector, tmp_path, ALONE, files, validation) as trainer:
         trainer.fit()
-    checkpoint = trainer.checkpoints.latest()[0]
+    checkpoint, (evaluation,) = trainer.checkpoints.latest()[0], trainer.log.evaluations()
+    targets = [toy_family.to_sample(cv2.imread(str(record.image_path))[..., ::-1], {"boxes": record.boxes,
+               "labels": record.labels, "crowd": record.crowd}, None) for record in validation.records]
+    step, arrays = trainer.train_step, [ms.Tensor(np.stack([target[name] for target in targets]))
+                                        for name in detector.batch_columns]
+    expected = [float(part.asnumpy()) for part in step.loss(step.normalize(arrays[0]), *arrays[1:])]
+    assert [evaluation[name] for name in ("val_loss", "val_box_loss", "val_cls_loss")] == pytest.approx(expected, 1e-4)
     steps = [row for row in map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines()) if "box_loss" in row]
     assert len(steps) == 2 and all(np.isfinite(row["loss"]) for row in steps)
     assert len(json.loads((tmp_path / "validation_predictions.json").read_text())) == 2  # one detection for each image

@@ -81,7 +81,7 @@ class ToyDetector(Detector):
     input_size = (SIDE, SIDE)
     backbone = PATCHES
 
-    def train_transform(self):
+    def train_transform(self, augment=True):  # noqa: ARG002 (nothing is random)
         return to_sample
 
     def preprocess(self, image):
