@@ -18,10 +18,10 @@ class Dvpp {
   virtual std::vector<char> Decode(const std::vector<uint8_t> &jpeg) = 0;
 };
 
-// Throws UsageError where this program was built without it, or the chip cannot give such an input.
+// Throws UsageError if this program was built without DVPP, or if the chip cannot make such an input.
 std::unique_ptr<Dvpp> OpenDvpp(const ModelDescription &description, int device_id);
 
-// The text of an AIPP configuration that does for a model what Preprocess does after resizing.
+// An AIPP configuration that replaces the part of Preprocess after resizing.
 std::string AippConfig(const ModelDescription &description);
 
 #endif  // ASCEND310_INFER_DVPP_H_

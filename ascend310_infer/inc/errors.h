@@ -13,8 +13,8 @@ struct InferError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// One file that cannot be read, or one image whose outputs are unusable; the others are not concerned. The message
-// lacks the name of the file.
+// One unreadable file, or one image with unusable outputs; other images are not affected. The message does not contain
+// the name of the file.
 struct FileError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };

@@ -24,7 +24,7 @@ struct Options {
   ModelDescription description;
 };
 
-// Flags as --name value or --name=value. What a model needs is read from the json beside it, flags win over it.
+// Flags as --name value or --name=value. The settings of a model come from its description file; flags override them.
 // Throws UsageError for an unknown flag or value, InferError for an unreadable description.
 Options ParseFlags(int argc, const char *const *argv);
 

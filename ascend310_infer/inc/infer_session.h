@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-// Type is numpy's word for it: float32, float16, int32, int64, uint8, bool. A side of -1 is not fixed.
+// Type is numpy's name: float32, float16, int32, int64, uint8, bool. A side of -1 is not fixed.
 struct TensorInfo {
   std::string name;
   std::string type;
@@ -27,7 +27,7 @@ size_t ByteSize(const std::string &type, const std::vector<int64_t> &shape);
 // "[1, 3, 300, 300]"; a side that is not fixed is "?".
 std::string ShapeText(const std::vector<int64_t> &shape);
 
-// Whether a row of a tensor, one image's, is free of NaN and infinity.
+// Whether one image's row of a tensor contains no NaN and no infinity.
 bool IsFinite(const Tensor &tensor, size_t row);
 
 struct SessionOptions {
@@ -45,23 +45,23 @@ class InferSession {
  public:
   virtual ~InferSession() = default;
 
-  // In the model's order; empty when the engine does not know them before it runs.
+  // In the model's order; empty if the engine does not know them before it runs.
   virtual std::vector<TensorInfo> Inputs() const = 0;
 
   // The outputs of all inputs, both in the model's order. Not to be called from two threads.
   virtual std::vector<Tensor> Run(const std::vector<Tensor> &inputs) = 0;
 };
 
-// Whether a path ends so, in capitals or not.
+// Whether a path has this ending, in upper or lower case.
 bool HasEnding(const std::string &path, const std::string &ending);
 
-// The engines this program was built with, in the order in which they are preferred.
+// The engines in this program, in order of preference.
 std::vector<std::string> BuiltEngines();
 
-// The engine for a model file when none is named. Throws UsageError when none of the built ones takes it.
+// The engine for a model file if none is named. Throws UsageError if no engine in this program reads it.
 std::string EngineFor(const std::string &model_path);
 
-// Throws UsageError for an engine that is unknown or not built in.
+// Throws UsageError for an unknown engine or one that is not in this program.
 std::unique_ptr<InferSession> OpenSession(const std::string &engine, const SessionOptions &options);
 
 #endif  // ASCEND310_INFER_INFER_SESSION_H_

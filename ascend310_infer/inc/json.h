@@ -5,11 +5,11 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-// The JSON value in a text, whose objects name no key twice, and which is nested at most 100 deep. NaN, infinity and
-// numbers beyond float64 are no JSON. Throws FileError.
+// Parses JSON text. Refuses repeated keys, more than 100 levels, NaN, infinity and numbers beyond float64. Throws
+// FileError.
 nlohmann::json ParseJson(const std::string &text);
 
-// That in a file of at most 256 MB. Throws InferError that names it.
+// Parses a JSON file of at most 256 MB. Throws InferError that names the file.
 nlohmann::json ReadJson(const std::string &path);
 
 // Members of an object, with their kind checked. Throws InferError naming the file, the key and what it has to be.
@@ -21,7 +21,7 @@ class JsonReader {
   bool Bool(const std::string &key) const;
   std::string Text(const std::string &key) const;
   std::array<float, 3> Colors(const std::string &key) const;
-  // `missing` when there is no such key, or it is null.
+  // `missing` if the key is absent or null.
   std::string TextOr(const std::string &key, const std::string &missing) const;
   std::array<int, 2> CountsOr(const std::string &key, const std::array<int, 2> &missing) const;
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-// How an image becomes the input of a model, and what comes out: what export.py writes into the json beside it.
+// The description file that export.py writes: how to prepare an image, and the outputs of the model.
 struct ModelDescription {
   int batch_size = 1;
   int height = 0;
@@ -25,13 +25,13 @@ struct ModelDescription {
   std::vector<int64_t> InputShape() const { return {batch_size, 3, height, width}; }
 };
 
-// Throws InferError for a file that is missing or does not hold what is needed.
+// Throws InferError for a file that is missing or lacks an entry.
 ModelDescription ReadDescription(const std::string &path);
 
-// Throws UsageError naming what is impossible, or what is missing when no description was read.
+// Throws UsageError that names an invalid entry, or a missing one if no description file was read.
 void CheckDescription(const ModelDescription &description);
 
-// The word of `choices` that a text is, whatever its capitals. Throws UsageError.
+// The one of `choices` that equals the text, ignoring case. Throws UsageError.
 std::string OneOf(const std::string &text, const std::vector<std::string> &choices);
 
 #endif  // ASCEND310_INFER_MODEL_DESCRIPTION_H_

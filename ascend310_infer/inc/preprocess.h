@@ -11,7 +11,7 @@
 cv::Size SizeInInput(const cv::Size &image, const ModelDescription &description);
 
 // uint8 image (blue, green, red) -> values of (3, height, width), the same bits as the family's transforms.py:
-// resized, then (value - mean) / std in float32; where it has no pixels, that of black, or 0.
+// resized, then (value - mean) / std in float32; beside the image the value of black, or 0.
 std::vector<float> Preprocess(const cv::Mat &bgr, const ModelDescription &description);
 
 #endif  // ASCEND310_INFER_PREPROCESS_H_

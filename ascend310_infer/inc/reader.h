@@ -13,7 +13,7 @@
 #include "flags.h"
 #include "result_folder.h"
 
-// One image on its way to the network.
+// One image before it goes to the network.
 struct Prepared {
   std::string name;         // of its results: the file name up to the last dot, below input0_path with its folders
   std::string path;         // for messages
@@ -23,18 +23,18 @@ struct Prepared {
   double ms = 0;
 };
 
-// Name -> size of the images that preprocess.py made inputs of, from its sizes.json. Throws InferError.
+// Name -> size of the images in preprocess.py's sizes.json. Throws InferError.
 std::map<std::string, ImageSize> ReadSizes(const std::string &path);
 
-// Name -> EXIF orientation by which an image is turned in place of its own. Throws InferError.
+// Name -> EXIF orientation that replaces the image's own. Throws InferError.
 std::map<std::string, int> ReadOrientations(const std::string &path);
 
-// Reads images, or inputs that are ready, in any number of threads.
+// Reads images or prepared inputs in any number of threads.
 class Reader {
  public:
   explicit Reader(const Options &options);
 
-  // What has to be read, by name; files of other kinds are left out, what cannot be read is not. Throws UsageError.
+  // The files to read, by name, including unreadable ones, without files of other kinds. Throws UsageError.
   std::vector<std::filesystem::path> Files() const;
 
   Prepared Read(const std::filesystem::path &path) const;
@@ -50,7 +50,7 @@ class Reader {
   std::unique_ptr<Dvpp> dvpp_;
 };
 
-// The files read ahead by some threads, given out in their order.
+// Reads files ahead in several threads and returns them in order.
 class ReadAhead {
  public:
   ReadAhead(const Reader &reader, std::vector<std::filesystem::path> files, int threads)

@@ -17,7 +17,7 @@ struct ImageSize {
 // result_Files and time_Result. Errors are InferError.
 class ResultFolder {
  public:
-  // Makes the folders; removes the list of an earlier run, so that an unfinished run leaves none.
+  // Makes the folders, and removes the list of an earlier run, so that an unfinished run has no list.
   ResultFolder(const std::filesystem::path &root, const std::string &model, const std::string &engine);
 
   // Writes row `row` of every output as result_Files/<name>_<i>.bin; a name may hold folders.

@@ -1,5 +1,5 @@
-// MindSpore itself, on a CPU: a Python interpreter inside of this program runs the .mindir file that Ascend gets.
-// Its C++ API is not shipped any more, and its Python package has no headers for it.
+// MindSpore on a CPU: a Python interpreter inside this program runs the same .mindir file as an Ascend. MindSpore no
+// longer ships a C++ API, and its Python package has no headers for one.
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
@@ -10,7 +10,7 @@
 
 namespace {
 
-// What Python does; the rest passes bytes in and out.
+// The Python part; the C++ code passes bytes in and out.
 constexpr char kProgram[] = R"(
 import numpy as np
 import mindspore as ms
@@ -34,7 +34,7 @@ struct Release {
 };
 using Object = std::unique_ptr<PyObject, Release>;
 
-// The object, or the Python error that stands in its place as InferError.
+// The object; throws the Python error as InferError if there is none.
 Object Checked(PyObject *object, const std::string &what) {
   if (object != nullptr) {
     return Object(object);
@@ -79,7 +79,7 @@ class MindSporeSession : public InferSession {
                      options.model_path + " cannot be loaded");
   }
 
-  // MindSpore has to clean up while Python is there; what runs after main would find half of it gone.
+  // MindSpore must clean up while Python still exists, so not after main.
   ~MindSporeSession() override {
     graph_.reset();
     module_.reset();

@@ -36,7 +36,7 @@ std::shared_ptr<mindspore::Context> MakeContext(const SessionOptions &options) {
   }
   auto ascend = std::make_shared<mindspore::AscendDeviceInfo>();
   ascend->SetDeviceID(static_cast<uint32_t>(options.device_id));
-  // The old applications asked for allow_fp32_to_fp16, which goes by this name now.
+  // The present name of allow_fp32_to_fp16, which the old applications used.
   ascend->SetPrecisionMode(options.precision_mode.empty() ? "preferred_fp32" : options.precision_mode);
   if (!options.aipp_path.empty()) {
     ascend->SetInsertOpConfigPath(options.aipp_path);

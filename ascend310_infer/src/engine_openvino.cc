@@ -16,7 +16,7 @@ std::string TypeName(const ov::element::Type &type) {
 }
 
 ov::element::Type Precision(const std::string &mode) {
-  // f32 is said expressly: on a CPU with AMX the default is bf16, which moves outputs by up to 1 %.
+  // f32 is set explicitly: on a CPU with AMX the default is bf16, which changes outputs by up to 1 %.
   static const std::map<std::string, ov::element::Type> types = {
       {"", ov::element::f32}, {"f32", ov::element::f32}, {"bf16", ov::element::bf16}, {"f16", ov::element::f16}};
   const auto found = types.find(mode);
@@ -26,7 +26,7 @@ ov::element::Type Precision(const std::string &mode) {
   return found->second;
 }
 
-// What is wrong, without the places in OpenVINO's source that stand above it.
+// The message without the places in OpenVINO's source.
 std::string Reason(const std::exception &error) {
   std::istringstream lines(error.what());
   std::string reason;

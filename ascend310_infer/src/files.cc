@@ -12,7 +12,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// Bytes of the UTF-8 character at a position (RFC 3629), 0 where there is none.
+// Number of bytes of the UTF-8 character at a position (RFC 3629), 0 if there is none.
 size_t CharacterLength(const std::string &text, size_t position) {
   const auto byte = [&](size_t index) -> unsigned {
     return position + index < text.size() ? static_cast<unsigned char>(text[position + index]) : 0u;

@@ -57,7 +57,7 @@ std::array<int, 2> Sides(const std::string &text) {
 
 using Values = std::function<void(const std::string &)>;
 
-// The command line. What CLI11 finds is stored in `options` when it parses.
+// The command line. CLI11 stores the values in `options` while it parses.
 class CommandLine {
  public:
   explicit CommandLine(Options *options);
@@ -164,12 +164,12 @@ CommandLine::CommandLine(Options *o) {
       [model](const std::string &value) { model->mean = Colors(value); });
   Add("--std", "R,G,B", "divisors after that", [model](const std::string &value) { model->std = Colors(value); });
   Number("--batch_size", "images per call, as exported (1)", &model->batch_size);
-  // Boxes leave postprocess.py in pixels of the image, whatever the model gives.
+  // postprocess.py always returns boxes in pixels of the image.
   Switch("--RESTOREBBOX", "accepted for old command lines, without effect", &unused_);
 }
 
-// As CLI11 takes them: the old applications' -name becomes --name; an empty value stands by itself, since CLI11 would
-// take the next argument instead.
+// Arguments for CLI11: -name of the old applications becomes --name, and an empty value becomes a separate argument,
+// because CLI11 would otherwise take the next argument as the value.
 std::vector<std::string> CommandLine::Arguments(int argc, const char *const *argv) const {
   std::vector<std::string> arguments;
   for (int index = 1; index < argc; ++index) {

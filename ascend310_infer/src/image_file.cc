@@ -18,7 +18,7 @@ const uint8_t kPngMagic[] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1A, '\n'};
 constexpr uint8_t kEndOfImage = 0xD9, kStartOfScan = 0xDA, kApp1 = 0xE1;
 constexpr int kMaxScans = 32;  // as in src/data/images.py; encoders write about ten
 
-// Unsigned numbers at any place of a file; whoever reads beyond its end gets FileError.
+// Reads unsigned numbers anywhere in a file; throws FileError beyond its end.
 class Bytes {
  public:
   Bytes(const uint8_t *data, size_t size) : data_(data), size_(size) {}
@@ -84,7 +84,7 @@ bool VisitJpegSegments(const Bytes &file, const std::function<bool(uint8_t, size
     }
     position = end;
     if (marker == kStartOfScan) {
-      // In compressed data FF is followed by 00 or a restart marker; anything else ends it.
+      // In compressed data FF is followed by 00 or a restart marker; any other byte ends the data.
       const auto inside = [&](uint8_t next) { return next == 0x00 || (next >= 0xD0 && next <= 0xD7) || next == 0xFF; };
       while (position + 2 <= file.size() && (file[position] != 0xFF || inside(file[position + 1]))) {
         ++position;
@@ -140,7 +140,7 @@ Size StoredSize(const Bytes &file) {
   return size;
 }
 
-// Whether the chunks lie inside the file up to the last.
+// Whether all chunks end inside the file.
 bool PngIsComplete(const Bytes &file) {
   size_t position = sizeof(kPngMagic);
   bool ended = false;
@@ -160,7 +160,7 @@ bool BmpIsComplete(const Bytes &file) {
   return file.size() >= file.Little(10, 4) + row * size.height;
 }
 
-// OpenCV fills what is missing with grey and says nothing.
+// Checked because OpenCV fills missing rows with grey and does not report it.
 bool IsComplete(const Bytes &file) {
   if (IsJpeg(file)) {
     return VisitJpegSegments(file, [](uint8_t marker, size_t, size_t) { return marker == kEndOfImage; });
@@ -186,7 +186,7 @@ int TiffOrientation(const Bytes &tiff) {
   return 1;
 }
 
-// 1 (as stored) when the file says nothing or it is not readable.
+// 1 (as stored) if the file has no orientation or it is unreadable.
 int ExifOrientation(const Bytes &file) {
   int orientation = 1;
   if (IsJpeg(file)) {
@@ -205,7 +205,7 @@ int ExifOrientation(const Bytes &file) {
   return orientation;
 }
 
-// The image upright: 5 to 8 swap rows and columns, the rest is mirroring.
+// The image upright: orientations 5 to 8 swap rows and columns, the others only mirror.
 cv::Mat Turned(const cv::Mat &image, int orientation) {
   cv::Mat turned;
   if (orientation >= 5) {

@@ -54,7 +54,7 @@ class Progress {
   Clock::time_point last_ = Clock::now();
 };
 
-// What the network is given, without the data: the images come first.
+// The inputs of the network without data; the images come first.
 std::vector<TensorInfo> WantedInputs(const Options &options) {
   std::vector<TensorInfo> inputs = {
       {"images", options.dvpp ? "uint8" : "float32", options.description.InputShape()}};
@@ -92,7 +92,7 @@ void CheckInputs(const Options &options, const std::vector<TensorInfo> &found) {
   }
 }
 
-// Gives the outputs the names of the description, since engines have names of their own, or none.
+// Gives the outputs the names from the description file, because engines use other names or none.
 void NameAndCheck(const ModelDescription &description, std::vector<Tensor> *outputs) {
   if (!description.outputs.empty() && description.outputs.size() != outputs->size()) {
     throw InferError("the model has " + std::to_string(outputs->size()) + " outputs, its description names " +
@@ -110,7 +110,7 @@ void NameAndCheck(const ModelDescription &description, std::vector<Tensor> *outp
   }
 }
 
-// The inputs of one batch, filled up with its last image.
+// The inputs of one batch, padded with its last image.
 std::vector<Tensor> NetworkInputs(const Options &options, const std::vector<Prepared> &batch) {
   std::vector<Tensor> inputs;
   for (const TensorInfo &info : WantedInputs(options)) {
@@ -130,14 +130,14 @@ std::vector<Tensor> NetworkInputs(const Options &options, const std::vector<Prep
   return inputs;
 }
 
-// The first output whose row holds NaN or infinity, of which decoding would silently make fewer detections.
+// The first output whose row contains NaN or infinity, which decoding would silently turn into fewer detections.
 const Tensor *NotFinite(const std::vector<Tensor> &outputs, size_t row) {
   const auto found = std::find_if(outputs.begin(), outputs.end(),
                                   [row](const Tensor &output) { return !IsFinite(output, row); });
   return found == outputs.end() ? nullptr : &*found;
 }
 
-// Runs one batch and writes the results; returns the number of images without any, since their outputs are unusable.
+// Runs one batch and writes the results; returns the number of images with unusable outputs.
 size_t RunBatch(InferSession *session, const Options &options, const std::vector<Prepared> &batch,
                 ResultFolder *results, Times *times) {
   const std::vector<Tensor> inputs = NetworkInputs(options, batch);
@@ -172,7 +172,7 @@ void PrintTimes(const Times &times, size_t images, double total_ms) {
             << "), inference " << times.inference / count << ", write " << times.write / count << std::endl;
 }
 
-// With DVPP the model has to end what the chip's decoder begins, and without it must not.
+// A model for DVPP contains AIPP, and a model without DVPP must not.
 SessionOptions WithAipp(const Options &options) {
   SessionOptions session = options.session;
   if (!options.dvpp) {

@@ -12,7 +12,7 @@ cv::Mat Resized(const cv::Mat &image, const ModelDescription &description) {
   return resized;
 }
 
-// Its longer side as long as the input is wide, in the middle: `Window` of src/centernet/transforms.py.
+// Centred, with the longer side as long as the input is wide: `Window` of src/centernet/transforms.py.
 cv::Mat InCenter(const cv::Mat &image, const ModelDescription &description) {
   const double factor = static_cast<double>(description.width) / std::max(image.rows, image.cols);
   const cv::Matx23d matrix(factor, 0, description.width / 2.0 - factor * (image.cols / 2.0),  //

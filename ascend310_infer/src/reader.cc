@@ -29,7 +29,7 @@ std::string Listed(const std::vector<std::string> &words) {
   return text;
 }
 
-// The images of one folder. A folder or a link to nothing that is named like an image is one of them, so that it is
+// The images of one folder, including folders and broken links that are named like an image, so that they are
 // reported.
 std::vector<fs::path> ListImages(const std::string &folder, const std::vector<std::string> &endings) {
   std::multimap<std::string, fs::path> by_name;
@@ -115,7 +115,7 @@ Reader::Reader(const Options &options) : options_(options) {
     orientations_ = ReadOrientations(options.orientations_path);
   }
   if (!options.input0_path.empty()) {
-    // Beside the folder of the inputs, whether that is written with a slash at its end or not.
+    // Beside the folder of the inputs, whose name may end with a slash.
     sizes_ = ReadSizes((fs::path(options.input0_path) / ".." / "sizes.json").lexically_normal().string());
   }
 }
