@@ -42,8 +42,12 @@ def recognise_coco(folder: Path) -> Optional[dict[str, str]]:
                              f"example --dataset coco --coco_root {folder} --instances_set {(found or files)[0]}")
     pattern, names = _pattern(training[0], validation[0] if validation else None)
     images = _image_folder(folder, folder / training[0], names[0])
-    return {"coco_root": str(folder), "instances_set": pattern, "coco_images": images, "train_data_type": names[0],
-            "val_data_type": names[1]}
+    settings = {"coco_root": str(folder), "instances_set": pattern, "coco_images": images, "train_data_type": names[0],
+                "val_data_type": names[1]}
+    for name in files:
+        if "{}" in pattern and "test" in name.lower() and _pattern(training[0], name)[0] == pattern:
+            settings |= {"test_instances_set": pattern, "test_data_type": _pattern(training[0], name)[1][1]}
+    return settings
 
 
 def _json_files(folder: Path) -> list[Path]:

@@ -75,17 +75,17 @@ def names_raw_data(data: DataSection) -> bool:
 
 
 def names_validation(data: DataSection) -> bool:
-    """Whether a setting names a validation split: one that is not the default."""
+    """Whether a setting names a validation split: one that is neither the default nor empty."""
     fields, row = type(data).model_fields, DATA_FORMATS[data.dataset]
-    keys = [*row.validation, *(key for key in row.paths if key.startswith("val_"))]
-    return any(getattr(data, key) != fields[key].default for key in keys)
+    keys = [*row.validation, *(key for key in row.paths if key.startswith("val_")), "val_list"]
+    return any(getattr(data, key) not in (fields[key].default, "") for key in keys)
 
 
 def is_training_split(data: DataSection) -> bool:
     """Whether the validation split is the training split, as of text rows without val_anno_path. Raises UsageError when
     one of them is missing."""
     train, val = (find_sources(data, split) for split in ("train", "val"))
-    return train == val
+    return train == val and not data.val_list
 
 
 def content_fingerprint(request_fingerprint: str, states: Iterable[ImageState]) -> str:

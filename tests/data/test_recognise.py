@@ -11,10 +11,11 @@ import eval as eval_program
 import postprocess
 import preprocess
 import train
+from src.command_line import load_config
 from src.data.annotations import load_split
 from src.data.images import encode_jpeg
 from src.data.recognise import recognise, with_data
-from src.errors import UsageError
+from src.errors import AnnotationError, UsageError
 from src.settings.config import Config
 from src.settings.schema import DataSection
 
@@ -98,7 +99,9 @@ def test_the_settings_that_were_taken_are_printed_and_written(tmp_path, capsys):
     assert found.data.data_root is None and found.data.dataset == "coco"
     assert capsys.readouterr().out == (
         f"{tmp_path}: read with --dataset coco --coco_root {tmp_path} --instances_set {{}}/_annotations.coco.json "
-        "--coco_images {} --train_data_type train --val_data_type valid\n")
+        "--coco_images {} --train_data_type train --val_data_type valid --test_instances_set {}/_annotations.coco.json "
+        "--test_data_type test\n")
+    assert len(load_split(found.data, "test").records) == 1
     assert with_data(found) is found
 
 
@@ -136,3 +139,18 @@ def test_the_audit_of_all_splits_takes_those_that_are_there(tmp_path, capsys):
 
     assert done == 0 and "no split 'test' to audit: " in capsys.readouterr().out
     assert sorted(path.name for path in (tmp_path / "report").iterdir()) == ["train", "val"]
+
+
+def test_training_evaluates_on_a_drawn_split_and_does_without_one(tmp_path, capsys):
+    root = write(tmp_path / "set", EXPORTS["Label Studio COCO"][0])
+    config = load_config(["--model_name", "ssd300", "--data", str(root)], "train")
+
+    assert train.load_validation_set(with_data(config), ("cat",)) is None
+    printed = capsys.readouterr().out
+    assert "no evaluation while training: " in printed and "tools/split_dataset.py" in printed
+
+    (root / "val_images.txt").write_text("images/1.jpg\n")
+    assert len(train.load_validation_set(with_data(config), ("cat",)).records) == 1
+    (root / "val_images.txt").write_text("images/2.jpg\n")
+    with pytest.raises(AnnotationError, match="'images/2.jpg' is not an image"):
+        train.load_validation_set(with_data(config), ("cat",))
