@@ -64,6 +64,8 @@ def load_config(argv, command: str) -> Config:
         path = MODELS[said.model_name].config_path
     elif not file_is_given and (of_zoo := _zoo_model(model_file)):
         path = MODELS[of_zoo].config_path
+    if path is None and not help_wanted and (path := _default_config()) is not None:
+        file_is_given = True
     if path is None:
         if help_wanted:
             _print_help(command, None, help_wanted)
@@ -87,6 +89,16 @@ def load_config(argv, command: str) -> Config:
     if made_with:
         _check_made_with(model_file, said, config, OF_THE_BACKBONE if command == "train" else None)
     return config
+
+
+def _default_config() -> Path | None:
+    """default_config.yaml in the current folder, which the zoo's programs took without --config_path; said in one line.
+    """
+    path = Path("default_config.yaml")
+    if not path.is_file():
+        return None
+    print(f"settings: {path.resolve()}")
+    return path
 
 
 def _zoo_model(path: Path) -> str | None:

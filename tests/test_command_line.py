@@ -112,3 +112,12 @@ def test_result_path_keeps_its_meaning_in_each_program(tmp_path, program, key):
     assert getattr(load_config(["--config_path", str(today)], program).eval, key) == untouched[key]
     with pytest.raises(ConfigError, match="contradicts"):
         read("--result_path", "here", f"--{key}", "there")
+
+
+def test_the_file_that_the_zoo_s_programs_took_by_themselves_is_taken(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "default_config.yaml").write_text("backbone: res2net_101\nepoch_size: 3\n")
+    config = load_config(["--pre_trained", "a.ckpt"], "train")
+    assert (config.model.model_name, config.train.epoch_size) == ("faster_rcnn_res2net101", 3)
+    assert f"settings: {tmp_path}/default_config.yaml" in capsys.readouterr().out
+    assert load_config(["--model_name", "ssd300"], "train").model.model_name == "ssd300"

@@ -22,6 +22,7 @@ from src.model_utils.device_adapter import this_process
 from src.model_utils.local_adapter import get_job_id
 from src.settings.data_formats import DATA_FORMATS
 
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
 OUTPUT_PATH = "/cache/train"    # the platform has space for results there
 FROM_DATA = (*(key for row in DATA_FORMATS.values() for key in row.paths), "data_root", "val_list", "mindrecord_dir")
 FROM_CHECKPOINTS = ("checkpoint_file_path", "pre_trained", "feature_extractor_base_param")
@@ -78,12 +79,24 @@ def fetch(settings) -> None:
 
 
 def local_file(path: str) -> Path:
-    """The path itself, or where a file in object storage has been copied to."""
-    if "://" not in path:
-        return Path(path)
-    folder = Path(tempfile.mkdtemp(prefix="from_storage_"))
-    copy(path, folder)
-    return folder / path.rstrip("/").rpartition("/")[2]
+    """The path of a settings file, of one in object storage where it has been copied to.
+
+    In a folder it is default_config.yaml, or the only YAML file. Raises UsageError if there are several.
+    """
+    place = Path(path)
+    if "://" in path:
+        folder = Path(tempfile.mkdtemp(prefix="from_storage_"))
+        copy(path, folder)
+        place = folder / path.rstrip("/").rpartition("/")[2]
+        place = place if place.exists() else folder
+    if not place.is_dir():
+        return place
+    files = sorted(place.glob("*.yaml"))
+    usual = [file for file in files if file.name == "default_config.yaml"] or files
+    if len(usual) != 1:
+        raise UsageError(f"{path} is a folder with {len(files)} YAML files; give the path of one of them "
+                         f"({', '.join(file.name for file in files)})")
+    return usual[0]
 
 
 def copy(source, target) -> None:
@@ -110,7 +123,31 @@ def _local_paths(config) -> dict:
                               (settings.checkpoint_url, settings.load_path, FROM_CHECKPOINTS)):
         if url:
             paths.update({key: str(Path(folder, given[key])) for key in keys if given.get(key) is not None})
+    if settings.data_url:
+        paths.update(_found_data(config))
+    if not settings.checkpoint_url:     # the zoo's CenterNet took them from beside its programs
+        paths.update({key: str(PROJECT_ROOT / given[key]) for key in FROM_CHECKPOINTS if given.get(key)
+                      and not os.path.exists(given[key]) and (PROJECT_ROOT / given[key]).exists()})
     return paths
+
+
+def _found_data(config) -> dict:
+    """Where COCO or MindRecord files are in data_path, if the settings do not name a place below it.
+
+    As in the zoo, COCO may be the folder that was packed, or data_path itself; MindRecord files lie in either.
+    """
+    settings, data = config.modelarts, config.data
+    folders = [Path(settings.data_path)]
+    if settings.need_modelarts_dataset_unzip and settings.modelarts_dataset_unzip_name:
+        folders.insert(0, folders[0] / settings.modelarts_dataset_unzip_name)
+    usual = type(data).model_fields["coco_root"].default
+    found = {}
+    if data.coco_root == usual or data.coco_root and Path(data.coco_root) == folders[-1]:
+        found["coco_root"] = next((str(folder) for folder in folders if (folder / "annotations").is_dir()), usual)
+    records = next((str(folder) for folder in folders if any(folder.glob("*.mind*0"))), None)
+    if data.mindrecord_dir is None and records is not None:
+        found["mindrecord_dir"] = records
+    return found
 
 
 @contextlib.contextmanager

@@ -303,3 +303,51 @@ def test_without_moxing_and_boto3_the_way_out_is_named(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "boto3", None)
     with pytest.raises(StorageError, match="neither moxing, which ModelArts brings, nor boto3"):
         copy("s3://bucket/a", tmp_path)
+
+
+# What the READMEs of the zoo leave out
+
+def coco(folder: Path) -> Path:
+    (folder / "annotations").mkdir(parents=True)
+    (folder / "annotations/instances_train2017.json").touch()
+    return folder
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_coco_is_found_where_the_zoo_had_it(moxing, tmp_path, packed):
+    data = tmp_path / "data"
+    coco(moxing.bucket / "coco" / ("cocodataset" if packed else ""))
+    place = str(data / "cocodataset" if packed else data)
+    for root in ({}, {"coco_root": str(data)}):     # Mask R-CNN's file says /cache/data
+        settings = config(data_url="s3://bucket/coco", data_path=str(data), need_modelarts_dataset_unzip=packed,
+                          modelarts_dataset_unzip_name="cocodataset", **root)
+        with stage_files(settings) as staged:
+            assert staged.data.coco_root == place and staged.data.mindrecord_dir is None
+
+
+def test_mindrecord_files_alone_are_found(moxing, tmp_path):
+    (moxing.bucket / "records").mkdir(parents=True)
+    (moxing.bucket / "records/coco_det.train.mind0").touch()
+    with stage_files(config(data_url="s3://bucket/records", data_path=str(tmp_path / "data"))) as staged:
+        assert staged.data.mindrecord_dir == str(tmp_path / "data")
+        assert staged.data.coco_root == "data/coco"     # names no data
+
+
+def test_a_checkpoint_may_lie_beside_the_programs(tmp_path, monkeypatch):
+    monkeypatch.setattr(moxing_adapter, "PROJECT_ROOT", tmp_path / "code")
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code/x.ckpt").touch()
+    with stage_files(config(checkpoint_file_path="./x.ckpt")) as staged:
+        assert staged.eval.checkpoint_file_path == str(tmp_path / "code/x.ckpt")
+
+
+def test_the_settings_may_be_named_by_their_folder(moxing):
+    folder = moxing.bucket / "cfg"
+    folder.mkdir(parents=True)
+    (folder / "one.yaml").touch()
+    assert local_file("s3://bucket/cfg/").name == "one.yaml"
+    (folder / "default_config.yaml").touch()
+    assert local_file("s3://bucket/cfg").name == "default_config.yaml" and local_file(str(folder)).is_file()
+    (folder / "default_config.yaml").rename(folder / "two.yaml")
+    with pytest.raises(UsageError, match="is a folder with 2 YAML files; give the path of one of them .one.yaml, two"):
+        local_file(str(folder))
