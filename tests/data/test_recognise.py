@@ -47,6 +47,8 @@ EXPORTS = {  # program and format: files; whether there is a validation split
                        "train/images/1.jpg": JPEG, "train/labels/1.txt": YOLO, "valid/images/1.jpg": JPEG,
                        "valid/labels/1.txt": YOLO, "README.dataset.txt": "0 images\n"}, True),
     "CVAT COCO": ({"annotations/instances_default.json": coco(), "images/default/1.jpg": JPEG}, False),
+    "CVAT COCO, subsets": ({"annotations/instances_Train.json": coco(), "annotations/instances_Validation.json": coco(),
+                            "images/Train/1.jpg": JPEG, "images/Validation/1.jpg": JPEG}, True),
     "CVAT COCO, older": ({"annotations/instances_default.json": coco(), "images/1.jpg": JPEG}, False),
     "CVAT VOC": ({"Annotations/1.xml": VOC, "JPEGImages/1.jpg": JPEG, "ImageSets/Main/default.txt": "1\n",
                   "labelmap.txt": "# label:color_rgb:parts:actions\ncat:::\n"}, False),
