@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import sys
@@ -26,6 +27,7 @@ from src.evaluation.predictions import json_rle
 from src.files import read_text
 
 RESULTS = "predictions.json"
+END_OF_LIST = b"\n]\n"
 LONGEST_NAME = 150   # bytes of an image's name in the name of its drawn copy; file systems allow 255 in all
 
 
@@ -106,20 +108,33 @@ def drawn_names(paths: list[Path]) -> list[str]:
 
 @contextlib.contextmanager
 def result_file(path: Path) -> Iterator[Callable[[dict], None]]:
-    """A function that writes one more row of a JSON list to the disk. Whatever ends the block, Ctrl-C included, the
-    rows so far become the file."""
-    unfinished, count = path.with_name(path.name + ".tmp"), 0
-    with open(unfinished, "w", encoding="utf-8") as file:
+    """A function that writes one more row of a JSON list to the disk.
+
+    The rows so far become the file whatever ends the block: Ctrl-C, or a full disk, which cannot take the next row. So
+    the list on the disk always has its end, which a row is written in front of.
+    """
+    unfinished = path.with_name(path.name + ".tmp")
+    with open(unfinished, "wb", buffering=0) as file:
+        file.write(b"[" + END_OF_LIST)
+        end = 1
+
         def write(row: dict) -> None:
-            nonlocal count
-            file.write((",\n" if count else "[\n") + json.dumps(row))
-            count += 1
+            nonlocal end
+            content = (b",\n" if end > 1 else b"\n") + json.dumps(row).encode()
+            file.seek(end)
+            try:
+                if file.write(content + END_OF_LIST) < len(content) + len(END_OF_LIST):
+                    raise OSError(errno.ENOSPC, "No space left on device", str(path))
+            except OSError:
+                file.seek(end)
+                file.write(END_OF_LIST)     # in the place where it was, which needs no room
+                file.truncate()
+                raise
+            end += len(content)
 
         try:
             yield write
         finally:
-            file.write("\n]\n" if count else "[]\n")
-            file.flush()
             os.replace(unfinished, path)
 
 

@@ -2,6 +2,8 @@
 import json
 import re
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -246,3 +248,30 @@ def test_an_image_whose_numbers_are_not_finite_is_named(tmp_path):
     (message,) = program.predict(broken, images, tmp_path / "out")
     assert re.search(r"b.png: 1 of the 1 numbers of the network's output 0 are not finite", message)
     assert len(json.loads((tmp_path / "out" / "predictions.json").read_text())) == 2
+
+
+def test_the_list_on_the_disk_is_complete_after_every_row(tmp_path):
+    path = tmp_path / "rows.json"
+    with program.result_file(path) as write_row:
+        for count in range(3):
+            assert len(json.loads((tmp_path / "rows.json.tmp").read_text())) == count
+            write_row({"file": "caf\udce9.jpg", "number": count})
+    assert [row["number"] for row in json.loads(path.read_text())] == [0, 1, 2]
+    assert [name.name for name in tmp_path.iterdir()] == ["rows.json"]
+
+
+def test_what_was_found_before_the_disk_was_full_stays(tmp_path):
+    """The system itself refuses: files of the process may have 1,000 bytes, the second row needs more."""
+    code = f"""
+import resource, signal
+from pathlib import Path
+import predict
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+with predict.result_file(Path({str(tmp_path / "rows.json")!r})) as write:
+    write({{"text": "a" * 500}})
+    write({{"text": "b" * 800}})
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1 and "OSError" in done.stderr
+    assert json.loads((tmp_path / "rows.json").read_text()) == [{"text": "a" * 500}]
