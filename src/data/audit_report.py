@@ -225,8 +225,7 @@ class AuditReport:
         images, captions = [], []
         for record in self._sheet_records(kinds):
             size = record.height, record.width
-            # The audit has already accepted this size, so its limit is not needed here.
-            stored = read_image(record.image_path, record.orientation, max_pixels=size[0] * size[1])
+            stored = read_image(record.image_path, record.orientation, record.accepted_pixels)
             image, scale = fit(stored, SHEET_CELL)
             outlines = [_fitted(segment, size, image) for segment in record.segments or ()] if self.with_masks else None
             images.append(draw_boxes(image, record.boxes * (scale * 2), record.labels, self.annotations.classes,

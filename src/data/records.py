@@ -56,6 +56,12 @@ class Record:
     source: str
     orientation: int = 1
 
+    @property
+    def accepted_pixels(self) -> Optional[int]:
+        """The pixels of the image as the audit has accepted them: one that has more is not the one that was audited.
+        None, for the reader's own limit, where the annotation declares no size and there was no audit."""
+        return self.height * self.width or None
+
 
 class ReaderFinding(NamedTuple):
     """A finding of a reader: something that no Record can represent, and what the records lack because of it.

@@ -42,10 +42,12 @@ from src.model_utils.device_adapter import ALONE, Process
 from src.models import detector_class
 from src.settings.config import Config
 from src.settings.data_formats import DATA_FORMATS
+from src.settings.schema import EvalSection
 
 RULE = "=" * 40
 OTHERS = 5      # names of classes that a message lists
 TITLES = {"bbox": "Evaluate annotation type *bbox*", "segm": "Evaluate annotation type *segm*"}  # as in the zoo
+DETECTIONS_PER_IMAGE = 100     # of most programs, and per class of COCO's metric
 
 
 def audit_as_configured(config: Config, annotations: AnnotationSet,
@@ -103,7 +105,7 @@ def _predict(predictor: DetectionStream, records: Sequence[Record], category_ids
     workers = workers or os.cpu_count() or 1
 
     def read(record: Record) -> np.ndarray:
-        return read_image(record.image_path, record.orientation)
+        return read_image(record.image_path, record.orientation, record.accepted_pixels)
 
     items = ((record.image_id, record) for record in records)
     with PredictionWriter(path, category_ids) as writer:
@@ -127,7 +129,7 @@ def draw_images(annotations: AnnotationSet, rows: Sequence[ResultRow], threshold
     found = shown_detections(rows, annotations.category_ids, threshold)
     names = image_names(record.image_path for record in annotations.records)
     for record in annotations.records:
-        image = read_image(record.image_path, record.orientation)
+        image = read_image(record.image_path, record.orientation, record.accepted_pixels)
         detections = found.get(record.image_id, NO_DETECTIONS)
         drawn = {"gt_image": draw_boxes(image, record.boxes, record.labels, annotations.classes, crowd=record.crowd),
                  "pred_image": draw_boxes(image, detections.boxes, detections.labels, annotations.classes,
@@ -161,6 +163,18 @@ def _name_of(annotations: AnnotationSet) -> str:
     """The data of an evaluation, as the titles of the zoo name it."""
     return "coco2017 validation dataset" if annotations.source.name == "instances_val2017.json" \
         else annotations.source.name
+
+
+def print_many_detections(rows: Sequence[ResultRow], settings: EvalSection) -> None:
+    """Say where the numbers are not those that others would print: COCO's metric takes 100 detections per image and
+    class, other programs hand it 100 per image."""
+    counts = Counter(row["image_id"] for row in rows)
+    many = [count for count in counts.values() if count > DETECTIONS_PER_IMAGE]
+    if many:
+        way_out = f"; --max_per_image {DETECTIONS_PER_IMAGE} does so" if hasattr(settings, "max_per_image") else ""
+        print(f"{len(many)} images have more than {DETECTIONS_PER_IMAGE} detections, up to {max(many)}: the numbers "
+              f"above count up to {DETECTIONS_PER_IMAGE} per class, other programs {DETECTIONS_PER_IMAGE} per image"
+              f"{way_out}")
 
 
 def print_diagnosis(ground_truth: dict, rows: Sequence[ResultRow], images: Sequence[ImageBoxes]) -> list[str]:
@@ -212,6 +226,7 @@ def evaluate_predictions(config: Config, annotations: AnnotationSet, predictions
     results = measure(ground_truth, rows, settings.metric_backend, detector_class(config).with_masks)
     images = group_by_image(ground_truth, rows)
     print_results(results, detector_class(config).results_title.format(data=_name_of(annotations)))
+    print_many_detections(rows, settings)
     threshold = choose_threshold(config, model, measure_thresholds(images, settings.eval_split))
     if settings.visual_image:
         draw_images(annotations, rows, threshold, folder)

@@ -105,7 +105,7 @@ def _image_views(annotations: AnnotationSet, rows: Sequence[ResultRow], scores: 
         record = records[score.image_id]
         view = {"name": record.image_path.name, "score": score, "jpeg": None, "problem": None}
         try:
-            image = read_image(record.image_path, record.orientation)
+            image = read_image(record.image_path, record.orientation, record.accepted_pixels)
         except ImageError as error:
             view["problem"] = str(error)
         else:

@@ -201,7 +201,8 @@ class SSDEval(EvalSection):
         None, ge=1, description="boxes of each class that go into NMS, those with the highest scores; none = all")
     max_boxes: int = Field(100, ge=1, description="largest number of detections per class")
     max_per_image: Optional[int] = Field(
-        None, ge=1, description="largest number of detections per image; none = no limit")
+        100, ge=1, description="largest number of detections per image, those with the highest scores; none = no "
+        "limit, as in the zoo")
 
 
 class SSDConfig(Config):

@@ -11,8 +11,16 @@ import pytest
 from src.command_line import load_config
 from src.data.coco_json import load_coco, to_coco
 from src.data.shapes import draw_shapes
-from src.errors import DatasetError
-from src.evaluation.evaluate import audit_ground_truth, measure, predict_dataset, print_results, summary_of
+from src.errors import DatasetError, ImageError
+from src.evaluation.evaluate import (
+    audit_ground_truth,
+    draw_images,
+    measure,
+    predict_dataset,
+    print_many_detections,
+    print_results,
+    summary_of,
+)
 from src.evaluation.matching import group_by_image
 from src.evaluation.predictions import read_predictions
 from src.evaluation.predictor import Predictor
@@ -20,6 +28,7 @@ from src.evaluation.report import write_report
 from src.evaluation.thresholds import ScoreThreshold
 from src.ops.detections import Detections
 from src.ops.masks import bitmap, paste_masks
+from src.ssd.config import SSDEval
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +88,30 @@ def test_boxes_and_masks_of_a_knowing_detector_are_measured(drawn, tmp_path, cap
     assert printed.startswith("Evaluate annotation type *bbox*\n Average Precision")
     assert "\n\nEvaluate annotation type *segm*\n Average Precision" in printed
     assert f"\nmAP: {summary['AP']}\n\nmask mAP: {summary['mask_AP']}\n" in printed
+
+
+def test_images_that_the_audit_has_accepted_are_read_whatever_the_readers_limit_is(drawn, tmp_path, monkeypatch):
+    monkeypatch.setattr("src.data.images.MAX_PIXELS", 100)
+    rows = predict(drawn, tmp_path / "predictions.json", with_masks=False)
+    draw_images(drawn, rows, ScoreThreshold(0.5, "setting"), tmp_path)
+    ground_truth = to_coco(drawn)
+    write_report(tmp_path / "report.html", title="shapes", annotations=drawn, rows=rows, facts={},
+                 images=group_by_image(ground_truth, rows), threshold=ScoreThreshold(0.1, "setting"),
+                 results=measure(ground_truth, rows))
+    assert len(list((tmp_path / "pred_image").iterdir())) == len(drawn.records)
+    assert "is more than" not in (tmp_path / "report.html").read_text(encoding="utf-8")
+    unknown = replace(drawn, records=tuple(replace(record, height=0) for record in drawn.records))
+    with pytest.raises(ImageError, match="is more than 100 pixels"):
+        predict(unknown, tmp_path / "predictions.json", with_masks=False)
+
+
+@pytest.mark.parametrize("count, said", [(100, False), (101, True)])
+def test_more_detections_than_other_programs_count_are_named(capsys, count, said):
+    rows = [{"image_id": 1, "category_id": 1, "score": 0.5, "bbox": [0, 0, 1, 1]}] * count
+    print_many_detections(rows, SSDEval())
+    printed = capsys.readouterr().out
+    assert ("1 images have more than 100 detections, up to 101" in printed) is said
+    assert ("--max_per_image 100 does so" in printed) is said
 
 
 def test_without_masks_there_is_one_table(drawn, tmp_path, capsys):
