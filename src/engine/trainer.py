@@ -194,10 +194,12 @@ class Trainer:
         epoch, step, settings = self.position.epoch, self.position.step, self.settings
         by_step = settings.save_checkpoint_steps
         save_now = step % by_step == 0 if by_step else epoch % settings.save_checkpoint_epochs == 0
-        if save_now:
-            self.save()
         since_start = epoch - settings.eval_start_epoch
-        if self.evaluate is None or since_start < 0 or since_start % settings.eval_interval:
+        evaluate_now = self.evaluate is not None and since_start >= 0 and since_start % settings.eval_interval == 0
+        # What fails in an evaluation fails in the first one, and may take the process with it.
+        if save_now or evaluate_now and not self.evaluated:
+            self.save()
+        if not evaluate_now:
             return False
         self._evaluate()
         return self._patience_is_over()

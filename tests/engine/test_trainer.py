@@ -235,6 +235,14 @@ def test_an_evaluation_that_fails_does_not_end_the_training(run, tmp_path):
     assert "training goes on: ResultError: image 5 is unknown" in (tmp_path / "loss_0.log").read_text(encoding="utf-8")
 
 
+def test_the_first_evaluation_finds_a_checkpoint_in_case_it_takes_the_process_with_it(run):
+    trainer, found = run(aps=[0.1] * 3, fit=False, save_checkpoint_epochs=3), []
+    evaluate = trainer.evaluate
+    trainer.evaluate = lambda: found.append(list(trainer.checkpoints.steps)) or evaluate()
+    trainer.fit()
+    assert found == [[4], [4], [4, 12]]
+
+
 @pytest.mark.parametrize("limit, evaluations", [(3600, 2), (0, 1)])
 def test_sigterm_is_followed_by_an_evaluation_where_that_is_quick(run, monkeypatch, limit, evaluations):
     monkeypatch.setattr(module, "QUICK_EVALUATION", limit)
