@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 import tempfile
 from dataclasses import asdict
@@ -55,8 +54,6 @@ def export_model(config) -> None:
 def export(config, checkpoint: Path, folder: Path) -> Path:
     """Write <file_name>.<format> with its .json and .yaml; raises ExportError, leaving no file, when its
     outputs differ from the network's on an image."""
-    import mindspore as ms
-
     weights = read_weights(checkpoint)
     network, detector = load_network(config, weights, classes_of_zoo(config, weights))
     config = detector.config
@@ -70,9 +67,7 @@ def export(config, checkpoint: Path, folder: Path) -> Path:
     target, name = place_of(config.export, folder)
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target, prefix=".export-") as room:
-        ms.export(inference, *map(ms.Tensor, inputs), file_name=str(Path(room) / name), file_format=file_format)
-        (written,) = (path for path in Path(room).iterdir() if path.suffix.lower() == f".{file_format.lower()}")
-        written.chmod(0o644)  # MindSpore leaves the file readable for its owner only
+        written = export_graph(inference, inputs, Path(room), name, file_format)
         if file_format == "ONNX":
             finish_onnx(written, detector.output_names)
         difference = None if file_format == "AIR" else check_equal(written, inputs, outputs, detector)
@@ -80,7 +75,7 @@ def export(config, checkpoint: Path, folder: Path) -> Path:
                    "outputs": list_tensors(detector.output_names, outputs)}
         write_description(written, target, config, detector, tensors, checkpoint, difference)
         for path in sorted(Path(room).iterdir()):
-            shutil.move(str(path), str(target / path.name)) if path.is_dir() else os.replace(path, target / path.name)
+            os.replace(path, target / path.name)
         return target / written.name
 
 
@@ -112,13 +107,33 @@ def classes_of_zoo(config, weights: Weights) -> tuple[str, ...] | None:
     return COCO_CLASSES
 
 
+def export_graph(inference, inputs: list, folder: Path, name: str, file_format: str) -> Path:
+    """Write <name>.<format> into `folder`; returns its path."""
+    import mindspore as ms
+
+    # MindSpore refuses paths with a blank, a letter beyond ASCII or one of ()+,=~#; it is given none.
+    plain = "model"
+    before = os.getcwd()
+    os.chdir(folder)
+    try:
+        ms.export(inference, *map(ms.Tensor, inputs), file_name=plain, file_format=file_format)
+    finally:
+        os.chdir(before)
+    (written,) = (path for path in folder.iterdir() if path.suffix.lower() == f".{file_format.lower()}")
+    if any(path.is_dir() for path in folder.iterdir()):
+        raise ExportError("MindSpore has split this model into several files, which name each other; export it in "
+                          "another format")
+    written.chmod(0o644)  # MindSpore leaves the file readable for its owner only
+    return written.rename(folder / f"{name}{written.suffix}")
+
+
 def example_batch(detector, config) -> list:
     """A drawn image as network inputs, repeated to the batch size of the export; img_path names a better one."""
     from src.data.images import read_image
     from src.data.shapes import draw_image
 
     if config.eval.img_path:
-        image = read_image(Path(config.eval.img_path))
+        image = read_image(Path(config.eval.img_path), max_pixels=config.data.max_image_pixels)
     else:
         image = draw_image((320, 240), np.random.default_rng(0))[0]
     array, geometry = detector.preprocess(image)

@@ -8,12 +8,14 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from mindspore import nn
 from onnx import TensorProto, helper
 
-from export import TOLERANCE, place_of, ranked_difference, stack_plainly, write_description
+from export import TOLERANCE, export_graph, place_of, ranked_difference, stack_plainly, write_description
 from src.command_line import load_config
 from src.errors import ExportError, UsageError
 from src.evaluation.model_file import read_model
+from src.evaluation.predictor import mindir_runner, onnx_runner
 from src.models import build_detector
 
 # x, score
@@ -136,3 +138,18 @@ def test_a_description_of_another_model_is_not_replaced_without_a_word(tmp_path,
     assert "cells.onnx replaces the export of another model: classes differ" in capsys.readouterr().out
     with pytest.raises(ExportError, match="cells.json describes another model, exported as ONNX: settings differ"):
         describe(tmp_path, "cells", ("square", "circle"), "MINDIR", "--min_scale", "0.3")
+
+
+@pytest.mark.parametrize("file_format", ["ONNX", "MINDIR"])
+def test_a_graph_is_exported_into_a_folder_of_any_name(tmp_path, file_format):
+    """MindSpore itself refuses every one of these characters."""
+    folder = tmp_path / "мой (project)+,=~#"
+    folder.mkdir()
+    inputs = [np.ones((1, 3), np.float32)]
+
+    path = export_graph(nn.ReLU(), inputs, folder, "tiny.v2 +1", file_format)
+
+    assert path == folder / f"tiny.v2 +1.{file_format.lower()}" and list(folder.iterdir()) == [path]
+    run = onnx_runner(path).run if file_format == "ONNX" else mindir_runner(path)
+    np.testing.assert_array_equal(run(*inputs)[0], inputs[0])
+    assert Path.cwd() != folder
