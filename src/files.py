@@ -105,7 +105,8 @@ def write_file(path: Path, content: Union[bytes, str, Callable]) -> None:
             if callable(content):
                 content(file)
             else:
-                file.write(content.encode() if isinstance(content, str) else content)
+                # File names may hold bytes that are no UTF-8; the escape is that of json.
+                file.write(content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(unfinished, path)

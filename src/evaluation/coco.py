@@ -82,8 +82,9 @@ def evaluate_coco(ground_truth: dict, rows: Sequence[ResultRow], iou_type: str =
     _check_origin(ground_truth, rows, iou_type)
     library = _backend(backend)
     with contextlib.redirect_stdout(io.StringIO()):
-        evaluator = library.evaluator(_index(library.coco, ground_truth, _objects(ground_truth)),
-                                      _index(library.coco, ground_truth, _detections(rows, iou_type)), iou_type)
+        truth, detected = _numbered(ground_truth, _objects(ground_truth), _detections(rows, iou_type))
+        evaluator = library.evaluator(_index(library.coco, truth["images"], truth["categories"], truth["annotations"]),
+                                      _index(library.coco, truth["images"], truth["categories"], detected), iou_type)
         evaluator.evaluate()
         evaluator.accumulate()
         evaluator.summarize()
@@ -133,12 +134,25 @@ def _backend(backend: str) -> _Backend:
     raise UsageError(f'backend is "{backend}"; "auto", "pycocotools" and "faster_coco_eval" are possible')
 
 
-def _index(coco_class: type, ground_truth: dict, annotations: list[dict]) -> Any:
+def _index(coco_class: type, images: list[dict], categories: list[dict], annotations: list[dict]) -> Any:
     coco = coco_class()
-    coco.dataset = {"images": ground_truth["images"], "categories": ground_truth["categories"],
-                    "annotations": annotations}
+    coco.dataset = {"images": images, "categories": categories, "annotations": annotations}
     coco.createIndex()
     return coco
+
+
+def _numbered(ground_truth: dict, objects: list[dict], detections: list[dict]) -> tuple[dict, list[dict]]:
+    """A ground truth of these objects, and the detections, with the images numbered 1, 2, ... in the order of their
+    ids: faster-coco-eval keeps ids as floating-point numbers, in which those above 2^53 fall together."""
+    numbers = {image_id: number
+               for number, image_id in enumerate(sorted({image["id"] for image in ground_truth["images"]}), 1)}
+
+    def numbered(entries: list[dict], key: str) -> list[dict]:
+        return [{**entry, key: numbers[entry[key]]} for entry in entries]
+
+    truth = {"images": numbered(ground_truth["images"], "id"), "categories": ground_truth["categories"],
+             "annotations": numbered(objects, "image_id")}
+    return truth, numbered(detections, "image_id")
 
 
 def _objects(ground_truth: dict) -> list[dict]:

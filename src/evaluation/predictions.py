@@ -13,8 +13,9 @@ from src.errors import ProjectError, UsageError
 from src.files import open_input, parse_json, read_file, write_file
 from src.ops.detections import Detections
 
-# Larger coordinates, ids and scores are invalid; the comparison also refuses NaN and infinity.
+# Larger coordinates and scores are invalid; the comparison also refuses NaN and infinity.
 LARGEST_NUMBER = 1e12
+LARGEST_ID = 2 ** 63 - 1    # the largest that the readers of annotations accept
 # COCO's compressed run lengths use the characters 48..111. If bit 5 is set, another character must follow, so a string
 # that ends in such a character is truncated, and pycocotools would read beyond its end.
 COMPRESSED_RUNS = re.compile(r"[0-o]*[0-O]|")
@@ -167,7 +168,7 @@ def _fault(row: object) -> Optional[str]:
     if not isinstance(row, dict):
         return f"is {_kind(row)}"
     for key in ("image_id", "category_id"):
-        if type(row.get(key)) is not int or not _is_number(row[key]):
+        if type(row.get(key)) is not int or not -LARGEST_ID <= row[key] <= LARGEST_ID:
             return f"{key} is {_shown(row.get(key))}"
     if not _is_number(row.get("score")):
         return f"score is {_shown(row.get('score'))}"

@@ -61,6 +61,23 @@ def test_three_boxes_by_hand(backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_ids_of_images_up_to_2_to_the_63_are_told_apart(backend):
+    """Names made of the time give such ids; as floating-point numbers the first two would be equal."""
+    ids = (2 ** 53 + 1, 2 ** 53 + 2, 2 ** 63 - 1)
+    results = []
+    for first, second, third in ((1, 2, 3), ids):
+        ground_truth = data_set([(first, 1, (10, 10, 40, 40)), (second, 1, (60, 60, 40, 40)),
+                                 (third, 2, (10, 10, 40, 40))], images=(third, first, second))
+        rows = [row(third, 2, (12, 10, 40, 40), 0.7), row(first, 1, (10, 10, 40, 40), 0.9),
+                row(second, 1, (10, 10, 40, 40), 0.9), row(second, 1, (61, 60, 40, 40), 0.9)]
+        before = copy.deepcopy((ground_truth, rows))
+        results.append(evaluate(ground_truth, rows, backend))
+        assert (ground_truth, rows) == before
+    assert 0 < results[0].summary["AP"] < 1
+    np.testing.assert_array_equal(results[0].stats, results[1].stats)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_iou_between_thresholds_by_hand(backend):
     """A box of 10 x 10 shifted by 2 of 10 pixels: IoU 80 / 120 = 0.667, right at 0.50, 0.55, 0.60, 0.65: AP 4 / 10."""
     result = evaluate(data_set([(1, 1, (0, 0, 10, 10))]), [row(1, 1, (2, 0, 10, 10), 0.5)], backend)

@@ -132,6 +132,14 @@ def test_malformed_rows_are_named_by_number(change, named):
         check_predictions([ROW, {**ROW, **change}], "p.json")
 
 
+def test_ids_may_be_as_large_as_those_of_annotations():
+    row = {"image_id": 2 ** 63 - 1, "category_id": 1, "score": 0.5, "bbox": [0, 0, 1, 1]}
+    check_predictions([row], "a.json")
+    for wrong in (2 ** 63, 1.5, True):
+        with pytest.raises(ProjectError, match="detection 1: image_id is"):
+            check_predictions([{**row, "image_id": wrong}], "a.json")
+
+
 def test_files_that_hold_no_predictions(tmp_path):
     with pytest.raises(UsageError, match="missing.json"):
         read_predictions(tmp_path / "missing.json")
