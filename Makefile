@@ -7,16 +7,19 @@ VENV_PIP := $(VENV)/bin/pip
 INSTALLED := $(VENV)/installed
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
+# Of the changes that make promises tries, so many in make test, others every day.
+SAMPLE ?= 6
 FUZZ_SECONDS ?= 60
 FUZZERS := description flags image sizes
 FUZZ_FOLDER := ascend310_infer/out/fuzz
 
-.PHONY: help install demo test peers nightly lint config cpp-deps fuzz clean
+.PHONY: help install demo test promises peers nightly lint config cpp-deps fuzz clean
 
 help:
 	@echo "make install   create $(VENV) and install what requirements-dev.txt names"
 	@echo "make demo      draw a data set, train on it, evaluate, export, predict; results in demo/"
 	@echo "make test      run the tests"
+	@echo "make promises  break every promise of docs/promises.md in a copy of the tree; fail if no test notices"
 	@echo "make peers     install PyTorch, torchvision and timm (up to 5 GB) and compare converted weights with them"
 	@echo "make nightly   run the long training and accuracy tests"
 	@echo "make lint      run ruff, and mypy on src/"
@@ -33,6 +36,10 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(VENV_PYTHON) -m pytest -m "not nightly" -n 2 --dist loadfile --no-loadscope-reorder
+	$(VENV_PYTHON) tools/promises.py --sample $(SAMPLE)
+
+promises: $(INSTALLED)
+	$(VENV_PYTHON) tools/promises.py
 
 peers: $(INSTALLED)
 	PYTHON=$(VENV_PYTHON) bash scripts/install.sh requirements-peers.txt
