@@ -218,6 +218,19 @@ def test_a_disk_that_is_full_at_the_first_checkpoint_has_nothing_to_resume(tmp_p
         save(folder, 3)
 
 
+def test_a_file_that_reads_back_otherwise_is_not_kept(tmp_path, monkeypatch):
+    read = ms.load_checkpoint
+
+    def wrong(*arguments, **options):
+        content = read(*arguments, **options)
+        return {**content, "conv.bias": Parameter(content["conv.bias"].asnumpy() + 1, name="conv.bias")}
+
+    monkeypatch.setattr(ms, "load_checkpoint", wrong)
+    with pytest.raises(TrainingError, match="conv.bias reads back differently"):
+        save_weights(tmp_path / "a.ckpt", parameters(1), "tiny", CLASSES)
+    assert list(tmp_path.iterdir()) == []
+
+
 # What is read back, damaged
 
 def test_nothing_to_resume(folder):
@@ -330,6 +343,13 @@ def test_a_checkpoint_that_is_cut_between_two_entries_is_refused(checkpoint_byte
         path.write_bytes(content[:cut])
         with pytest.raises(CheckpointError, match="cannot be read as a MindSpore checkpoint"):
             read_weights(path)
+
+
+def test_a_checkpoint_with_fewer_parameters_than_it_says_is_refused(tmp_path):
+    items = [{"name": name, "data": parameter} for name, parameter in parameters(1).items()]
+    ms.save_checkpoint(items, str(tmp_path / "a.ckpt"), append_dict={"parameter_count": "3"}, crc_check=True)
+    with pytest.raises(CheckpointError, match="2 of 3 parameters are there"):
+        read_weights(tmp_path / "a.ckpt")
 
 
 @pytest.mark.parametrize("content", [b"", b"model:\n  model_name: ssd300\n", b"\x89PNG\r\n\x1a\n" * 50, b"\0" * 1000,

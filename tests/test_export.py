@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -11,6 +13,7 @@ import pytest
 from mindspore import nn
 from onnx import TensorProto, helper
 
+import export
 from export import TOLERANCE, export_graph, place_of, ranked_difference, stack_plainly, write_description
 from src.command_line import load_config
 from src.errors import ExportError, UsageError
@@ -153,3 +156,32 @@ def test_a_graph_is_exported_into_a_folder_of_any_name(tmp_path, file_format):
     run = onnx_runner(path).run if file_format == "ONNX" else mindir_runner(path)
     np.testing.assert_array_equal(run(*inputs)[0], inputs[0])
     assert Path.cwd() != folder
+
+
+@dataclass
+class Outputs:
+    """A detector of two outputs that are compared number by number."""
+
+    output_names: tuple = ("boxes", "scores")
+    ranked_by: None = None
+
+
+def compared(monkeypatch, found: list) -> float:
+    """What check_equal says of a file that gives `found` where the network gives 0 and 1."""
+    wanted = [np.zeros((1, 1000, 4), np.float32), np.ones((1, 1000), np.float32)]
+    monkeypatch.setattr(export, "onnx_runner", lambda _: SimpleNamespace(run=lambda: found))
+    return export.check_equal(Path("a.onnx"), [], wanted, Outputs())
+
+
+def test_every_number_of_an_exported_file_has_to_be_the_networks(monkeypatch):
+    boxes, scores = np.zeros((1, 1000, 4), np.float32), np.ones((1, 1000), np.float32)
+    assert compared(monkeypatch, [boxes, scores]) == 0
+    for number in (0.001, np.nan, np.inf):      # a mean over 4,000 numbers would hide the first
+        boxes[0, 7, 2] = number
+        with pytest.raises(ExportError, match="output boxes differs from the network's by"):
+            compared(monkeypatch, [boxes, scores])
+
+
+def test_outputs_of_another_shape_are_not_compared_by_broadcasting(monkeypatch):
+    with pytest.raises(ExportError, match="output scores has the shape"):
+        compared(monkeypatch, [np.zeros((1, 1000, 4), np.float32), np.ones((1, 1), np.float32)])

@@ -84,3 +84,32 @@ def test_links_in_an_archive_are_refused(tmp_path):
     with pytest.raises(DatasetError, match="'link' is a link"):
         unpack(tmp_path / "a.zip", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_write_that_fails_leaves_the_earlier_file_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "a"
+    write_file(path, "one")
+    for step in ("fsync", "replace"):
+        def fail(*_):
+            raise OSError("the disk is full")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, step, fail)
+            with pytest.raises(OSError, match="full"):
+                write_file(path, b"two, and more")
+        assert path.read_text() == "one" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_has_its_name_only_when_it_is_whole_and_on_the_disk(tmp_path, monkeypatch):
+    seen = []
+
+    def noting(step, real):
+        def call(*given):
+            seen.append((step, (tmp_path / "a").exists()))
+            return real(*given)
+        return call
+
+    for step in ("fsync", "replace"):
+        monkeypatch.setattr(os, step, noting(step, getattr(os, step)))
+    write_file(tmp_path / "a", "one")
+    assert seen == [("fsync", False), ("replace", False)]

@@ -319,3 +319,10 @@ def test_names_that_macos_has_decomposed_find_their_image_and_xml(tmp_path):
     record, = load_voc(tmp_path, "train").records
 
     assert record.image_path.exists()
+
+
+def test_an_xml_file_over_the_size_limit_is_not_read(tmp_path, monkeypatch):
+    devkit(tmp_path, {"1": xml(an_object("cat"))}, train=["1"])
+    monkeypatch.setattr("src.data.pascal_voc.MAX_XML_BYTES", 10)
+    with pytest.raises(AnnotationError, match="1.xml.*more than the 10 that are accepted"):
+        load_voc(tmp_path, "train", ["cat"])

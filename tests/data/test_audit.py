@@ -346,6 +346,15 @@ def test_a_loss_without_a_finding_is_noticed(one_of_each):
         replace(report, findings=report.findings[1:])
 
 
+def test_a_box_that_is_lost_without_a_finding_is_noticed(one_of_each):
+    report = examine(one_of_each, max_pixels=100_000, progress=False)
+    of_a_box = next(finding for finding in report.findings if finding.boxes_dropped and not finding.images_dropped)
+    kept = tuple(replace(finding, boxes_dropped=0) if finding is of_a_box else finding for finding in report.findings)
+
+    with pytest.raises(DatasetError, match="lost count"):
+        replace(report, findings=kept)
+
+
 @pytest.mark.parametrize("policy, nearest", [
     ({"missing_images": "drop"}, "the nearest is 'missing_image'"),
     ({"missing_image": "dorp"}, "the nearest is 'drop'"),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.data.images import decode_image, encode_jpeg, exif_orientation, image_size, read_image
+from src.data.images import decode_image, encode_jpeg, exif_orientation, image_size, is_complete, read_image
 from src.errors import ImageError
 
 
@@ -178,3 +178,10 @@ def test_a_jpeg_of_many_scans_is_not_decoded():
     assert decode_image(repeated(32 - scans), "a").shape == (24, 40, 3)
     with pytest.raises(ImageError, match="a: has more than 32 scans, each of which is decoded for the whole image"):
         decode_image(repeated(33 - scans), "a")
+
+
+def test_the_last_png_chunk_has_to_lie_in_the_file_too():
+    data = bytearray(cv2.imencode(".png", np.zeros((4, 4, 3), np.uint8))[1].tobytes())
+    assert is_complete(bytes(data))
+    data[data.rindex(b"IEND") - 1] = 1
+    assert not is_complete(bytes(data))

@@ -99,6 +99,12 @@ def test_the_stream_is_the_same_from_processes(files, tmp_path, monkeypatch):
     assert_same(stream(files, transform=draw, workers=2, multiprocessing=True), stream(files, transform=draw))
 
 
+def test_the_stream_does_not_depend_on_the_order_in_the_files(files, tmp_path):
+    for batch, other in zip(stream(files), stream(write_set(tmp_path, IDS[::-1]))):
+        for name in ("image_id", "grey", "random"):
+            np.testing.assert_array_equal(batch[name], other[name])
+
+
 def test_a_resumed_epoch_continues_where_it_was(files):
     assert_same(stream(files, epoch=3, start_step=2), stream(files, epoch=3)[2:])
     assert stream(files, start_step=5) == []

@@ -278,6 +278,12 @@ def test_missing_and_short_shards_are_half_written(written, tmp_path, damage):
         open_mindrecord(folder, PREFIX, asked_for(annotations))
 
 
+def test_a_description_that_does_not_say_it_is_complete_is_half_written(tmp_path):
+    (tmp_path / "a.json").write_text('{"format": "object detection MindRecord", "version": 2}')
+    with pytest.raises(DatasetError, match="a.json: half-written"):
+        open_mindrecord(tmp_path, "a")
+
+
 def test_nothing_there_is_said_so(tmp_path):
     with pytest.raises(DatasetError, match="there is no MindRecord of this name"):
         open_mindrecord(tmp_path / "nowhere", PREFIX)

@@ -136,6 +136,14 @@ def test_a_batch_that_is_not_finite_changes_nothing_and_is_counted(averaged_step
     assert not [name for name in unchanged if name.startswith(("conv", "norm", "head", "moments", "ema"))]
 
 
+def test_a_gradient_that_is_infinite_does_not_enter_the_weights():
+    """Its squares overflow, and nothing is NaN."""
+    step = step_of(linear())
+    result = step(np.float32(1e25) * X, Y)
+    assert np.isposinf(result.grad_norm.asnumpy()) and int(result.skipped_in_row.asnumpy()) == 1
+    np.testing.assert_array_equal(step.weights[0].asnumpy(), WEIGHTS)
+
+
 def test_what_a_step_reports():
     result = step_of(linear())(X, Y)
     error = X @ WEIGHTS.T - Y
@@ -344,6 +352,13 @@ def test_a_step_with_restored_state_goes_on_bit_for_bit(settings, stop, bad):
         np.testing.assert_array_equal(everything(continued)[name], array, err_msg=name)
     for name, array in whole.state().items():
         np.testing.assert_array_equal(continued.state()[name], array, err_msg=name)
+
+
+def test_the_good_steps_before_the_scale_grows_are_saved():
+    step, continued = (step_of(linear(), loss_scale=2.0, dynamic_loss_scale=True) for _ in range(2))
+    step(X, Y)
+    continued.restore(step.state())
+    assert int(continued.good_in_row.asnumpy()) == int(step.good_in_row.asnumpy()) == 1
 
 
 @pytest.mark.parametrize("other, what", [

@@ -61,6 +61,16 @@ def test_three_boxes_by_hand(backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_images_without_detections_and_without_objects_count(backend):
+    """An object that nothing found halves the recall, a detection where there is no object the precision."""
+    objects = [(1, 1, (10, 10, 40, 40)), (2, 1, (10, 10, 40, 40))]
+    right, wrong = row(1, 1, (10, 10, 40, 40), 0.5), row(3, 1, (10, 10, 40, 40), 0.9)
+    of_two = evaluate(data_set(objects), [right], backend).summary
+    assert of_two["AR100"] == 0.5 and of_two["AP"] == pytest.approx(51 / 101)
+    assert evaluate(data_set(objects[:1], images=(1, 3)), [right, wrong], backend).summary["AP"] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_ids_of_images_up_to_2_to_the_63_are_told_apart(backend):
     """Names made of the time give such ids; as floating-point numbers the first two would be equal."""
     ids = (2 ** 53 + 1, 2 ** 53 + 2, 2 ** 63 - 1)

@@ -105,6 +105,22 @@ def test_images_that_the_audit_has_accepted_are_read_whatever_the_readers_limit_
         predict(unknown, tmp_path / "predictions.json", with_masks=False)
 
 
+def test_every_image_is_predicted_whether_it_has_objects_or_not(drawn, tmp_path):
+    first, *others = drawn.records
+    empty = replace(first, boxes=first.boxes[:0], labels=first.labels[:0], crowd=first.crowd[:0],
+                    difficult=first.difficult[:0], areas=first.areas[:0], segments=None, object_ids=())
+    detections = Detections(np.float32([[1, 1, 5, 5]]), np.float32([0.9]), np.int32([0]))
+
+    class Everywhere(Knowing):
+        def postprocess_views(self, *_):
+            return detections
+
+    predictor = Predictor(Everywhere(drawn), lambda images: [images], 4)
+    predict_dataset(predictor, replace(drawn, records=(empty, *others)), tmp_path / "a.json", progress=False)
+    assert [row["image_id"] for row in read_predictions(tmp_path / "a.json")] == [
+        record.image_id for record in drawn.records]
+
+
 @pytest.mark.parametrize("count, said", [(100, False), (101, True)])
 def test_more_detections_than_other_programs_count_are_named(capsys, count, said):
     rows = [{"image_id": 1, "category_id": 1, "score": 0.5, "bbox": [0, 0, 1, 1]}] * count
