@@ -105,7 +105,7 @@ def write_file(path: Path, content: Union[bytes, str, Callable]) -> None:
             if callable(content):
                 content(file)
             else:
-                # File names may hold bytes that are no UTF-8; the escape is that of json.
+                # File names may hold bytes that are not UTF-8; JSON readers understand this escape.
                 file.write(content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())

@@ -40,7 +40,7 @@ class Mutant:
     """A change that breaks a promise.
 
     file, old, new: the text that is exchanged, which occurs once. tests: of which one has to fail. slow: left out of
-    samples. equivalent: why the promise holds nevertheless, empty where a test has to fail. seconds: after which the
+    samples. equivalent: why the promise still holds, empty if a test has to fail. seconds: after which the
     tests count as failed.
     """
 
