@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Optional
 
 from src.checkpoint import Weights, read_weights
+from src.conversion.numpy_pickle import is_pickle, read_numpy_pickle
 from src.conversion.pytorch_file import is_pytorch_file, read_pytorch_file
 from src.conversion.safetensors_file import read_safetensors
 from src.conversion.tensorflow_files import read_graph, read_tfjs
@@ -13,7 +14,7 @@ from src.errors import CheckpointError, UsageError
 from src.files import open_input
 
 READABLE = "MindSpore's .ckpt, PyTorch's .pth and .pt (a state_dict or a training checkpoint), .safetensors, " \
-    "TensorFlow's frozen graphs (.pb) and TensorFlow.js' model.json"
+    "pickles of NumPy's arrays (detectron2's .pkl), TensorFlow's frozen graphs (.pb) and TensorFlow.js' model.json"
 # Files that hold weights in a format that is not read: how they begin (at which byte), or how their names end.
 BEGINNINGS = {
     (0, b"\x89HDF\r\n\x1a\n"): "an HDF5 file, as Keras writes it",
@@ -27,7 +28,6 @@ ENDINGS = {
     ".pdparams": "a PaddlePaddle file",
 }
 TENSORFLOW = {".pb": read_graph, ".json": read_tfjs}
-PICKLE_END, PICKLE_VERSIONS = b".", (b"\2", b"\3", b"\4", b"\5")
 # Prefixes that wrappers put in front of the names: MoCo, DataParallel and moving averages, Lightning.
 QUERY_ENCODER, WRAPPERS = "module.encoder_q.", ("module.", "model.")
 
@@ -49,12 +49,13 @@ def read_any_weights(path: Path) -> Weights:
     if foreign:
         raise CheckpointError(f"{path} is {foreign}, which is not read here. Weights are read from: {READABLE}")
     if path.suffix.lower() == ".safetensors":
-        return _without_prefix(read_safetensors(path), path, "")
+        return _without_prefix(read_safetensors(path), "", path)
     if path.suffix.lower() in TENSORFLOW:
         return Weights(TENSORFLOW[path.suffix.lower()](path), path)
     if is_pytorch_file(path):
-        tensors = read_pytorch_file(path)
-        return _without_prefix(tensors.arrays, path, tensors.found_in)
+        return _without_prefix(*read_pytorch_file(path), path)
+    if is_pickle(path):
+        return _without_prefix(*read_numpy_pickle(path), path)
     return read_weights(path)
 
 
@@ -62,8 +63,6 @@ def foreign_format(path: Path) -> Optional[str]:
     """What a file is that is none of READABLE; None when it may be one of them."""
     with open_input(path) as file:
         start = file.read(16)
-        file.seek(-1 if start else 0, 2)
-        end = file.read()
     for (place, magic), name in BEGINNINGS.items():
         if start[place:].startswith(magic):
             return name
@@ -71,8 +70,6 @@ def foreign_format(path: Path) -> Optional[str]:
         return _foreign_archive(path)
     if is_pytorch_file(path):
         return None
-    if start[:1] == b"\x80" and start[1:2] in PICKLE_VERSIONS and end == PICKLE_END:
-        return "a pickle without PyTorch's tensors (detectron2's .pkl is one)"
     if ".data-" in path.name:
         return ENDINGS[".index"]
     return ENDINGS.get(path.suffix.lower())
@@ -92,7 +89,7 @@ def _foreign_archive(path: Path) -> Optional[str]:
     return "a model of Keras" if "model.weights.h5" in names else None
 
 
-def _without_prefix(arrays: dict, path: Path, found_in: str) -> Weights:
+def _without_prefix(arrays: dict, found_in: str, path: Path) -> Weights:
     """The arrays without the prefix of a wrapper, as often as there is one; what has another prefix is left out."""
     notes = [found_in] if found_in else []
     while True:

@@ -15,7 +15,7 @@ from typing import BinaryIO, Callable
 
 LITERALS = {"INT", "LONG", "LONG1", "LONG4", "BININT", "BININT1", "BININT2", "FLOAT", "BINFLOAT", "UNICODE",
             "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES",
-            "SHORT_BINBYTES"}
+            "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"}
 CONSTANTS: dict[str, Callable] = {
     "NONE": lambda: None, "NEWTRUE": lambda: True, "NEWFALSE": lambda: False, "EMPTY_DICT": dict, "EMPTY_LIST": list,
     "EMPTY_TUPLE": tuple}
@@ -29,6 +29,13 @@ class Foreign:
 
     def __init__(self, name: str):
         self.name = name[:200]
+
+
+class Stateful:
+    """What a known function returns for an object whose state follows in the file."""
+
+    def set_state(self, state) -> None:
+        raise NotImplementedError
 
 
 def read_pickle(file: BinaryIO, known: dict, refer: Callable):
@@ -171,8 +178,10 @@ class _Machine:
 
     def _build(self) -> None:
         """State of an object: the versions of layers that a dictionary of weights carries, or that of a Foreign."""
-        self.stack.pop()
-        if not isinstance(self.stack[-1], (dict, Foreign)):
+        state = self.stack.pop()
+        if isinstance(self.stack[-1], Stateful):
+            self.stack[-1].set_state(state)
+        elif not isinstance(self.stack[-1], (dict, Foreign)):
             raise ValueError("the pickle gives a state to something that is no dictionary")
 
     def _binpersid(self) -> None:

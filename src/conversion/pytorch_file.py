@@ -10,12 +10,13 @@ import math
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, NamedTuple
+from typing import Any, Callable
 
 import numpy as np
 
 from src.checkpoint import DAMAGED
-from src.conversion.pickled import Foreign, dictionary, read_pickle
+from src.conversion.found_tensors import ForeignObject, NamedTensors, find_tensors
+from src.conversion.pickled import dictionary, read_pickle
 from src.conversion.safetensors_file import widened
 from src.errors import CheckpointError
 from src.files import MAX_WEIGHT_BYTES, open_input, read_file
@@ -27,19 +28,7 @@ BFLOAT16 = "bfloat16"
 DTYPES = {"DoubleStorage": "<f8", "FloatStorage": "<f4", "HalfStorage": "<f2", "BFloat16Storage": BFLOAT16,
           "LongStorage": "<i8", "IntStorage": "<i4", "ShortStorage": "<i2", "CharStorage": "i1", "ByteStorage": "u1",
           "BoolStorage": "?"}
-# Where training programs keep the weights in a file that holds more: torchvision's references (model, model_ema), timm
-# (state_dict_ema), mmengine and Lightning (state_dict), tutorials. Moving averages are what such programs evaluate.
-EMA_KEYS = ("model_ema", "state_dict_ema", "ema_state_dict", "ema_model", "ema")
-WEIGHT_KEYS = ("state_dict", "model", "model_state_dict", "net", "module")
-DEEPEST = 3
 WAY_OUT = "Where PyTorch is installed, write the weights alone: torch.save(model.state_dict(), 'weights.pth')"
-
-
-class NamedTensors(NamedTuple):
-    """arrays: by name. found_in: where in the file they lay when it holds more than them, else empty."""
-
-    arrays: dict
-    found_in: str
 
 
 def is_pytorch_file(path: Path) -> bool:
@@ -57,7 +46,7 @@ def read_pytorch_file(path: Path) -> NamedTensors:
     try:
         content = read_file(path, MAX_WEIGHT_BYTES)
         found, numbers = _read_zip(content) if content.startswith(ZIP_MAGIC) else _read_legacy(content)
-        tensors, found_in = _weights(found)
+        tensors, found_in = find_tensors(found, Tensor)
         return NamedTensors({name: tensor.array(numbers) for name, tensor in tensors.items()}, found_in)
     except ForeignObject as error:
         raise CheckpointError(f"{path} holds {error}, which is not a tensor; only tensors are read. {WAY_OUT}") \
@@ -66,10 +55,6 @@ def read_pytorch_file(path: Path) -> NamedTensors:
         reason = (str(error).strip().splitlines() or ["unknown format"])[0]
         raise CheckpointError(f"{path} cannot be read as a PyTorch file ({path.stat().st_size} bytes): {reason}. It "
                               "may be damaged; copy it again") from None
-
-
-class ForeignObject(Exception):
-    """Something else stands where tensors should be."""
 
 
 @dataclass(frozen=True)
@@ -120,40 +105,6 @@ class Tensor:
             return np.zeros(self.shape, flat.dtype)
         strides = [stride * flat.itemsize for stride in self.strides]
         return np.lib.stride_tricks.as_strided(flat[self.offset:], self.shape, strides, writeable=False)
-
-
-def _weights(found) -> tuple[dict[str, Any], str]:
-    """(tensors by name, where they lay)."""
-    # mmengine exchanges the two when it saves: its state_dict is the moving average.
-    exchanged = isinstance(found, dict) and "message_hub" in found and "ema_state_dict" in found
-    keys = WEIGHT_KEYS if exchanged else EMA_KEYS + WEIGHT_KEYS
-    path: list[str] = []
-    while isinstance(found, dict) and len(path) < DEEPEST:
-        key = next((key for key in keys if isinstance(found.get(key), dict)), None)
-        if key is None:
-            break
-        path.append(key)
-        found = found[key]
-    _require_tensors(found)
-    averaged = exchanged or not set(EMA_KEYS).isdisjoint(path)
-    return found, ".".join(path) + (" (moving average of the weights)" if averaged else "")
-
-
-def _require_tensors(found) -> None:
-    if not isinstance(found, dict):
-        raise ForeignObject(_called(found) if isinstance(found, Foreign) else
-                            f"{_called(found)} where a dictionary of tensors should be")
-    if not found:
-        raise ValueError("it holds no tensors")
-    for name, value in sorted(found.items(), key=lambda item: not isinstance(item[1], Foreign)):
-        if isinstance(name, Foreign):
-            raise ForeignObject(f"a {name.name}")
-        if not isinstance(name, str) or not isinstance(value, Tensor):
-            raise ForeignObject(f"{str(name)[:80]!r}: {_called(value)}")
-
-
-def _called(value) -> str:
-    return f"an object of {value.name}" if isinstance(value, Foreign) else f"a {type(value).__name__}"
 
 
 def _read_zip(content: bytes) -> tuple[Any, Callable]:

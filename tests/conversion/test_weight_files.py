@@ -239,6 +239,76 @@ def test_the_prefix_of_a_wrapper_is_taken_off_and_said(tmp_path, names, note):
     assert (list(weights.arrays), weights.note) == (["conv.weight", "fc.weight"], note)
 
 
+# Pickles of NumPy's arrays, as in detectron2's model zoo
+
+def pickle_of(folder: Path, content, protocol: int = 4) -> Path:
+    path = folder / "model_final.pkl"
+    path.write_bytes(content if isinstance(content, bytes) else pickle.dumps(content, protocol))
+    return path
+
+
+ARRAYS = {"columns first": np.asfortranarray(NUMBERS[0]), "big-endian": SIX.astype(">f4"), "number": np.array(7),
+          "half": SIX.astype(np.float16), "flags": np.array([True, False]), "empty": np.zeros((0, 3), np.float32),
+          "part": NUMBERS[:, 1]}
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_arrays_of_numpy_are_read_out_of_a_pickle(tmp_path, protocol):
+    content = {"model": ARRAYS, "__author__": "Detectron2 Model Zoo", "matching_heuristics": False}
+    weights = read_any_weights(pickle_of(tmp_path, content, protocol))
+    assert same(weights.arrays, ARRAYS) and weights.note == "model"
+
+
+def test_names_of_numpy_2_and_bytes_of_python_2_are_known(tmp_path):
+    content = pickle.dumps({"a": SIX}, 3)
+    renamed = content.replace(b"numpy.core.multiarray", b"numpy._core.multiarray")
+    assert renamed != content and same(read_any_weights(pickle_of(tmp_path, renamed)).arrays, {"a": SIX})
+    short = np.array([1.0, -2.0], np.float32)  # 8 bytes: SHORT_BINBYTES in Python 3, SHORT_BINSTRING in Python 2
+    content = pickle.dumps({"a": short}, 3)
+    renamed = content.replace(b"C\x08" + short.tobytes(), b"U\x08" + short.tobytes())
+    assert renamed != content and same(read_any_weights(pickle_of(tmp_path, renamed)).arrays, {"a": short})
+
+
+@pytest.mark.parametrize("content, words", [
+    ({"model": {"a": Settings()}}, r"is a pickle that holds 'a': an object of \S*Settings, which is not an array"),
+    ({"a": 1.0}, "is a pickle that holds 'a': a float"),
+    ({"a": np.array(["text"])}, "an array has numbers of the kind 'U4'"),
+    ({"a": np.array([None])}, "an array has numbers of the kind 'O8'"),
+    ({"a": np.array([1j])}, "an array has numbers of the kind 'c16'"),
+    (pickle.dumps({"a": SIX}, 4).replace(b"K\x06\x85", b"K\x07\x85"), "content that does not fit its shape"),
+    (pickle.dumps({"a": SIX}, 4)[:-40], "model_final.pkl cannot be read as a pickle of NumPy's arrays .*copy it again"),
+    (b"\x80\x02cnumpy.core.multiarray\n_reconstruct\n)R.", "holds a PickledArray where a dictionary of tensors"),
+    (b"\x80\x02}X\x01\0\0\0acnumpy.core.multiarray\n_reconstruct\n)Rs.", "an array has no content"),
+    (b"\x80\x02cnumpy\nndarray\n)R.", "the pickle calls something that is no function"),
+    (b"\x80\x02K\x01Q.", "the pickle refers to something outside of it"),
+])
+def test_a_pickle_of_anything_else_is_refused_by_name(tmp_path, content, words):
+    with pytest.raises(CheckpointError, match=words):
+        read_any_weights(pickle_of(tmp_path, content))
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_nothing_that_a_pickle_of_arrays_names_is_called(tmp_path, protocol):
+    trap = tmp_path / "executed"
+    with pytest.raises(CheckpointError, match="which is not an array of NumPy"):
+        read_any_weights(pickle_of(tmp_path, {"model": {"a": SIX, "b": Harmful(trap)}}, protocol))
+    assert not trap.exists()
+
+
+@given(data=st.data(), protocol=st.sampled_from([2, 4, 5]))
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+def test_mutated_pickles_of_arrays_end_in_the_project_s_errors(tmp_path, data, protocol):
+    content = bytearray(pickle.dumps({"model": ARRAYS}, protocol))
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(2, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path = pickle_of(tmp_path, bytes(content[:data.draw(st.sampled_from([len(content), len(content) // 2]))]))
+    try:
+        for array in read_any_weights(path).arrays.values():
+            assert isinstance(array, np.ndarray) and array.sum() is not None
+    except ProjectError as error:
+        assert str(path) in str(error)
+
+
 # Files of other formats
 
 def archive_of(path: Path, *names: str) -> None:
@@ -254,7 +324,6 @@ def archive_of(path: Path, *names: str) -> None:
     ("a.keras", lambda path: archive_of(path, "config.json", "model.weights.h5"), "a model of Keras"),
     ("a.h5", lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n" + b"\0" * 64), "an HDF5 file"),
     ("a.tflite", lambda path: path.write_bytes(b"\x1c\0\0\0TFL3" + b"\0" * 64), "a TensorFlow Lite model"),
-    ("a.pkl", lambda path: path.write_bytes(pickle.dumps({"model": {"a": SIX}})), "a pickle without PyTorch's tensors"),
     ("a.onnx", lambda path: path.write_bytes(b"\x08\x07"), "an ONNX model"),
     ("a.ckpt.data-00000-of-00001", lambda path: path.write_bytes(b"\0" * 9), "a part of a TensorFlow checkpoint"),
 ])
