@@ -143,8 +143,11 @@ class CenterNetEval(EvalSection):
         [680, 680], min_length=2, max_length=2, description="size of the network input in evaluation without keep_res "
         "and in exported models, in pixels: height, width; multiples of 4, at least 32")
     keep_res: bool = Field(
-        True, description="evaluate images at their own size, padded to multiples of 128 pixels (each new size is "
-        "compiled); false = input_res_test")
+        True, description="evaluate images at their own size, padded to multiples of keep_res_multiple (each new size "
+        "is compiled); false = input_res_test")
+    keep_res_multiple: int = Field(
+        128, ge=32, multiple_of=32, description="with keep_res: the sides of the input are multiples of this number of "
+        "pixels; 128 in the zoo, 32 in the authors' ResNets")
     multi_scales: List[float] = Field(
         [1.0], min_length=1, description="factors by which an image is resized; the detections of all are merged")
     flip_test: bool = Field(False, description="average the maps of the image and its mirror image")

@@ -43,6 +43,10 @@ class CenterNetDetector(Detector):
     def input_size(self) -> tuple[int, int]:
         return self.config.eval.input_size
 
+    @property
+    def layers_as(self) -> str | None:
+        return "centernet" if self.config.model.up_sampling == "deformable" else None
+
     def train_transform(self, augment: bool = True) -> TrainTransform:
         data = self.config.data
         map_size = [side // STRIDE for side in data.input_size]
@@ -126,7 +130,7 @@ class CenterNetDetector(Detector):
         """The part of the scaled image that the network sees, and the (height, width) of the network input."""
         scaled_height, scaled_width = scaled(height, width, scale)
         if keep_res:
-            return padded_window(scaled_height, scaled_width)
+            return padded_window(scaled_height, scaled_width, self.config.eval.keep_res_multiple)
         return Window(np.array([scaled_width / 2, scaled_height / 2]), float(max(height, width))), self.input_size
 
     def export_description(self) -> dict:

@@ -121,12 +121,12 @@ def scaled(height: int, width: int, scale: float) -> tuple[int, int]:
     return max(1, int(height * scale)), max(1, int(width * scale))
 
 
-def padded_window(height: int, width: int) -> tuple[Window, tuple[int, int]]:
+def padded_window(height: int, width: int, multiple: int = 128) -> tuple[Window, tuple[int, int]]:
     """(Window, (height, width)) of the input that keeps the resolution.
 
-    Sides grow to a multiple of 128, those that are one already by 128 (the zoo's rule).
+    Sides grow to a multiple, those that are one already by as much (the authors' rule).
     """
-    size = (height | 127) + 1, (width | 127) + 1
+    size = (height // multiple + 1) * multiple, (width // multiple + 1) * multiple
     return Window(np.array([width // 2, height // 2], float), float(size[1])), size
 
 
