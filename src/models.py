@@ -38,6 +38,7 @@ MODELS = {
     "faster_rcnn_res2net101": Model("faster_rcnn", "faster_rcnn/faster_rcnn_res2net101.yaml"),
     "faster_rcnn_res2net152": Model("faster_rcnn", "faster_rcnn/faster_rcnn_res2net152.yaml"),
     "mask_rcnn_resnet50": Model("mask_rcnn", "mask_rcnn/mask_rcnn_resnet50.yaml"),
+    "mask_rcnn_resnet101": Model("mask_rcnn", "mask_rcnn/mask_rcnn_resnet101.yaml"),
 }
 
 # family -> beginning of its class names: SSDConfig in src/ssd/config.py, SSDDetector in src/ssd/detector.py

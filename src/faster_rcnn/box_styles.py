@@ -1,11 +1,12 @@
 """Box conventions of the library that trained the weights (setting `box_style`).
 
-Sources: the zoo's Faster and Mask R-CNN (MindSpore models, r1.2); torchvision 0.22, models/detection; mmdetection 3.
+Sources: the zoo's Faster and Mask R-CNN (MindSpore models, r1.2); torchvision 0.22, models/detection; mmdetection 3;
+detectron2 0.6.
 Corners are pixels throughout the code: x2 and y2 are the last pixel of a box, and its end lies one further.
 """
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,9 @@ class BoxStyle:
     """The differences between the libraries in images, anchors and boxes; one field per decision."""
 
     # Images.
-    resized_as: str  # "uint8" or "float32"; torchvision resizes float32 images, to sides that are rounded down
+    # "uint8", "float32" or "pillow"; torchvision resizes float32 images, to sides that are rounded down, and detectron2
+    # with Pillow, which averages where an image shrinks.
+    resized_as: str
     padding: str     # colour of the input beside the image: "black", or "mean", which becomes 0 when it is normalised
     # Boxes are scaled by the sides that the image has on the canvas over its own; the zoo takes the factor that these
     # sides were rounded from.
@@ -78,3 +81,4 @@ BOX_STYLES = {
         roi_sampling=_MMDET_ROIS, mask_rcnn_roi_sampling=_MMDET_ROIS,
         mask_rcnn_upsampling="nearest", masks_over="box"),
 }
+BOX_STYLES["detectron2"] = replace(BOX_STYLES["mmdet"], resized_as="pillow")

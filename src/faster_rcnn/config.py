@@ -2,7 +2,7 @@
 from typing import ClassVar, Dict, List, Literal, Optional
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from src.backbones.depths import RESNET_BLOCKS
 from src.backbones.table import Backbone, find_backbone
@@ -40,7 +40,10 @@ class FasterRCNNModel(ModelSection):
 
     img_width: int = Field(1280, ge=64, description="width of the network input in pixels, a multiple of 32")
     img_height: int = Field(768, ge=64, description="height of the network input in pixels, a multiple of 32")
-    box_style: Literal["zoo", "torchvision", "mmdet"] = Field(
+    backbone_style: Literal["zoo", "pytorch", "mindcv", "caffe"] = Field(  # type: ignore[assignment]  # one more
+        "zoo", description=f"{described(ModelSection, 'backbone_style')}; caffe is pytorch with the stride of a block "
+        "on its first convolution (detectron2's ResNets need it)")
+    box_style: Literal["zoo", "torchvision", "mmdet", "detectron2"] = Field(
         "zoo", description="box conventions of the library that trained the weights: anchors, ends of boxes, resizing")
     feature_extractor_base_param: Optional[str] = Field(
         None, description="ImageNet checkpoint that the backbone starts from; none = start without one")
@@ -110,6 +113,12 @@ class FasterRCNNModel(ModelSection):
         return value
 
     _above_zero = field_validator("anchor_scales", "anchor_ratios", "rpn_target_stds", "rcnn_target_stds")(above_zero)
+
+    @model_validator(mode="after")
+    def _caffe_is_a_resnet(self):
+        if self.backbone_style == "caffe" and not self.backbone_name.startswith("resnet"):
+            raise ValueError(f"backbone_style caffe is for ResNets, {self.model_name} has a {self.backbone_name}")
+        return self
 
     @property
     def backbone_name(self) -> str:

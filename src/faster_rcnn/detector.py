@@ -151,7 +151,7 @@ class FasterRCNNDetector(Detector):
 
     @property
     def layers_as(self) -> str | None:
-        return "two_stage" if self.config.model.backbone_name == "resnet50" else None
+        return "two_stage" if self.config.model.backbone_name.startswith("resnet") else None
 
     @classmethod
     def settings_of_zoo(cls, arrays: dict) -> dict:

@@ -123,7 +123,9 @@ def build_stages(model, num_classes: int, *, frozen_body: bool, roi_sampling: Ro
 
 def build_backbone(model) -> nn.Cell:
     """The backbone of the model, randomly initialised."""
-    backbone = model.backbone.build(symmetric=model.padded_on_every_side, symmetric_pool=model.pools_every_side, **NORM)
+    stride_first = {"stride_first": True} if model.backbone_style == "caffe" else {}
+    backbone = model.backbone.build(symmetric=model.padded_on_every_side, symmetric_pool=model.pools_every_side, **NORM,
+                                    **stride_first)
     for parameter in backbone.get_parameters():
         if parameter.name.endswith("weight"):
             parameter.set_data(initializer(HeNormal(mode="fan_out", nonlinearity="relu"), parameter.shape,

@@ -10,6 +10,7 @@ from typing import Any, Optional, Sequence
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from src.faster_rcnn.box_styles import BOX_STYLES, BoxStyle
 from src.faster_rcnn.targets import AnchorSampler
@@ -45,10 +46,14 @@ class Placement:
         canvas = np.zeros((3, *self.input_size), np.float32)
         if self.style.padding == "black":
             canvas[:] = normalize(np.zeros((1, 1, 3), np.uint8))
-        canvas[:, :height, :width] = normalize(self.resize(image.astype(self.style.resized_as, copy=False)))
+        canvas[:, :height, :width] = normalize(self.resize(
+            image.astype(np.float32) if self.style.resized_as == "float32" else image))
         return canvas
 
     def resize(self, image: np.ndarray) -> np.ndarray:
+        """(h, w, 3) uint8 or float32 -> (*resized_size, 3) of the same kind; Pillow's way takes uint8 only."""
+        if self.style.resized_as == "pillow":
+            return np.asarray(Image.fromarray(image).resize(self.resized_size[::-1], Image.Resampling.BILINEAR))
         return cv2.resize(image, self.resized_size[::-1], interpolation=cv2.INTER_LINEAR)
 
     def to_canvas(self, boxes: np.ndarray) -> np.ndarray:

@@ -20,7 +20,8 @@ from src.settings.translation import OldKeys
 class MaskRCNNModel(FasterRCNNModel):
     """Input, anchors, proposals, sampling, heads, loss."""
 
-    backbones: ClassVar[Dict[str, str]] = {"mask_rcnn_resnet50": "resnet50"}
+    backbones: ClassVar[Dict[str, str]] = {
+        "mask_rcnn_resnet50": "resnet50", "mask_rcnn_resnet101": "resnet101"}
 
     mask_roi_size: int = Field(
         14, ge=1, description="side of the features of a RoI for the mask head, in bins; its masks have twice as many "

@@ -45,15 +45,17 @@ def spread_outputs(run, spreads: dict) -> None:
         layer.weight.mul_(spread / parts[0].new_tensor(np.concatenate([part.numpy() for part in parts])).std())
 
 
-def ours(model, classes: list, config: str, flags: list) -> Predictor:
-    """The Predictor of our detector with the weights of a module of PyTorch."""
-    arrays = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+def ours(model, classes: list, config: str, flags: list, source: str = "") -> Predictor:
+    """The Predictor of our detector with the weights of a module of PyTorch, or with such arrays. source: what the
+    names are recognised as; without it the end of the name of the configuration."""
+    arrays = model if isinstance(model, dict) else {name: tensor.numpy() for name, tensor in model.state_dict().items()}
     detector = build_detector(load_config(["--config_path", str(CONFIG / config), *flags], "eval"), classes)
     network = detector.network().set_train(False)
     parameters, weights = network.parameters_dict(), Weights(arrays, Path("detector.pth"))
     naming = choose_naming(weights, detector_namings(detector, network), parameters, None)
     conversion = convert(weights, naming, {name: tuple(value.shape) for name, value in parameters.items()})
-    assert not conversion.missing and (naming.source, naming.content) == (config[:-5].rpartition("_")[2], "detector")
+    assert not conversion.missing and naming.content == "detector"
+    assert naming.source == (source or config[:-5].rpartition("_")[2])
     for name, array in conversion.arrays.items():
         parameters[name].set_data(Tensor(np.ascontiguousarray(array)))
     return Predictor(detector, network_runner(detector.inference(network)), 1)

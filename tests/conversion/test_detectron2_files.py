@@ -1,0 +1,69 @@
+"""What detectron2's files hold besides the weights: mean and spread of the input, and anchors."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from src.command_line import load_config
+from src.conversion.two_stage import two_stage_namings
+from src.errors import CheckpointError
+from src.models import build_detector
+
+STEM = "backbone.bottom_up.stem.conv1.weight"
+BGR_MEAN = np.float32([103.53, 116.28, 123.675]).reshape(3, 1, 1)
+STD = np.float32([58.395, 57.12, 57.375])
+
+
+@pytest.fixture(scope="module")
+def naming():
+    detector = build_detector(load_config(["--model_name", "faster_rcnn_resnet50", "--feature_extractor_base_param",
+                                           "none", "--img_height", "64", "--img_width", "64"], "convert"), ["a", "b"])
+    return two_stage_namings(detector, detector.network())[-1]
+
+
+def stem(*channels: float) -> np.ndarray:
+    """(1, 3, 1, 1): a first layer with these factors of its input channels."""
+    return np.float32(channels).reshape(1, 3, 1, 1)
+
+
+@pytest.mark.parametrize("about, factors, style", [
+    ({}, [3, 2, 1] * STD, "caffe"),
+    ({"pixel_mean": BGR_MEAN, "pixel_std": np.ones((3, 1, 1))}, [3, 2, 1] * STD, "caffe"),
+    ({"pixel_mean": BGR_MEAN, "pixel_std": np.float32([10, 20, 30])}, [0.1, 0.1, 0.1] * STD, "caffe"),
+    # Weights that tools/convert-torchvision-to-d2.py wrote.
+    ({"pixel_mean": BGR_MEAN[::-1], "pixel_std": STD}, [1, 2, 3], "pytorch"),
+])
+def test_the_first_layer_takes_our_input(naming, about, factors, style):
+    arrays = {STEM: stem(1, 2, 3), **about}
+    np.testing.assert_allclose(naming.prepare(arrays)[STEM].ravel(), factors, rtol=1e-6)
+    assert naming.conditions(arrays)["backbone_style"] == style
+    assert all(naming.reason_to_ignore(name) for name in about)
+
+
+def test_another_mean_is_refused(naming):
+    with pytest.raises(CheckpointError, match=r"pixel_mean \[100.0, 116.0, 123.0\] of the file is not the mean"):
+        naming.prepare({STEM: stem(1, 2, 3), "pixel_mean": np.float32([100, 116, 123])})
+
+
+def test_anchors_are_compared_with_those_of_the_settings(naming):
+    name = "proposal_generator.anchor_generator.cell_anchors.1"
+    half = np.float32([[90.5, 45.25], [64, 64], [45.25, 90.5]]) / 2
+    arrays = {STEM: stem(1, 2, 3), name: np.concatenate([-half, half], 1)}
+    naming.prepare(arrays)
+    assert naming.reason_to_ignore(name) == "anchors, which were compared with those of the settings"
+    with pytest.raises(CheckpointError, match=r"cell_anchors.1 of the file are \[\[181.0, 90.0\].*--anchor_scales"):
+        naming.prepare({**arrays, name: 2 * arrays[name]})
+
+
+def test_every_name_of_detectron2_is_known(naming):
+    """Names of a file of its model zoo, beside those of the blocks that every stage has."""
+    for name, ours in (("backbone.fpn_lateral2.bias", "fpn.laterals.0.bias"),
+                       ("backbone.fpn_output5.weight", "fpn.outputs.3.weight"),
+                       ("backbone.bottom_up.stem.conv1.norm.running_var", "backbone.stem.norm.moving_variance"),
+                       ("backbone.bottom_up.res4.5.conv3.norm.weight", "backbone.stages.2.5.expand.norm.gamma"),
+                       ("backbone.bottom_up.res2.0.shortcut.weight", "backbone.stages.0.0.shortcut.conv.weight"),
+                       ("proposal_generator.rpn_head.anchor_deltas.bias", "rpn.deltas.bias"),
+                       ("roi_heads.box_predictor.cls_score.weight", "box_head.logits.weight"),
+                       ("roi_heads.mask_head.predictor.bias", "mask_head.logits.bias")):
+        assert naming.rename(name) == ours
+    assert naming.rename("roi_heads.res5.0.conv1.weight") is None
