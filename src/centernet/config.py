@@ -39,8 +39,8 @@ class CenterNetModel(ModelSection):
     feature_extractor_base_param: Optional[str] = Field(
         None, description="ImageNet checkpoint that the backbone starts from; none = start without one")
     checkpoint_filter_list: List[str] = Field(
-        ["hm_fn", "wh_fn", "reg_fn"], description="beginnings of the parameter names, the zoo's or ours, that "
-        "filter_weight does not load")
+        ["hm_fn"], description="beginnings of the parameter names, the zoo's or ours, that "
+        "filter_weight does not load: those that depend on the classes")
 
     @property
     def backbone_name(self) -> str:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Sequence
 
 from src.checkpoint import Weights, is_optimizer_state, load_weights, read_weights
 from src.conditions import (
@@ -15,6 +16,7 @@ from src.conditions import (
 from src.errors import UsageError
 from src.models import detector_class
 
+LISTED_LAYERS = 12
 BACKBONE = "backbone."  # beginning of the names of its parameters
 ADVICE = ("feature_extractor_base_param takes an ImageNet checkpoint of the model's own backbone; give one, or train "
           "without: --feature_extractor_base_param none")
@@ -65,11 +67,18 @@ def load_start(network, detector, config) -> None:
               + ("" if only_backbone else "; --pre_trained would take the whole detector"))
     else:
         kept = load_detector(network, detector, weights, config.train.filter_weight)
-        print(f"training starts from the detector in {path}"
-              + (f"; {len(kept)} parameters keep their initial values (checkpoint_filter_list)" if kept else ""))
+        print(f"training starts from the detector in {path}" + (f"; {initialised(kept)}" if kept else ""))
     if not config.train.fixed_norms and has_folded_norms(network):
         raise UsageError(f"{path}: the batch norms of these weights were folded into the convolutions, so that the "
                          "statistics of a batch would change every map; add --fixed_norms True")
+
+
+def initialised(names: Sequence[str]) -> str:
+    """A sentence that lists the layers of parameters that were not loaded."""
+    layers = list(dict.fromkeys(name.rpartition(".")[0] for name in names))
+    listed = ", ".join(layers[:LISTED_LAYERS]) + (f" and {len(layers) - LISTED_LAYERS} more layers"
+                                                 if len(layers) > LISTED_LAYERS else "")
+    return f"{len(names)} parameters are randomly initialised (checkpoint_filter_list): {listed}"
 
 
 def holds_backbone(weights: Weights, network, detector) -> bool:

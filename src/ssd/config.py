@@ -75,8 +75,8 @@ class SSDModel(ModelSection):
     feature_extractor_base_param: Optional[str] = Field(
         None, description="ImageNet checkpoint that the backbone starts from; none = start without one")
     checkpoint_filter_list: List[str] = Field(
-        ["multi_loc_layers", "multi_cls_layers"], description="beginnings of the parameter names, the zoo's or ours, "
-        "that filter_weight does not load")
+        ["multi_cls_layers"], description="beginnings of the parameter names, the zoo's or ours, "
+        "that filter_weight does not load: those that depend on the classes")
 
     @field_validator("img_shape", "steps", "default_box_scales", "num_default", "extras_in_channels",
                      "extras_out_channels", "extras_strides", "prior_scaling", "extras_ratio")

@@ -95,8 +95,11 @@ def test_pre_trained_that_holds_a_detector_is_loaded_whole(mobilenet_v1, tmp_pat
     path = checkpoint(tmp_path / "a.ckpt", mobilenet_v1, str)
     assert all((array == 0.5).all() for array in started(mobilenet_v1, "--pre_trained", path).values())
     assert capsys.readouterr().out == f"training starts from the detector in {path}\n"
-    started(mobilenet_v1, "--pre_trained", path, "--filter_weight", "True")
-    assert "parameters keep their initial values (checkpoint_filter_list)" in capsys.readouterr().out
+    found = started(mobilenet_v1, "--pre_trained", path, "--filter_weight", "True")
+    assert all((array == (0.25 if name.startswith("class_predictors.") else 0.5)).all()
+               for name, array in found.items())
+    said = capsys.readouterr().out
+    assert "parameters are randomly initialised (checkpoint_filter_list): class_predictors.0." in said
 
 
 def test_of_a_detector_that_is_given_as_the_backbone_file_its_backbone_is_taken(mobilenet_v1, tmp_path, capsys):
