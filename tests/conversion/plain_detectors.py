@@ -1,6 +1,6 @@
 """Faster and Mask R-CNN of mmdetection 3 and detectron2, restated in plain torch.
 
-Both libraries need compiled operators that are not at hand. What they do at inference is written down here once more,
+Both libraries need compiled operators that are not available. What they do at inference is written down here once more,
 from their configurations and their code, with torchvision's RoIAlign and NMS, which theirs agree with.
 """
 from __future__ import annotations

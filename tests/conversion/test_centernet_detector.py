@@ -1,6 +1,6 @@
 """The authors' CenterNet with ResNet and deformable convolutions gives the same detections here.
 
-Their code needs a compiled operator that is not at hand. It is restated here from resnet_dcn.py, dcn_v2.py, decode.py
+Their code needs a compiled operator that is not available. It is restated here from resnet_dcn.py, dcn_v2.py, decode.py
 and base_detector.py of https://github.com/xingyizhou/CenterNet, with torchvision's ResNet and deform_conv2d.
 """
 from __future__ import annotations
