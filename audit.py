@@ -20,7 +20,7 @@ from src.settings.schema import DataSection
 
 
 def main(argv=None) -> int:
-    """Audit the splits of a configuration; returns 0. Raises DatasetError when a finding is refused."""
+    """Audit the splits of a configuration; returns 0. Raises DatasetError if a finding is refused."""
     arguments = sys.argv[1:] if argv is None else argv
     parser = _parser()
     if "-h" in arguments or "--help" in arguments:
@@ -48,7 +48,7 @@ def main(argv=None) -> int:
 
 
 def _splits(data: DataSection, wanted: str) -> list[str]:
-    """The splits to audit; of "all" those that the data set has, and the training split in any case."""
+    """The splits to audit; "all" means the training split and every other split that the data set has."""
     if wanted != "all":
         return [wanted]
     found = []

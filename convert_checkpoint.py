@@ -1,4 +1,4 @@
-"""Weights of other programs -> a checkpoint: python convert_checkpoint.py --ckpt_file FILE --model NAME"""
+"""Convert weights of other programs to a checkpoint: python convert_checkpoint.py --ckpt_file FILE --model NAME"""
 from __future__ import annotations
 
 import sys
@@ -62,7 +62,7 @@ def main(argv=None) -> int:
 
 
 def model_of_body(weights: Weights) -> str:
-    """The Faster R-CNN with the ResNet or Res2Net that the weights are: what the zoo's converters were for."""
+    """The Faster R-CNN model with the ResNet or Res2Net in the file, as in the zoo's converters."""
     kind, depth = resnet_of(weights.arrays)
     model = f"faster_rcnn_{kind}{depth}"
     if model not in MODELS:
@@ -72,7 +72,7 @@ def model_of_body(weights: Weights) -> str:
 
 
 class Target(NamedTuple):
-    """What weights are converted for: the detector, its new network, and how their file names its parameters."""
+    """The target of a conversion: the detector, its new network, and the names of the parameters in the file."""
 
     detector: Any
     network: Any
@@ -80,7 +80,7 @@ class Target(NamedTuple):
 
 
 def find_target(weights: Weights, flags: dict, source: str | None) -> Target:
-    """The target that the settings ask for. Raises what choose_naming raises.
+    """The target that the settings name. Raises the errors of choose_naming.
 
     Without a configuration file the detector of a library has the settings of config/*/*_<library>.yaml.
     """
@@ -101,7 +101,7 @@ def find_target(weights: Weights, flags: dict, source: str | None) -> Target:
 
 
 def convert_weights(weights: Weights, flags: dict, source: str | None, output: str | None) -> Path:
-    """Convert weights for the model of the settings, print what became of them, and return the checkpoint written."""
+    """Convert weights for the model of the settings, print the result, and return the path of the checkpoint."""
     from mindspore import Tensor
 
     detector, network, naming = find_target(weights, flags, source)

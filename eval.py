@@ -29,7 +29,7 @@ def main(argv: Optional[list[str]] = None) -> int:
 
 def evaluate_model(config: Config) -> None:
     path = check_model_path(config.eval.checkpoint_file_path)
-    check_split(config.data, config.eval.eval_split)  # a wrong path is said before MindSpore is imported
+    check_split(config.data, config.eval.eval_split)  # a wrong path is reported before MindSpore is imported
     folder = results_folder(config, path, f"eval_{config.eval.eval_split}", RESULTS)
     keep_traces_in(folder)
     describe_run(folder, config)
@@ -39,7 +39,7 @@ def evaluate_model(config: Config) -> None:
 
 
 def evaluate(config: Config, path: Path, folder: Path, process: Process) -> None:
-    """Audit the data and predict, together with the other processes; rank 0 measures, prints, writes the report."""
+    """Audit the data and predict, together with the other processes; rank 0 measures, prints and writes the report."""
     model = read_model(path)
     annotations = audit_ground_truth(config, load_split(config.data, config.eval.eval_split, model.classes), folder)
     predictor = open_predictor(config, model, annotations.classes)

@@ -28,7 +28,7 @@ from src.model_utils.moxing_adapter import stage_files
 from src.settings.schema import ExportSection
 
 TOLERANCE = 1e-4  # largest difference of an output, relative to 1 or to its largest value
-ALIKE = 0.8  # fraction of the rows of a ranked list that has to be within the tolerance
+ALIKE = 0.8  # fraction of the rows of a ranked list that must be within the tolerance
 
 
 def main(argv=None) -> int:
@@ -52,8 +52,8 @@ def export_model(config) -> None:
 
 
 def export(config, checkpoint: Path, folder: Path) -> Path:
-    """Write <file_name>.<format> with its .json and .yaml; raises ExportError, leaving no file, when its
-    outputs differ from the network's on an image."""
+    """Write <file_name>.<format> with its .json and .yaml. Raises ExportError and leaves no file if the outputs differ
+    from the network's on an image."""
     weights = read_weights(checkpoint)
     network, detector = load_network(config, weights, classes_of_zoo(config, weights))
     config = detector.config
@@ -82,7 +82,7 @@ def export(config, checkpoint: Path, folder: Path) -> Path:
 def place_of(settings: ExportSection, folder: Path) -> tuple[Path, str]:
     """(folder, name without ending) of the exported files; `folder` where file_name has none.
 
-    Raises UsageError for what is no name, and for the ending of another format.
+    Raises UsageError for an invalid name, and for the ending of another format.
     """
     given = settings.file_name
     path = Path(given)
@@ -99,7 +99,7 @@ def place_of(settings: ExportSection, folder: Path) -> tuple[Path, str]:
 
 
 def classes_of_zoo(config, weights: Weights) -> tuple[str, ...] | None:
-    """COCO's classes, as in the zoo, where neither the checkpoint nor the settings name any; a line says so."""
+    """COCO's classes, as in the zoo, if neither the checkpoint nor the settings name any; prints a line about it."""
     if weights.classes is not None or config.data.classes is not None:
         return None
     check_num_classes(config.data.num_classes, COCO_CLASSES)
@@ -128,7 +128,7 @@ def export_graph(inference, inputs: list, folder: Path, name: str, file_format: 
 
 
 def example_batch(detector, config) -> list:
-    """A drawn image as network inputs, repeated to the batch size of the export; img_path names a better one."""
+    """A drawn image, or img_path, as network inputs, repeated to the batch size of the export."""
     from src.data.images import read_image
     from src.data.shapes import draw_image
 
@@ -159,12 +159,12 @@ def check_equal(path: Path, inputs: list, wanted: list, detector) -> float:
 
 
 def ranked_difference(wanted: list, found: list, score_column: int) -> float:
-    """How far outputs (B, N, ...) are apart whose rows are in the order of their scores.
+    """The distance between outputs (B, N, ...) whose rows are sorted by score.
 
     Rounding can swap rows of nearly equal score, change the last rows, or make NMS keep the other of two boxes. So each
     row that is not at the end is compared with the nearest row of `found`, and the quantile ALIKE of these distances is
     returned.
-    score_column: column of the scores when the outputs of an image stand side by side in one table.
+    score_column: column of the scores in the joined outputs of an image.
     """
     distances = []
     for rows, others in zip(side_by_side(wanted), side_by_side(found)):
@@ -172,7 +172,7 @@ def ranked_difference(wanted: list, found: list, score_column: int) -> float:
         scores = rows[:, score_column]
         safe = scores > scores[-1] + TOLERANCE
         distances += [(np.abs(others - row) / scale).max(axis=1).min() for row in rows[safe]]
-        if not safe.any():  # nothing is found in the image, which both have to say
+        if not safe.any():  # no detection in the image: both outputs must agree on that
             distances.append(np.abs(scores - others[:, score_column]).max())
     return float(np.quantile(distances, ALIKE))
 
@@ -183,8 +183,8 @@ def side_by_side(outputs: list) -> np.ndarray:
 
 
 def finish_onnx(path: Path, names) -> None:
-    """Give the outputs of an ONNX file readable names, MindSpore numbers them; and what transposed convolutions say of
-    their output the form that ONNX needs: height and width alone. Casts that MindSpore wrote twice are left out."""
+    """Give the outputs of an ONNX file readable names instead of MindSpore's numbers. Write the output size of
+    transposed convolutions as ONNX needs it: height and width only. Remove casts that MindSpore wrote twice."""
     import onnx
 
     model = onnx.load(path)
@@ -259,7 +259,7 @@ def write_description(path: Path, target: Path, config, detector, tensors: dict,
     known = {} if thresholds is None else {"thresholds": asdict(thresholds)}
     description = {**interface, **known, "files": {**earlier.get("files", {}), **measured}, "versions": versions()}
     path.with_suffix(".json").write_text(json.dumps(description, indent=1), encoding="utf-8")
-    here = {"result_path": None, "img_path": None}  # of this call; those who read the file have their own
+    here = {"result_path": None, "img_path": None}  # these belong to this call only
     config.model_copy(update={"eval": config.eval.model_copy(update=here)}).write(path.with_suffix(".yaml"))
 
 

@@ -47,7 +47,7 @@ def main(argv: Optional[list[str]] = None) -> int:
 
 
 def video_source(img_path: Optional[str]) -> Union[Path, int, None]:
-    """The video file or the index of the camera that img_path means; None where it means images."""
+    """The video file or the index of the camera in img_path; None if it names images."""
     if not img_path or Path(img_path).is_dir():
         return None
     if img_path.isdecimal() and len(img_path) < 4 and not Path(img_path).exists():
@@ -56,10 +56,10 @@ def video_source(img_path: Optional[str]) -> Union[Path, int, None]:
 
 
 def find_images(img_path: Optional[str]) -> list[Path]:
-    """The images that img_path means: itself, those of a folder and the folders in it, or the lines of a text file; or
-    several of these with commas between them.
+    """The images in img_path: a file, a folder with the folders in it, the lines of a text file, or several of these,
+    separated by commas.
 
-    Folders with results of this program are left out, and hidden files; the number of files of other kinds is printed.
+    Result folders of this program and hidden files are left out; the number of files of other kinds is printed.
     """
     if not img_path:
         raise UsageError("no image given; add --img_path IMAGE, FOLDER, LIST.txt, VIDEO or the number of a camera")
@@ -95,8 +95,8 @@ def find_images(img_path: Optional[str]) -> list[Path]:
 
 
 def drawn_names(paths: list[Path]) -> list[str]:
-    """The names of the drawn copies: number and name of the image, with that of its folder where two names are equal;
-    of any length and any bytes the system can write."""
+    """The names of the drawn copies: number and name of the image, with the name of its folder if two names are equal.
+    Works for names of any length and with any bytes."""
     stems = Counter(path.stem for path in paths)
     names = []
     for number, path in enumerate(paths):
@@ -140,7 +140,7 @@ def result_file(path: Path) -> Iterator[Callable[[dict], None]]:
 
 @dataclass
 class Tally:
-    """What predict.py says at its end."""
+    """The summary that predict.py prints at its end."""
 
     images: int = 0
     boxes: int = 0
@@ -186,7 +186,7 @@ def predict(detector: Detector, paths: list[Path], folder: Path) -> list[str]:
 def predict_video(detector: Detector, video: Video, folder: Path) -> list[str]:
     """Write a drawn copy of the video and a row of predictions.json for each frame; a camera is read until Ctrl-C.
 
-    Returns a message where the file ends before its time.
+    Returns a message if the file ends too early.
     """
     path, rate, tally = folder / drawn_video_name(video), video.frames_per_second, Tally()
     try:
@@ -212,7 +212,7 @@ def drawn_video_name(video: Video) -> str:
 
 
 def rows_of(found: Prediction) -> list[dict]:
-    """The detections of an image as predictions.json has them."""
+    """The detections of an image in the form of predictions.json."""
     return [{"class": name, "score": round(float(score), 4), "box": [round(float(side), 2) for side in box],
              **({"mask": json_rle(found.runs[index])} if found.runs is not None else {})}
             for index, (name, score, box) in enumerate(zip(found.names, found.scores, found.boxes))]

@@ -59,7 +59,7 @@ def train_detector(config) -> None:
 class TrainingData(NamedTuple):
     """The data that the settings name.
 
-    place: of the MindRecord files; None where another process finds them. request: None where another process makes it,
+    place: of the MindRecord files; None if another process finds them. request: None where another process makes it,
     and where MindRecord files stand for raw data that nothing names. classes: None where another process finds them.
     files: where they are current already. annotations: read already where this process will write the files.
     """
@@ -78,14 +78,14 @@ def place_in(config, folder: str | Path) -> Place:
 
 
 def finds_data(config, process: Process) -> bool:
-    """Whether this process reads the annotations: rank 0, and on ModelArts, where every host has a disk of its own, one
+    """Whether this process reads the annotations: rank 0; on ModelArts, where each host has its own disk, one
     process of each host."""
     return (process.device_id if config.modelarts.enable_modelarts else process.rank) == 0
 
 
 def find_data(config) -> TrainingData:
-    """What is to be trained on. Raises what `load_split` raises, so that what is wrong with the annotations is said
-    before MindSpore is imported; they are not read when the MindRecord files are current."""
+    """The training data. Raises the errors of `load_split`, so that faults in the annotations are reported before
+    MindSpore is imported. Annotations are not read if the MindRecord files are current."""
     data, detector = config.data, detector_class(config)
     if data.mindrecord_dir and not names_raw_data(data):
         alone = place_in(config, data.mindrecord_dir)
@@ -106,7 +106,7 @@ def find_data(config) -> TrainingData:
 
 @contextlib.contextmanager
 def only_run_in(folder: Path, config) -> Iterator[None]:
-    """Keep other runs out of the run folder; raises UsageError naming the process that is there already.
+    """Lock the run folder against other runs; raises UsageError that names the process that holds it.
 
     Rank 0 keeps it for its job; msrun's scheduler, which is none of the ranks, trains nothing.
     """
@@ -165,7 +165,7 @@ def audited_validation_set(config, validation: AnnotationSet, files: RecordFiles
 
 
 def open_run(config, folder: Path) -> None:
-    """Begin a run, or go on with one; raises UsageError when the folder holds another run, or other settings."""
+    """Start or continue a run; raises UsageError if the folder has another run or other settings."""
     resume, saved = config.runtime.resume, any(folder.glob("ckpt_*/latest.json"))
     earlier = folder / "config.yaml"
     if resume and not saved:
@@ -182,9 +182,9 @@ def open_run(config, folder: Path) -> None:
 
 
 def training_files(config, training: TrainingData, folder: Path, process: Process) -> RecordFiles:
-    """MindRecord files of the training split: audited and written when they are not there or not current.
+    """The MindRecord files of the training split; they are audited and written if they are missing or stale.
 
-    Collective: every process of the job must call it. Those that read no annotations are told the place.
+    Collective: every process of the job must call it. Processes that read no annotations get the place from rank 0.
     """
     settings, request, place = config.data, training.request, training.place
     if place is not None and request is None and training.files is not None:
@@ -219,7 +219,7 @@ def stored_classes(files: RecordFiles, settings) -> tuple[str, ...]:
 
 
 def has_objects(annotations: AnnotationSet) -> bool:
-    """Whether there is an object that can be learned and found; crowds are neither."""
+    """Whether there is an object that can be learned and found; crowds do not count."""
     return any((~record.crowd).any() for record in annotations.records)
 
 
@@ -233,7 +233,7 @@ def without_empty(annotations: AnnotationSet) -> AnnotationSet:
 
 
 def train(config, folder: Path, process, files: RecordFiles, validation: AnnotationSet | None) -> None:
-    """Build everything, take up the state of an earlier run or pretrained weights, and fit."""
+    """Build the trainer, load the state of an earlier run or pretrained weights, and train."""
     from src.engine.build import build_trainer, profiled
 
     detector = build_detector(config, files.classes)

@@ -172,7 +172,7 @@ class DataSection(Section):
         None, description="file that names the images of the validation split, one per line, all others being the "
         "training split; tools/split_dataset.py writes it")
     classes: Optional[List[str]] = Field(
-        None, description="class names; none = those of the annotations; a leading 'background' is left out")
+        None, description="class names; none = from the annotations; a leading 'background' is left out")
     num_classes: Optional[int] = Field(
         None, ge=1, description="expected number of classes, with or without background; another number is an error")
     mindrecord_dir: Optional[str] = Field(
