@@ -44,7 +44,9 @@ class TrainLoader:
         self.seed = seed
         self.rank = rank
         self.rank_size = rank_size
-        image_ids = [row["image_id"] for row in read_rows(files, range(files.image_count), ["image_id"])]
+        # Files of earlier versions do not name the ids of their rows.
+        image_ids = files.image_ids or [row["image_id"] for row in
+                                        read_rows(files, range(files.image_count), ["image_id"])]
         self._rows_by_image_id = np.argsort(image_ids)
         self._pool: Executor
         if multiprocessing:

@@ -30,7 +30,7 @@ from src.data.mindrecord_description import (
     shard_names,
     write_description,
 )
-from src.data.mindrecord_rows import reason_of, relative_path, write_shards
+from src.data.mindrecord_rows import ids_of_rows, reason_of, relative_path, write_shards
 from src.data.records import AnnotationSet, inside
 from src.errors import DatasetError
 from src.files import LockedError, locked, read_text, write_file
@@ -98,15 +98,16 @@ def write_mindrecord(annotations: AnnotationSet, audit: Callable[[AnnotationSet]
         folder.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{prefix}.writing-", dir=folder))
         states = write_shards(audited, temporary / prefix, shards, request.described["with_masks"], place.workers)
-        states += _left_out(annotations, states)
+        all_states = states + _left_out(annotations, states)
         names = [name + ending for name in shard_names(prefix, shards) for ending in ("", ".db")]
         _make_current(temporary, place, {
             "format": FORMAT, "version": SCHEMA_VERSION, "request": request.fingerprint,
-            "fingerprint": content_fingerprint(request.fingerprint, states), "described": request.described,
+            "fingerprint": content_fingerprint(request.fingerprint, all_states), "described": request.described,
             "with_masks": request.described["with_masks"], "classes": audited.classes,
             "category_ids": audited.category_ids, "image_count": len(audited.records),
             "max_objects": max(len(record.labels) for record in audited.records),
-            "sizes": {name: (temporary / name).stat().st_size for name in names}, "images": states,
+            "image_ids": ids_of_rows([temporary / name for name in shard_names(prefix, shards)], len(states)),
+            "sizes": {name: (temporary / name).stat().st_size for name in names}, "images": all_states,
         })
     except (OSError, RuntimeError, MindRecordException) as error:
         raise DatasetError(f"{folder / prefix}: cannot be written, {reason_of(error)}. "

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -69,6 +70,15 @@ def assert_same(batches, expected):
 
 def ids_of(batches):
     return np.concatenate([batch["image_id"] for batch in batches]).tolist()
+
+
+def test_ids_of_rows_are_stored_and_those_of_earlier_files_are_read(files, monkeypatch):
+    """Reading them takes 0.1 ms per row: 15 s of every start on a set of COCO's size."""
+    assert sorted(files.image_ids) == IDS
+    expected = ids_of(stream(files))
+    assert ids_of(stream(replace(files, image_ids=()), transform=describe)) == expected
+    monkeypatch.setattr("src.data.loader.read_rows", lambda *_: pytest.fail("the ids are stored"))
+    TrainLoader(files, describe, 2, 1).close()
 
 
 def test_an_epoch_is_a_permutation_and_every_row_is_its_own_image(files):
@@ -172,7 +182,7 @@ def test_damaged_shards_end_in_one_line(files, tmp_path):
     shard.write_bytes(bytes(shard.stat().st_size))
 
     with pytest.raises(DatasetError, match="ssd.mindrecord0: cannot be read") as caught:
-        TrainLoader(open_mindrecord(folder, "ssd.mindrecord"), describe, 2, 0)
+        stream(open_mindrecord(folder, "ssd.mindrecord"))
     assert "\n" not in str(caught.value)
 
 
