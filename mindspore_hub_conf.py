@@ -14,11 +14,14 @@ def create_network(name: str, **settings):
     docs/deployment.md describes.
 
     name: a model of src/models.py, or the zoo's faster_rcnn or maskrcnn. settings: keys of its configuration; with
-    `checkpoint_file_path` the weights are loaded, otherwise they are random. `classes` are COCO's unless they or the
-    checkpoint name others. `num_classes` is the number that there has to be, with or without the background.
+    `checkpoint_file_path` the weights are loaded and the settings taken that the file stores, otherwise they are random.
+    `classes` are COCO's unless they or the checkpoint name others. `num_classes` is the number that there has to be,
+    with or without the background.
     Raises UsageError, ConfigError or CheckpointError.
     """
-    config = load_config(["--model_name", name], "read").replace(**settings)
+    path = settings.get("checkpoint_file_path")
+    file = [f"--checkpoint_file_path={path}"] if path else []
+    config = load_config(["--model_name", name, *file], "read").replace(**settings)
     classes = config.data.classes or COCO_CLASSES
     if config.eval.checkpoint_file_path:
         network, detector = load_network(config, read_weights(config.eval.checkpoint_file_path), tuple(classes))

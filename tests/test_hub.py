@@ -32,10 +32,13 @@ def test_a_leading_background_is_no_class():
 def test_weights_and_classes_come_from_the_checkpoint(tmp_path):
     first = create_network("ssd300", img_shape=[96, 96], classes=["circle", "square"])
     parameters = first.parameters_dict()
-    save_weights(tmp_path / "a.ckpt", parameters, "ssd300", ["circle", "square"])
-    second = create_network("ssd300", img_shape=[96, 96], checkpoint_file_path=str(tmp_path / "a.ckpt"))
+    conditions = {"img_shape": [96, 96], "prior_scaling": [0.2, 0.3]}
+    save_weights(tmp_path / "a.ckpt", parameters, "ssd300", ["circle", "square"], conditions)
+    second = create_network("ssd300", checkpoint_file_path=str(tmp_path / "a.ckpt"))
     for name, parameter in second.parameters_dict().items():
         np.testing.assert_array_equal(parameter.asnumpy(), parameters[name].asnumpy())
+    with pytest.raises(ConfigError, match=r"img_shape: 96,96, argument has 300,300"):
+        create_network("ssd300", checkpoint_file_path=str(tmp_path / "a.ckpt"), img_shape=[300, 300])
 
 
 @pytest.mark.parametrize("name", ["ssd_mobilenet_v1", "centernet_resnet50"])
