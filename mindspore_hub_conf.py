@@ -14,9 +14,9 @@ def create_network(name: str, **settings):
     docs/deployment.md describes.
 
     name: a model of src/models.py, or the zoo's faster_rcnn or maskrcnn. settings: keys of its configuration; with
-    `checkpoint_file_path` the weights are loaded and the settings taken that the file stores, otherwise they are random.
-    `classes` are COCO's unless they or the checkpoint name others. `num_classes` is the number that there has to be,
-    with or without the background.
+    `checkpoint_file_path` weights and settings are those of the file, otherwise the weights are random. `classes` are
+    COCO's unless they or the checkpoint name others. `num_classes` is the number that there has to be, with or without
+    the background.
     Raises UsageError, ConfigError or CheckpointError.
     """
     path = settings.get("checkpoint_file_path")

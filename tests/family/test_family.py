@@ -122,4 +122,7 @@ def test_a_toy_family_is_trained_evaluated_and_exported(tmp_path, monkeypatch):
     (from_checkpoint,), (from_onnx,) = (open_predictor(config, read_model(path))([image])
                                        for path in (checkpoint, exported))
     assert read_weights(checkpoint).model_name == "toy" and len(from_onnx) == 1
+    stored = read_weights(checkpoint).conditions
+    assert stored == {**detector.conditions(), "norm_eps": None} and stored["mean"] == [0.5, 0.5, 0.5]
+    assert json.loads(exported.with_suffix(".json").read_text())["settings"] == detector.conditions()
     np.testing.assert_allclose(from_onnx.boxes, from_checkpoint.boxes, atol=1e-2)
