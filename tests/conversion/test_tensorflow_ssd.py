@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tensorflow_drawn import constant, drawn_weights, field, folded, graph_file, tfjs_folder, varint
 
+from convert_checkpoint import find_target
 from src.checkpoint import Weights
 from src.command_line import load_config
 from src.conditions import check_conditions
@@ -113,6 +114,13 @@ def test_the_checkpoint_asks_for_tensorflow_s_input_and_priors(unfolded):
     zoo = build_detector(load_config(["--model_name", "ssd300"], "eval"), COCO_CLASSES)
     with pytest.raises(ConfigError, match="with --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5 --steps 15.7894736842105"):
         check_conditions(weights, network, zoo)
+
+
+def test_without_a_configuration_the_settings_are_those_of_the_library(arrays):
+    target = find_target(Weights(arrays, Path("frozen.pb")), {"model_name": "ssd300", "min_score": "0.2"}, None)
+    settings_file = build_detector(load_config(["--config_path", str(CONFIG)], "convert"), COCO_CLASSES)
+    assert target.naming.source == "tensorflow" and target.detector.conditions() == settings_file.conditions()
+    assert target.detector.config.eval.min_score == 0.2
 
 
 # Files that are damaged or want to do harm
