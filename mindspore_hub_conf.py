@@ -13,10 +13,10 @@ def create_network(name: str, **settings):
     """The Cell that is evaluated and exported, in inference mode: (B, 3, H, W) float32 -> the tensors that
     docs/deployment.md describes.
 
-    name: a model of src/models.py, or the zoo's faster_rcnn or maskrcnn. settings: keys of its configuration; with
-    `checkpoint_file_path` weights and settings are those of the file, otherwise the weights are random. `classes` are
-    COCO's unless they or the checkpoint name others. `num_classes` is the number that there has to be, with or without
-    the background.
+    name: a model of src/models.py, or the zoo's faster_rcnn or maskrcnn. settings: keys of its configuration;
+    `checkpoint_file_path` names a file with weights and the settings they need, without it the weights are random.
+    `classes` are COCO's unless they or the checkpoint name others. `num_classes` is the number that there has to be,
+    with or without the background.
     Raises UsageError, ConfigError or CheckpointError.
     """
     path = settings.get("checkpoint_file_path")
