@@ -84,7 +84,7 @@ def this_process(runtime, environ: Mapping = os.environ) -> Process:
 
 
 def set_device(runtime) -> None:
-    """Choose the device, graph mode and deterministic operators for this process.
+    """Choose the device, graph mode, deterministic operators and the precision of Ascend's for this process.
 
     A second call for the same device does nothing. For another device it raises UsageError, because MindSpore accepts a
     device once per process.
@@ -106,8 +106,15 @@ def set_device(runtime) -> None:
                          "the build for this device or give --device_target CPU") from None
     _device = wanted
     ms.set_context(mode=ms.GRAPH_MODE)
-    # Exact resume needs operators that always add in the same order.
-    ms.set_deterministic(True)
+    if runtime.deterministic or runtime.deterministic is None and runtime.device_target == "CPU":
+        ms.set_deterministic(True)
+    if runtime.device_target == "Ascend":
+        # By default the 910A computes float32 in float16, in which whole numbers above 2048 are lost: positions of
+        # boxes and cells.
+        precision = ms.device_context.ascend.op_precision
+        precision.precision_mode("must_keep_origin_dtype")
+        precision.conv_allow_hf32(runtime.allow_hf32)
+        precision.matmul_allow_hf32(runtime.allow_hf32)
     if runtime.device_target == "CPU":
         if runtime.runtime_num_threads:
             ms.device_context.cpu.op_tuning.threads_num(runtime.runtime_num_threads)

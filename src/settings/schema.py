@@ -340,6 +340,12 @@ class RuntimeSection(Section):
         "split")
     runtime_num_threads: Optional[int] = Field(
         None, ge=1, description="CPU: threads per operator; none = number of cores")
+    deterministic: Optional[bool] = Field(
+        None, description="operators that always add in the same order, so that a resumed run is exact; none = on a "
+        "CPU; on Ascend they are slower, and kernels are compiled by one process")
+    allow_hf32: bool = Field(
+        False, description="Ascend 910B: convolutions and matrix products with 10 instead of 23 bits of mantissa, "
+        "which is faster and CANN's default for convolutions")
     enable_profiling: bool = Field(False, description="write a MindSpore profile into the run folder")
     tensorboard: bool = Field(False, description="train.py: write event files for TensorBoard into events/ of the run "
                               "folder; needs the package tensorboardX")

@@ -1,10 +1,13 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import mindspore
 import pytest
 
 from src.errors import UsageError
+from src.model_utils import device_adapter
 from src.model_utils.device_adapter import Process, slow_cpu_warning, this_process
 from src.model_utils.local_adapter import (
     get_device_id,
@@ -84,6 +87,7 @@ def test_the_device_is_chosen_once_per_process():
     pytest.importorskip("mindspore")
     program = """
 from src.errors import UsageError
+from src.model_utils import device_adapter
 from src.model_utils.device_adapter import init_distributed, set_device
 from src.settings.schema import RuntimeSection
 runtime = RuntimeSection(device_target="CPU", runtime_num_threads=1, run_distribute=True)
@@ -106,3 +110,38 @@ print(ms.get_context("device_target"), ms.get_context("mode") == ms.GRAPH_MODE, 
     assert "cannot use GPU device 0" in lines[0] and "give --device_target CPU" in lines[0]
     assert "already works on CPU 0 and cannot change to CPU 1" in lines[1]
     assert lines[2] == "CPU True 1"
+
+
+@pytest.fixture
+def calls(monkeypatch) -> list:
+    """The calls that choose a device, instead of MindSpore's."""
+    made: list = []
+
+    def note(name: str):
+        return lambda *values: made.append((name, *values))
+
+    monkeypatch.setattr(device_adapter, "_device", None)
+    for name in ("set_device", "set_deterministic", "set_context"):
+        monkeypatch.setattr(mindspore, name, lambda *values, name=name, **_: made.append((name, *values)))
+    names = ("precision_mode", "conv_allow_hf32", "matmul_allow_hf32")
+    precision = SimpleNamespace(**{name: note(name) for name in names})
+    monkeypatch.setattr(mindspore, "device_context", SimpleNamespace(ascend=SimpleNamespace(op_precision=precision)))
+    return made
+
+
+@pytest.mark.parametrize("flags, hf32", [({}, False), ({"allow_hf32": True}, True)])
+def test_ascend_keeps_float32_and_its_operators_are_not_deterministic_unless_asked(flags, hf32, calls):
+    device_adapter.set_device(RuntimeSection(device_target="Ascend", **flags))
+    assert ("precision_mode", "must_keep_origin_dtype") in calls
+    assert ("conv_allow_hf32", hf32) in calls and ("matmul_allow_hf32", hf32) in calls
+    assert ("set_deterministic", True) not in calls
+
+
+def test_operators_are_deterministic_where_that_is_asked_for(calls):
+    device_adapter.set_device(RuntimeSection(device_target="Ascend", deterministic=True))
+    assert ("set_deterministic", True) in calls
+
+
+def test_operators_are_deterministic_on_a_cpu_by_default(calls):
+    device_adapter.set_device(RuntimeSection())
+    assert ("set_deterministic", True) in calls and not any(name == "precision_mode" for name, *_ in calls)
