@@ -73,11 +73,13 @@ def main() -> int:
     print(f"{'model':24} {'train':>8} {'evaluate':>8} {'export':>8} {'memory':>8}  kernels")
     for model in options.models:
         cells, kernels = [], Kernels()
+        memory = ""
         for step in steps(model, folder / model, folder / "shapes", options.batch_size):
             cells.append(run_step(step, folder, model, options.soc, kernels))
+            memory = memory or f"{kernels.peak / 1024:.1f} GB"  # of the training
             if cells[-1] == FAILED:
                 break
-        cells += [""] * (3 - len(cells)) + [planned_memory(folder / model / "train.log")]
+        cells += [""] * (3 - len(cells)) + [memory]
         print(f"{model:24} {' '.join(f'{cell:>8}' for cell in cells)}  {kernels}", flush=True)
         failed |= FAILED in cells or bool(kernels[HOST])
     print(f"chip {options.soc}; logs in {folder}/<model>")
@@ -85,10 +87,11 @@ def main() -> int:
 
 
 class Kernels(defaultdict):
-    """Names of operators by the kind of kernel that MindSpore selected."""
+    """Names of operators by the kind of kernel that MindSpore selected; peak: MiB that the last program planned."""
 
     def __init__(self) -> None:
         super().__init__(set)
+        self.peak = 0
 
     def note(self, line: str) -> None:
         """Take up a line of MindSpore's log."""
@@ -96,6 +99,8 @@ class Kernels(defaultdict):
             self[found["kind"]].add(found["operator"])
         elif found := ON_HOST.search(line):
             self[HOST].add(found["operator"])
+        elif found := PEAK.search(line):
+            self.peak = int(found[1])
 
     def __str__(self) -> str:
         counts = [f"{kind} {len(self[kind])}" for kind in sorted(set(self) - {HOST})]
@@ -117,12 +122,6 @@ def run_step(step: Step, folder: Path, model: str, soc: str, kernels: Kernels) -
             if not line.startswith("[INFO]"):
                 output.write(line)
     return f"{time.monotonic() - begin:.0f} s" if process.returncode == 0 else FAILED
-
-
-def planned_memory(log: Path) -> str:
-    """The peak that MindSpore planned in this run, from its message at the end."""
-    found = PEAK.findall(log.read_text(encoding="utf-8", errors="replace")) if log.is_file() else []
-    return f"{int(found[-1]) / 1024:.1f} GB" if found else "?"
 
 
 if __name__ == "__main__":
