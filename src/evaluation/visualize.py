@@ -148,6 +148,8 @@ def _figure(width: float, height: float) -> tuple[Any, Any]:
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(colors=INK, labelsize=8)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.label.set(color=INK, fontsize=9)
     return figure, axes
 
 

@@ -64,6 +64,8 @@ def test_the_report_is_one_file_that_loads_nothing(tmp_path):
     assert not re.search(r"https?:|url\(|@import|<script|<link", html)
     # 4 plots and the training curves; a pair for each of the 2 pictures that hold something
     assert [sum(source.startswith(f"data:image/{kind}") for source in sources) for kind in ("png", "jpeg")] == [5, 2]
+    # On a phone text wraps below its numbers and plots are moved sideways, which the classes of their tables say.
+    assert html.count('<table class="prose">') == 3 and html.count('<div class="scroll plot"><img') == 4
     assert "12.5" in html and "A &amp; B" in html and "name: &lt;ssd300&gt;" in html
     assert not list(tmp_path.glob("*.tmp"))
 
