@@ -7,17 +7,18 @@ from __future__ import annotations
 import base64
 import binascii
 import math
+import os.path
 import reprlib
 from collections import Counter
 from pathlib import Path
-from typing import Any, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Iterable, NamedTuple, Optional, Sequence
 
 import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
 from src.data.annotation_files import begins_with, check_below, existing_folder, no_split, read_bytes
-from src.data.checks import checked_flag, checked_integer, checked_name, checked_number
+from src.data.checks import EntryErrors, checked_flag, checked_integer, checked_name, checked_number
 from src.data.images import MAX_PIXELS, image_size
 from src.data.records import (
     AnnotationSet,
@@ -59,8 +60,7 @@ class _Shape(NamedTuple):
 
 
 def read_split(data: DataSection, split: str, classes: Optional[Sequence[str]]) -> AnnotationSet:
-    """The split below labelme_root. Raises UsageError when it is missing, AnnotationError for a file that makes no
-    sense.
+    """The split below labelme_root. Raises UsageError when it is missing, AnnotationError for files that make no sense.
 
     classes: names in label order, objects of others are left out; None takes all labels of all splits, sorted.
     Shapes of one label and group_id are one object. Points and lines are "shape_without_area" findings. A rectangle has
@@ -68,25 +68,26 @@ def read_split(data: DataSection, split: str, classes: Optional[Sequence[str]]) 
     """
     root = existing_folder(data.labelme_root, "labelme_root").resolve()
     paths = _split_files(root, split)
+    needed = dict.fromkeys([*paths, *(_all_files(root) if classes is None else [])])
     if not data.reads_outside:
-        check_below(root, [*paths, *_all_files(root)], "labelme_root")
-    documents = [_read(path) for path in paths]
-    names = _all_labels(root) if classes is None else tuple(classes)
+        check_below(root, needed, "labelme_root")
+    errors = EntryErrors()
+    documents = _read_all(needed, errors)
+    names = _all_labels(root, documents.values()) if classes is None else tuple(classes)
     labels = {name: label for label, name in enumerate(names)}
     findings: list[ReaderFinding] = []
     unselected: Counter[str] = Counter()
     records, next_object_id = [], 1
-    ids = image_ids([document.path.stem for document in documents])
-    for document, image_id in zip(documents, ids):
-        source = _name(document.path, root)
-        objects = []
-        for parts in _objects(document, source, findings):
+    for path, image_id in zip(paths, image_ids([path.stem for path in paths])):
+        document, source, objects = documents[path], _name(path, root), []
+        for parts in _objects(document, source, findings, errors):
             if parts[0].label in labels:
                 objects.append(_labelled(parts, labels[parts[0].label], next_object_id))
             else:
                 unselected[parts[0].label] += 1
             next_object_id += 1
         records.append(make_record(_image_of(document), image_id, document.size, objects, source))
+    errors.check()
     return AnnotationSet(classes=names, category_ids=tuple(range(1, len(names) + 1)),
                          records=tuple(sorted(records, key=lambda record: record.image_id)), root=root,
                          format="labelme", source=root, findings=tuple(findings), unselected=unselected)
@@ -129,8 +130,22 @@ def _all_files(root: Path) -> list[Path]:
     return [path for folder in folders for path in _json_files(folder)]
 
 
-def _all_labels(root: Path) -> tuple[str, ...]:
-    labels = {_label(shape, path) for path in _all_files(root) for shape in _read(path).shapes}
+def _read_all(paths: Iterable[Path], errors: EntryErrors) -> dict[Path, _Document]:
+    """The documents; raises AnnotationError, with what is in `errors` already, where one is of another form."""
+    documents = {}
+    for path in paths:
+        try:
+            documents[path] = _read(path)
+        except AnnotationError as error:
+            errors.add(path, error)
+    errors.check()
+    return documents
+
+
+def _all_labels(root: Path, documents: Iterable[_Document]) -> tuple[str, ...]:
+    """The labels of all shapes that have an area."""
+    labels = {shape["label"] for document in documents for shape in document.shapes
+              if (shape.get("shape_type") or "polygon") not in WITHOUT_AREA}
     names = tuple(without_background(sorted(labels.difference(NO_CLASSES))))
     if not names:
         raise AnnotationError(f"{root}: no json file has a shape, so there are no classes; set labelme_root or classes")
@@ -141,31 +156,46 @@ def _read(path: Path) -> _Document:
     try:
         content = parse_json(read_bytes(path))
     except ValueError as error:
-        raise AnnotationError(f"{path}: is not valid json: {error}") from error
+        raise AnnotationError(f"is not valid json: {error}") from error
     shapes = content.get("shapes") if isinstance(content, dict) else None
     if not isinstance(shapes, list) or not all(isinstance(shape, dict) for shape in shapes):
-        raise AnnotationError(f"{path}: is not LabelMe's form, an object with 'shapes' and 'imagePath'; if it belongs "
-                              "to something else, move it out of the data set's folder")
+        raise AnnotationError("is not LabelMe's form, an object with 'shapes' and 'imagePath'; if it belongs to "
+                              "something else, move it out of the data set's folder")
+    height, width = (_field(content, key, _side) for key in ("imageHeight", "imageWidth"))
+    labelled = [{**shape, "label": _field(shape, "label", _stripped)} for shape in shapes]
+    return _Document(path, _field(content, "imagePath", checked_name), Size(height, width), labelled)
+
+
+def _field(entry: dict, key: str, check: Callable[[Any], Any]) -> Any:
+    """The checked value of a field."""
     try:
-        size = Size(*(checked_integer(content.get(key) or 0, 0, 2 ** 31 - 1) for key in ("imageHeight", "imageWidth")))
-        return _Document(path, checked_name(content.get("imagePath")), size, shapes)
+        return check(entry.get(key))
     except AnnotationError as error:
-        raise AnnotationError(f"{path}: imageHeight, imageWidth or imagePath: {error}") from None
+        raise AnnotationError(f"{key}: {error}") from None
+
+
+def _side(value: Any) -> int:
+    return 0 if value is None else checked_integer(value, 0, 2 ** 31 - 1)
+
+
+def _stripped(value: Any) -> str:
+    return checked_name(value.strip() if isinstance(value, str) else value)
 
 
 def _image_of(document: _Document) -> Path:
     """The image that imagePath names from the json's folder, or the file of that name beside the json."""
     named = document.image_path.replace("\\", "/")
     candidates = [document.path.parent / named, document.path.parent / named.rpartition("/")[2]]
-    return next((path for path in candidates if path.is_file()), candidates[0])
+    return next((path for path in candidates if os.path.isfile(path)), candidates[0])
 
 
-def _objects(document: _Document, source: str, findings: list[ReaderFinding]) -> list[list[_Shape]]:
-    """The shapes of each object; adds points and lines to `findings`."""
+def _objects(document: _Document, source: str, findings: list[ReaderFinding],
+             errors: EntryErrors) -> list[list[_Shape]]:
+    """The shapes of each object; adds points and lines to `findings`, and what makes no sense to `errors`."""
     objects: list[list[_Shape]] = []
     groups: dict[tuple, list[_Shape]] = {}
     for position, entry in enumerate(document.shapes, 1):
-        label, kind = _label(entry, document.path), entry.get("shape_type") or "polygon"
+        label, kind = entry["label"], entry.get("shape_type") or "polygon"
         if kind in WITHOUT_AREA:
             findings.append(ReaderFinding("shape_without_area", f"{source}, shape {position}", f"{kind} '{label}'",
                                           boxes=1))
@@ -173,7 +203,8 @@ def _objects(document: _Document, source: str, findings: list[ReaderFinding]) ->
         try:
             shape = _shape(entry, label, kind, document.size)
         except AnnotationError as error:
-            raise AnnotationError(f"{document.path}: shape {position} ('{label}'): {error}") from None
+            errors.add(f"{document.path}: shape {position} ('{label}')", error)
+            continue
         key = label, shape.group
         if shape.group is not None and key in groups:
             groups[key].append(shape)
@@ -181,14 +212,6 @@ def _objects(document: _Document, source: str, findings: list[ReaderFinding]) ->
         objects.append([shape])
         groups[key] = objects[-1]
     return objects
-
-
-def _label(entry: dict, path: Path) -> str:
-    label = entry.get("label")
-    try:
-        return checked_name(label.strip() if isinstance(label, str) else label)
-    except AnnotationError as error:
-        raise AnnotationError(f"{path}: label: {error}") from None
 
 
 def _shape(entry: dict, label: str, kind: str, size: Size) -> _Shape:

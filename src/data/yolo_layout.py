@@ -2,12 +2,12 @@
 from __future__ import annotations
 
 import itertools
+import os.path
 from pathlib import Path
 from typing import NamedTuple, Optional
 
 from src.data.annotation_files import begins_with, check_below, no_split, read_lines
 from src.data.checks import checked_name
-from src.data.records import inside
 from src.data.yolo_names import SPLIT_KEYS, YoloSet
 from src.errors import AnnotationError, UsageError
 
@@ -67,7 +67,7 @@ def _below_root(found: YoloSet, entry: str, split: str) -> Path:
     ../train/images is train/images beside data.yaml."""
     relative, base = _without_dots(entry), _without_dots(found.base)
     for candidate in (found.root / relative, found.root / base / relative):
-        if candidate.exists() and (inside(found.root, candidate) or candidate.resolve() == found.root):
+        if candidate.is_relative_to(found.root) and os.path.exists(candidate):   # links are left to the audit
             return candidate
     raise UsageError(f"{found.named_in}: {split} is '{entry}', and {found.root / relative} does not exist; correct the "
                      "line, or move the file into the folder of the data set")
@@ -112,14 +112,14 @@ def _listed(root: Path, list_path: Path) -> list[Path]:
         candidates = [root / relative, list_path.parent / relative]
         if relative.parts[:1] == ("data",):
             candidates.append(root.joinpath(*relative.parts[1:]))
-        images.append(next((path for path in candidates if path.is_file()), candidates[0]))
+        images.append(next((path for path in candidates if os.path.isfile(path)), candidates[0]))
     return images
 
 
 def _label_of(root: Path, image: Path) -> Optional[Path]:
     """The label file of an image, where there is one."""
     return next((path for path in (_label_folder(root, image.parent) / f"{image.stem}.txt", image.with_suffix(".txt"))
-                 if path.is_file()), None)
+                 if os.path.isfile(path)), None)
 
 
 def _label_folder(root: Path, folder: Path) -> Path:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Iterator, NamedTuple, Optional, Sequence
 
 from src.data.annotation_files import read_lines
-from src.data.checks import checked_integer, number_in
+from src.data.checks import EntryErrors, checked_integer, number_in
 from src.data.image_headers import ShownSize, shown_sizes
 from src.data.records import AnnotationSet, DataSources, LabelledBox, ReaderFinding, Size, image_ids, make_record
 from src.data.yolo_layout import find_yolo_split, has_labels
@@ -32,8 +32,7 @@ class _Row(NamedTuple):
 
 
 def read_split(data: DataSection, split: str, classes: Optional[Sequence[str]]) -> AnnotationSet:
-    """The split below yolo_root. Raises UsageError when it is missing, AnnotationError (file:line) for a row that makes
-    no sense.
+    """The split below yolo_root. Raises UsageError when it is missing, AnnotationError (file:line) for wrong rows.
 
     classes: names in label order, objects of others are left out; None takes those of data.yaml in the order of their
     numbers, but for a leading "background". Category ids are the numbers in the files.
@@ -51,15 +50,16 @@ def read_split(data: DataSection, split: str, classes: Optional[Sequence[str]]) 
                               f"{', '.join(names)}; the file has {', '.join(numbers)}")
     labels = {numbers[name]: label for label, name in enumerate(names)}
     sizes = shown_sizes(chosen.images, found.root, data.reads_outside)
+    errors = EntryErrors()
     findings = [ReaderFinding("unknown_image", _name(path, found.root), f"there is no image {path.stem}.*",
-                              boxes=sum(1 for _ in _rows(path))) for path in chosen.strays]
+                              boxes=sum(1 for _ in _rows(path, errors))) for path in chosen.strays]
     unselected: Counter[str] = Counter()
     records, next_object_id = [], 1
     for image, label_path, shown, image_id in zip(chosen.images, chosen.labels, sizes,
                                                   image_ids([path.stem for path in chosen.images])):
         source = _name(label_path or image, found.root)
         objects = []
-        for line, row in _rows(label_path) if label_path else ():
+        for line, row in _rows(label_path, errors) if label_path else ():
             if row.class_number in labels:
                 objects.append(_labelled(row, labels[row.class_number], next_object_id, shown))
             elif row.class_number in found.classes:
@@ -69,6 +69,7 @@ def read_split(data: DataSection, split: str, classes: Optional[Sequence[str]]) 
             next_object_id += 1
         record = make_record(image, image_id, shown.size if shown else Size(0, 0), objects, source)
         records.append(replace(record, orientation=shown.orientation) if shown else record)
+    errors.check()
     return AnnotationSet(classes=names, category_ids=tuple(numbers[name] for name in names),
                          records=tuple(sorted(records, key=lambda record: record.image_id)), root=found.root,
                          format="yolo", source=found.named_in, findings=tuple(findings), unselected=unselected)
@@ -102,13 +103,13 @@ def _labelled(row: _Row, label: int, object_id: int, shown: Optional[ShownSize])
                        segment=[outline] if outline else [])
 
 
-def _rows(path: Path) -> Iterator[tuple[int, _Row]]:
-    """(line number, row) of each object."""
+def _rows(path: Path, errors: EntryErrors) -> Iterator[tuple[int, _Row]]:
+    """(line number, row) of each object; adds the others to `errors`."""
     for line in read_lines(path):
         try:
             yield line.number, _row(line.text)
         except AnnotationError as error:
-            raise AnnotationError(f"{path}:{line.number}: {error}") from None
+            errors.add(f"{path}:{line.number}", error)
 
 
 def _row(text: str) -> _Row:

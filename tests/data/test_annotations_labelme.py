@@ -102,7 +102,7 @@ def test_points_and_lines_are_left_out_and_reported(tmp_path):
 
     annotations = load(tmp_path)
 
-    assert [len(record.boxes) for record in annotations.records] == [1]
+    assert annotations.classes == ("cat",) and [len(record.boxes) for record in annotations.records] == [1]
     assert annotations.findings == (ReaderFinding("shape_without_area", "1.json, shape 2", "point 'dog'", boxes=1),
                                     ReaderFinding("shape_without_area", "1.json, shape 3", "line 'cat'", boxes=1))
     assert audit(annotations, progress=False).report.dropped.boxes == 2
@@ -163,6 +163,13 @@ def test_a_shape_that_makes_no_sense_is_named(tmp_path, entry, message):
 
     with pytest.raises(AnnotationError, match=f"1.json: .*{message}" if "json" not in message else message):
         load(tmp_path, classes=["cat"])
+
+
+def test_wrong_shapes_are_counted(tmp_path):
+    write(tmp_path, "1", shape(kind="cuboid"), shape(), shape(points=[]))
+
+    with pytest.raises(AnnotationError, match=r"(?s)2 entries cannot be read:.*1.json: shape 1 .*1.json: shape 3 "):
+        load(tmp_path)
 
 
 @pytest.mark.parametrize("text, message", [

@@ -135,6 +135,23 @@ def test_a_row_that_is_no_object_is_named_by_file_and_line(small, row, message):
         load(small)
 
 
+def test_wrong_rows_are_counted_and_the_first_are_shown(small):
+    write(small / "labels" / "7.txt", "0 320 240 50 60\n" * 7)
+
+    with pytest.raises(AnnotationError, match="(?s)7 entries cannot be read:.*7.txt:1: 320 .*7.txt:5: .*and 2 more"):
+        load(small)
+
+
+def test_a_name_that_no_file_can_have_is_an_image_that_is_missing(small):
+    write(small / "data.yaml", "train: list.txt\nnames: [cat, dog]\n")
+    write(small / "list.txt", "images/7.jpg\n" + "x" * 5000 + ".jpg\n")
+
+    assert [record.image_path.name[:5] for record in load(small).records] == ["7.jpg", "xxxxx"]
+    write(small / "data.yaml", f"train: {'x' * 5000}\nnames: [cat, dog]\n")
+    with pytest.raises(UsageError, match="does not exist"):
+        load(small)
+
+
 def test_unknown_numbers_and_labels_without_an_image_are_findings(small):
     write(small / "labels" / "7.txt", ROW + "5 0.5 0.5 0.5 0.5\n")
     write(small / "labels" / "lost.txt", ROW + ROW)
@@ -200,6 +217,17 @@ def test_a_linked_image_is_left_to_the_audit(small, tmp_path_factory):
     policy = {"outside_root": "keep"}
     kept = audit(load(small, audit_policy=policy), policy, progress=False).annotations.records[1]
     assert kept.boxes.tolist() == [[10, 7.5, 30, 12.5]]
+
+
+def test_a_linked_folder_of_images_is_named_or_followed(small, tmp_path_factory):
+    outside = tmp_path_factory.mktemp("outside")
+    (small / "images").rename(outside / "images")
+    os.symlink(outside / "images", small / "images")
+
+    with pytest.raises(DatasetError, match="outside_root.*7.jpg leads to .*outside.*7.jpg, which is not below"):
+        audit(load(small), progress=False)
+    policy = {"outside_root": "keep"}
+    assert len(audit(load(small, audit_policy=policy), policy, progress=False).annotations.records) == 1
 
 
 def test_images_of_other_kinds_are_named_by_the_audit(small):
