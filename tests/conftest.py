@@ -24,7 +24,7 @@ def pytest_configure():
 
 # What a reason to skip mentions -> what the skipped tests show, and how to run them.
 WAYS_OUT = {
-    r"'(torch|torchvision|timm)": "converted weights against PyTorch's libraries: make peers",
+    r"'(torch|torchvision|timm|mindcv)": "converted weights against PyTorch's libraries: make peers",
     r"C\+\+ application": "the C++ application: make cpp-deps",
     r"package is not installed|could not import": "what needs an optional package: make install",
     r"\bshared\b": "trainings on real data, which is not part of the project",

@@ -93,6 +93,20 @@ def test_detections_are_those_of_faster_rcnn(faster_rcnn):
     assert_same_detections(ours(faster_rcnn, IDS, FASTER, TWO_STAGE_FLAGS)(images), theirs(faster_rcnn, images)[1])
 
 
+def fasterrcnn_resnet101_fpn(weights_backbone, weights=None, **settings):  # noqa: ARG001 (torchvision's arguments)
+    """As torchvision's fasterrcnn_resnet50_fpn, which it has of depth 50 only."""
+    backbone = models.detection.backbone_utils.resnet_fpn_backbone(
+        backbone_name="resnet101", weights=weights_backbone, norm_layer=torch.nn.BatchNorm2d)
+    return models.detection.FasterRCNN(backbone, len(IDS) + 1, **settings)
+
+
+@pytest.mark.nightly
+def test_detections_are_those_of_faster_rcnn_with_resnet101():
+    model, images = random_two_stage(fasterrcnn_resnet101_fpn), pictures()
+    have = ours(model, IDS, FASTER, [*TWO_STAGE_FLAGS, "--model_name", "faster_rcnn_resnet101"])(images)
+    assert_same_detections(have, theirs(model, images)[1])
+
+
 @pytest.mark.nightly
 def test_detections_and_masks_are_those_of_mask_rcnn():
     model, images = random_two_stage(models.detection.maskrcnn_resnet50_fpn), pictures()
@@ -118,7 +132,7 @@ def test_ids_of_coco_without_a_class_are_left_out():
 
 def test_files_of_before_2022_and_frozen_norms_are_understood(faster_rcnn):
     detector = build_detector(load_config(["--config_path", str(CONFIG / FASTER)], "eval"), COCO_CLASSES)
-    naming, _ = two_stage_namings(detector, detector.network())
+    naming = two_stage_namings(detector, detector.network())[0]
     for old, new in (("rpn.head.conv.bias", "rpn.head.conv.0.0.bias"),
                      ("backbone.fpn.inner_blocks.2.weight", "backbone.fpn.inner_blocks.2.0.weight"),
                      ("backbone.fpn.layer_blocks.0.bias", "backbone.fpn.layer_blocks.0.0.bias")):
