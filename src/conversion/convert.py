@@ -11,6 +11,8 @@ from src.checkpoint import Weights, mismatch, require_finite
 from src.conversion.naming import Naming
 from src.errors import CheckpointError
 
+SCORES = ("box_head.logits.", "class_predictors.", "heatmap.")  # layers with an output for each class, in every family
+
 
 @dataclass(frozen=True)
 class Conversion:
@@ -72,7 +74,8 @@ def convert(weights: Weights, naming: Naming, parameters: dict, num_classes: Opt
     Raises CheckpointError with names and shapes of both sides when anything does not fit, and when weights that are
     taken are not finite.
     """
-    advice = f"It was read as a {naming.content} of {naming.source}; check --model, --classes and --source"
+    advice = (f"It was read as a {naming.content} of {naming.source}; check --model, --classes and --source"
+              + (f", and give its settings: --config_path {naming.settings_file}" if naming.settings_file else ""))
     ignored = {theirs: reason for theirs in weights.arrays if (reason := naming.reason_to_ignore(theirs))}
     named = {theirs: naming.rename(theirs) for theirs in weights.arrays if theirs not in ignored}
     unknown = [f"{theirs} {weights.arrays[theirs].shape}" for theirs, ours in named.items() if ours not in parameters]
@@ -99,6 +102,8 @@ def convert(weights: Weights, naming: Naming, parameters: dict, num_classes: Opt
 
 def _about_classes(wrong: dict, parameters: dict, ours: Optional[int]) -> Optional[str]:
     """How many classes the file has, where that alone explains the shapes that are `wrong` {our name: shape}."""
+    if not any(name.startswith(SCORES) for name in wrong):
+        return None
     theirs = set()
     for name, shape in wrong.items():
         differing = [(found, wanted) for found, wanted in zip(shape, parameters[name]) if found != wanted]
