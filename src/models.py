@@ -12,6 +12,9 @@ from src.settings.files import read_file
 CONFIG_ROOT = Path(__file__).resolve().parents[1] / "config"
 
 
+CONFIG_ENDINGS = {"centernet": "authors"}   # of the settings files for other libraries, where it is not their name
+
+
 class Model(NamedTuple):
     """One row of the table."""
 
@@ -58,10 +61,11 @@ def model(name: str) -> Model:
 
 
 def library_config(name: str, library: str) -> Optional[Path]:
-    """The settings file of a model for the published detector of another library; None where there is none."""
-    own = model(name).config_path
-    path = own.with_name(f"{own.stem}_{library}{own.suffix}")
-    return path if path.is_file() else None
+    """The settings file for the published detectors of another library, of this model or else of another one of its
+    family, whose settings are the same; None where there is none."""
+    own, ending = model(name).config_path, CONFIG_ENDINGS.get(library, library)
+    files = [own.with_stem(f"{own.stem}_{ending}"), *sorted(own.parent.glob(f"*_{ending}.yaml"))]
+    return next((path for path in files if path.is_file()), None)
 
 
 def config_class(family: str):

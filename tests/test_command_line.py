@@ -7,7 +7,7 @@ import pytest
 
 from src.command_line import load_config
 from src.errors import ConfigError, UsageError
-from src.models import FAMILIES, MODELS, config_class, detector_class
+from src.models import FAMILIES, MODELS, config_class, detector_class, library_config
 from src.settings.config import fields
 from src.settings.help import PROGRAMS, SHOWN_AS
 
@@ -121,3 +121,14 @@ def test_the_file_that_the_zoo_s_programs_took_by_themselves_is_taken(tmp_path, 
     assert (config.model.model_name, config.train.epoch_size) == ("faster_rcnn_res2net101", 3)
     assert f"settings: {tmp_path}/default_config.yaml" in capsys.readouterr().out
     assert load_config(["--model_name", "ssd300"], "train").model.model_name == "ssd300"
+
+
+@pytest.mark.parametrize("model, library, name", [
+    ("ssd300", "tensorflow", "ssd300_mobilenet_v2_tensorflow"), ("ssd_vgg16", "torchvision", "ssd_vgg16_torchvision"),
+    ("faster_rcnn_resnet50", "mmdet", "faster_rcnn_resnet50_mmdet"),
+    ("faster_rcnn_resnet101", "detectron2", "faster_rcnn_resnet50_detectron2"),
+    ("mask_rcnn_resnet101", "torchvision", "mask_rcnn_resnet50_torchvision"),
+    ("centernet_resnet101", "centernet", "centernet_resnet101_authors"), ("ssd300", "zoo", None)])
+def test_a_detector_of_another_library_has_a_settings_file(model, library, name):
+    path = library_config(model, library)
+    assert (path and path.stem) == name

@@ -43,7 +43,8 @@ OTHERS = {
                              "--rcnn_target_stds 0.2,0.2,0.4,0.4", "--roi_align_finest_scale 28",
                              "--stem_batch_statistics true"],
     "mask_rcnn_resnet50": ["--mask_roi_size 7"],
-    "centernet_resnet50": ["--mean 0.5,0.5,0.5", "--std 0.5,0.5,0.5", "--input_res_test 512,512", "--keep_res false"],
+    "centernet_resnet50": ["--mean 0.5,0.5,0.5", "--std 0.5,0.5,0.5", "--input_res_test 512,512", "--keep_res false",
+                           "--keep_res_multiple 32"],
 }
 
 
