@@ -18,7 +18,7 @@ IMAGE_FOLDERS = ("{}", "images/{}", "{}/images", "images", ".", "data", "{}/data
 NAMES = re.compile(rb'"file_name"\s*:\s*("(?:[^"\\]|\\.){0,1000}")')
 KEYS = re.compile(rb'"(images|annotations)"\s*:\s*\[')
 FEW = 20    # images of a file that are looked for
-TOKEN = re.compile(r"[A-Za-z0-9]*")
+NO_TOKEN = re.compile(r"[^A-Za-z0-9]")
 NAME_OF_SPLIT = re.compile(r"[A-Za-z0-9]*(train|default)[A-Za-z0-9]*")  # CVAT calls undivided tasks default
 
 
@@ -40,13 +40,21 @@ def recognise_coco(folder: Path) -> Optional[dict[str, str]]:
         if len(found) > 1 or not training:
             raise UsageError(f"{folder}: which file is the {split} split: {', '.join(found or files)}? Name it, for "
                              f"example --dataset coco --coco_root {folder} --instances_set {(found or files)[0]}")
-    pattern, names = _pattern(training[0], validation[0] if validation else None)
-    images = _image_folder(folder, folder / training[0], names[0])
-    settings = {"coco_root": str(folder), "instances_set": pattern, "coco_images": images, "train_data_type": names[0],
-                "val_data_type": names[1]}
-    for name in files:
-        if "{}" in pattern and "test" in name.lower() and _pattern(training[0], name)[0] == pattern:
-            settings |= {"test_instances_set": pattern, "test_data_type": _pattern(training[0], name)[1][1]}
+    name = NAME_OF_SPLIT.search(training[0])
+    pattern, train, val = training[0], name.group() if name else ".", ""
+    if validation:
+        common = _pattern(training[0], validation[0])
+        if common is None:
+            raise UsageError(f"{folder}: {training[0]} and {validation[0]} differ in more than the name of the split; "
+                             "rename one of them")
+        pattern, train, val = common
+    settings = {"coco_root": str(folder), "instances_set": pattern,
+                "coco_images": _image_folder(folder, folder / training[0], train), "train_data_type": train,
+                "val_data_type": val}
+    for other in others if validation else ():
+        common = _pattern(training[0], other)
+        if common is not None and common[0] == pattern and "test" in common[2].lower():
+            settings |= {"test_instances_set": pattern, "test_data_type": common[2]}
     return settings
 
 
@@ -65,20 +73,14 @@ def _is_coco(path: Path) -> bool:
     return head.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"{") and KEYS.search(head) is not None
 
 
-def _pattern(training: str, validation: Optional[str]) -> tuple[str, tuple[str, str]]:
-    """The path with {} for the name of the split, and both names; the second is empty without a validation split."""
-    if validation is None:
-        name = NAME_OF_SPLIT.search(training)
-        return training, (name.group() if name else ".", "")
-    start = next(index for index, (first, second) in enumerate(zip(training, validation)) if first != second)
-    while start and TOKEN.fullmatch(training[start - 1]):
+def _pattern(training: str, other: str) -> Optional[tuple[str, str, str]]:
+    """The path with {} for the name of the split, and both names; None where the paths differ elsewhere, too."""
+    start = next((index for index, (first, second) in enumerate(zip(training, other)) if first != second), 0)
+    while start and not NO_TOKEN.match(training[start - 1]):
         start -= 1
-    names = tuple(TOKEN.match(path, start)[0] for path in (training, validation))  # type: ignore[index]
-    pattern = training[:start] + "{}" + training[start + len(names[0]):]
-    if pattern.replace("{}", names[0]) != training or pattern.replace("{}", names[1]) != validation:
-        raise UsageError(f"{training} and {validation} differ in more than the name of the split; rename one, or set "
-                         "instances_set, train_data_type and val_data_type")
-    return pattern, (names[0], names[1])
+    first, second = (NO_TOKEN.split(path[start:], maxsplit=1)[0] for path in (training, other))
+    pattern = training[:start] + "{}" + training[start + len(first):]
+    return (pattern, first, second) if pattern.replace("{}", second) == other else None
 
 
 def _image_folder(folder: Path, json_path: Path, name: str) -> str:

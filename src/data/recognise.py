@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import importlib
+import shlex
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +25,7 @@ class Foreign(NamedTuple):
 FOREIGN = (
     Foreign("a project of the VGG Image Annotator (VIA)", ("*.json",), rb'"_via_|"regions"\s*:',
             "choose Annotation > Export Annotations (COCO format) in VIA"),
-    Foreign("Label Studio's own form", ("*.json",), rb'^\s*\[\s*\{.*"(annotations|data|completions)"\s*:',
+    Foreign("Label Studio's own form", ("*.json",), rb'(?s)^\s*\[\s*\{.*"(annotations|data|completions)"\s*:',
             "choose Export > COCO or YOLO in Label Studio"),
     Foreign("CVAT's own form", ("*.xml",), rb"<annotations>", "export as COCO 1.0, Pascal VOC 1.1 or Ultralytics YOLO"),
     Foreign("CreateML's form", ("*createml*.json", "*/*createml*.json"), b"", "export as COCO or Pascal VOC"),
@@ -44,8 +45,7 @@ def with_data(config: Any) -> Any:
     settings = recognise(folder)
     if config.data.val_list is None and (folder / VAL_LIST).is_file():
         settings["val_list"] = str(folder / VAL_LIST)
-    flags = " ".join(f"--{key} {value}" if value else f'--{key} ""' for key, value in settings.items())
-    print(f"{config.data.data_root}: read with {flags}")
+    print(f"{config.data.data_root}: read with {_flags(settings)}")
     return config.replace(data_root=None, **settings)
 
 
@@ -64,12 +64,15 @@ def recognise(folder: Path) -> dict[str, str]:
     if not found:
         raise UsageError(_why_not(folder))
     if len(found) > 1:
-        ways = [" ".join([f"--dataset {name}", *(f"--{key} {value}" for key, value in settings.items())])
-                for name, settings in found.items()]
+        ways = [_flags({"dataset": name, **settings}) for name, settings in found.items()]
         raise UsageError(f"{folder}: holds annotations of several formats; instead of --data give one of\n  "
                          + "\n  ".join(ways))
     (name, settings), = found.items()
     return {"dataset": name, **settings}
+
+
+def _flags(settings: dict[str, str]) -> str:
+    return " ".join(f"--{key} {shlex.quote(value)}" for key, value in settings.items())
 
 
 def _formats_of(folder: Path) -> dict[str, dict[str, str]]:

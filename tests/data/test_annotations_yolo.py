@@ -273,7 +273,7 @@ def fuzzed(tmp_path_factory):
 
 @given(st.lists(st.sampled_from(["0", "1", "0.5", "-0.5", " ", " ", "\n", "1e999", "nan", "\0", "x", "9" * 400]),
                 max_size=20).map("".join))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_rows_give_records_or_the_projects_own_error(fuzzed, text):
     (fuzzed / "labels" / "7.txt").write_text(text)
     try:
@@ -285,7 +285,7 @@ def test_any_rows_give_records_or_the_projects_own_error(fuzzed, text):
 
 @given(st.lists(st.sampled_from(["train", "names", "path", ": ", "\n", "[", "]", "{", "}", "0", "cat", "images", "..",
                                  "/", "&a", "*a", "!!x", "\"", "\0", "- "]), max_size=14).map("".join))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_data_yaml_gives_records_or_the_projects_own_error(fuzzed, text):
     (fuzzed / "labels" / "7.txt").write_text(ROW)
     (fuzzed / "data.yaml").write_text(text)

@@ -39,6 +39,7 @@ EXPORTS = {  # program and format: files; whether there is a validation split
               "train2017/1.jpg": JPEG, "val2017/1.jpg": JPEG}, True),
     "COCO with images/": ({"annotations/instances_train2017.json": coco(), "annotations/instances_val2017.json": coco(),
                            "images/train2017/1.jpg": JPEG, "images/val2017/1.jpg": JPEG}, True),
+    "any names": ({"train.json": coco(), "val.json": coco(), "test_2.json": coco(), "images/1.jpg": JPEG}, True),
     "Roboflow COCO": ({"train/_annotations.coco.json": coco(), "valid/_annotations.coco.json": coco(),
                        "test/_annotations.coco.json": coco(), "README.roboflow.txt": "", "train/1.jpg": JPEG,
                        "valid/1.jpg": JPEG, "test/1.jpg": JPEG}, True),
@@ -100,8 +101,9 @@ def test_the_settings_that_were_taken_are_printed_and_written(tmp_path, capsys):
 
     assert found.data.data_root is None and found.data.dataset == "coco"
     assert capsys.readouterr().out == (
-        f"{tmp_path}: read with --dataset coco --coco_root {tmp_path} --instances_set {{}}/_annotations.coco.json "
-        "--coco_images {} --train_data_type train --val_data_type valid --test_instances_set {}/_annotations.coco.json "
+        f"{tmp_path}: read with --dataset coco --coco_root {tmp_path} --instances_set '{{}}/_annotations.coco.json' "
+        "--coco_images '{}' --train_data_type train --val_data_type valid "
+        "--test_instances_set '{}/_annotations.coco.json' "
         "--test_data_type test\n")
     assert len(load_split(found.data, "test").records) == 1
     assert with_data(found) is found
@@ -110,7 +112,7 @@ def test_the_settings_that_were_taken_are_printed_and_written(tmp_path, capsys):
 @pytest.mark.parametrize("files, message", [
     ({"via.json": '{"_via_settings": {}, "_via_img_metadata": {}}'}, "VGG Image Annotator.*Export Annotations \\(COCO"),
     ({"via.json": '{"1.jpg7": {"filename": "1.jpg", "regions": []}}'}, "VGG Image Annotator"),
-    ({"project.json": '[{"id": 1, "annotations": [], "data": {}}]'}, "Label Studio's own form.*Export > COCO"),
+    ({"project.json": '[{\n"id": 1,\n"annotations": [], "data": {}}]'}, "Label Studio's own form.*Export > COCO"),
     ({"annotations.xml": '<?xml version="1.0"?><annotations><version>1.1</version></annotations>'}, "CVAT's own form"),
     ({"train/_annotations.csv": "filename,width\n"}, "_annotations.csv: is a table.*export as COCO"),
     ({"train/_annotations.createml.json": "[]"}, "CreateML"),
@@ -120,6 +122,7 @@ def test_the_settings_that_were_taken_are_printed_and_written(tmp_path, capsys):
     ({"a/1.xml": VOC, "b/1.xml": VOC}, "several data sets, .*a, .*b; give one"),
     ({"a.json": coco(), "b.json": coco(), "1.jpg": JPEG}, "which file is the training split: a.json, b.json?"),
     ({"train.json": coco(), "val_1.json": coco(), "val_2.json": coco(), "1.jpg": JPEG}, "which file is the validation"),
+    ({"train.json": coco(), "my_val.json": coco(), "1.jpg": JPEG}, "differ in more than the name of the split"),
     ({"result.json": coco("elsewhere/1.jpg")}, r"its first images \(elsewhere/1.jpg\) are in none of .*--coco_images"),
 ])
 def test_what_is_not_one_data_set_is_named_with_the_way_out(tmp_path, files, message):
