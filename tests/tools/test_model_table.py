@@ -19,4 +19,4 @@ def test_every_model_has_a_row():
 def test_a_row_has_the_task_and_the_input_of_the_model(name):
     detector, (described_task, _, _, described_input) = detector_of(name), ROWS[name]
     assert described_task == task(detector)
-    assert described_input.split(",")[0] == input_size(detector)
+    assert described_input.split(",")[0].strip() == input_size(detector)
