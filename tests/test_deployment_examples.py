@@ -28,8 +28,9 @@ CENTERNET_OUTPUTS = {"detections": np.array([[4, 10, 20, 24, 0.9, 0], [16, 12, 3
 def write_model(path: Path, inputs: dict, outputs: dict) -> None:
     """An ONNX file that returns `outputs` for one image whatever the inputs {name: shape} are."""
     tensors = [onnx.numpy_helper.from_array(value[None], name + "_value") for name, value in outputs.items()]
+    nodes = [onnx.helper.make_node("Identity", [tensor.name], [name]) for tensor, name in zip(tensors, outputs)]
     graph = onnx.helper.make_graph(
-        [onnx.helper.make_node("Identity", [tensor.name], [name]) for tensor, name in zip(tensors, outputs)], "constant",
+        nodes, "constant",
         [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in inputs.items()],
         [onnx.helper.make_tensor_value_info(name, tensor.data_type, tensor.dims)
          for tensor, name in zip(tensors, outputs)], initializer=tensors)

@@ -7,6 +7,8 @@ from urllib.parse import unquote
 
 import pytest
 
+from src.models import MODELS
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 # Chinese page -> the English page it follows
@@ -36,6 +38,11 @@ def code(text: str) -> list:
                         if not line.strip().startswith("# ")]) for language, block in FENCE.findall(text)]
 
 
+def table_rows(text: str) -> list:
+    """The number of cells of every table row, in order."""
+    return [line.count("|") - 1 for line in FENCE.sub("", text).splitlines() if line.startswith("|")]
+
+
 def broken_links(page: str) -> list:
     """The links of a page to files or headings that do not exist; addresses on the internet are not tried."""
     text = FENCE.sub("", text_of(page))
@@ -58,12 +65,18 @@ def test_a_chinese_page_has_the_headings_and_commands_of_the_english_one(page):
     chinese, english = text_of(page), text_of(CHINESE[page])
     assert [level for level, _ in headings(chinese)] == [level for level, _ in headings(english)]
     assert code(chinese) == code(english)
+    assert table_rows(chinese) == table_rows(english)
 
 
 @pytest.mark.parametrize("page", sorted(CHINESE))
 def test_a_chinese_page_is_written_in_chinese(page):
     text = FENCE.sub("", text_of(page))
     assert len(re.findall(r"[\u4e00-\u9fff]", text)) > 0.15 * len(text)
+
+
+@pytest.mark.parametrize("page", ["README.md", "README_CN.md", "docs/choosing_a_model.md"])
+def test_every_model_is_named(page):
+    assert [name for name in MODELS if f"`{name}`" not in text_of(page)] == []
 
 
 def test_readme_fits_on_a_few_screens():
