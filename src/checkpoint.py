@@ -7,6 +7,7 @@ prefixes.
 """
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import mmap
@@ -277,7 +278,8 @@ def save_weights(path: Path, parameters: dict, model_name: str, classes: Iterabl
         raise TrainingError(_not_saved(path, error, way_out)) from error
     finally:
         for leftover in (unfinished, unfinished.with_suffix(".tmp")):  # the second is what MindSpore writes to
-            leftover.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a disk that can only be read has the error above
+                leftover.unlink()
 
 
 class CheckpointFolder:

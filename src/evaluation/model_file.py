@@ -3,7 +3,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple, Optional, Sequence
+
+import numpy as np
 
 from src.checkpoint import Weights, checkpoint_of_run, load_weights, read_weights
 from src.conditions import as_flag, check_conditions, check_settings, differences, with_zoo_settings
@@ -127,11 +129,31 @@ def open_predictor(config: Config, model: ModelFile, classes_of_data: Optional[t
     if model.path.suffix.lower() == ".onnx":
         run, shapes = onnx_runner(model.path, config.runtime.device_target)
         check_inputs(model.path, len(shapes), detector)
-        batch_size, _, *size = shapes[0]
+        batch_size, _, *size = _sizes(shapes[0], (config.eval.eval_batch_size, 3, *detector.input_size))
         check_input_size(model.path, size, detector)
     else:
         run, batch_size = mindir_runner(model.path), model.description.get("batch_size", 1)
+        run = run if model.description else _explained(run, model.path)
     return make_predictor(config.eval, detector, run, batch_size, one_shape=True)
+
+
+def _sizes(shape: Sequence[Any], otherwise: Sequence[int]) -> list[int]:
+    """The shape of an ONNX input; a side that the file leaves open has a name or nothing there, and any number fits."""
+    return [side if isinstance(side, int) else ours for side, ours in zip(shape, otherwise)]
+
+
+def _explained(run: Runner, path: Path) -> Runner:
+    """`run` with an error that names what is missing: without its description file, a MindIR's batch is unknown."""
+    def explained(*inputs: np.ndarray) -> list:
+        try:
+            return run(*inputs)
+        except (RuntimeError, ValueError) as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise CheckpointError(f"{path} does not take inputs of the shape {inputs[0].shape} ({reason}). Its "
+                                  f"description file {path.with_suffix('.json').name}, which says what it takes, is "
+                                  "missing: copy it from where the model was exported") from None
+
+    return explained
 
 
 def make_predictor(settings: EvalSection, detector: Any, run: Runner, batch_size: int,

@@ -240,6 +240,9 @@ def onnx_runner(path: Path, device_target: str = "CPU") -> OnnxModel:
     except Exception as error:  # onnxruntime's own exceptions share no base class
         raise CheckpointError(f"{path} cannot be loaded as ONNX: {str(error).strip().splitlines()[0]}") from None
     model_inputs = session.get_inputs()
+    if model_inputs[0].type != "tensor(float)":
+        raise CheckpointError(f"{path} takes {model_inputs[0].type.removeprefix('tensor').strip('()')} images, and is "
+                              "given float32 here; export it in float32")
 
     def run(*inputs: np.ndarray) -> list:
         return session.run(None, {model_input.name: array for model_input, array in zip(model_inputs, inputs)})

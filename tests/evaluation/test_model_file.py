@@ -4,6 +4,7 @@ from __future__ import annotations
 import json
 from functools import lru_cache
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -102,6 +103,22 @@ def test_an_onnx_file_without_a_description_file_tells_its_size_itself(tmp_path,
     with pytest.raises(ConfigError, match=r"a.onnx was exported for an input of \[128, 96\], .* says \[300, 300\]"):
         open_predictor(config(), ModelFile(tmp_path / "a.onnx"), ("cat",))
     assert open_predictor(config("--img_shape", "128,96"), ModelFile(tmp_path / "a.onnx"), ("cat",)).batch_size == 4
+
+
+def test_an_onnx_file_may_leave_its_batch_size_open(tmp_path, monkeypatch):
+    monkeypatch.setattr(model_file, "onnx_runner", lambda _path, _device: (str, [("batch", 3, 300, None)]))
+    assert open_predictor(config("--eval_batch_size", "5"), ModelFile(tmp_path / "a.onnx"), ("cat",)).batch_size == 5
+
+
+def test_a_mindir_without_its_description_file_that_does_not_fit_is_explained(tmp_path, monkeypatch):
+    def run(_images):
+        raise ValueError("For primitive[Reshape], the accumulate of x_shape must be equal to out_shape\nmore")
+
+    monkeypatch.setattr(model_file, "mindir_runner", lambda _path: run)
+    predictor = open_predictor(config(), ModelFile(tmp_path / "a.mindir"), ("cat",))
+    with pytest.raises(CheckpointError, match=r"a.mindir does not take inputs of the shape \(1, 3, 300, 300\) .*Reshape"
+                                              r".*a.json, .* is missing: copy it"):
+        predictor([np.zeros((30, 40, 3), np.uint8)])
 
 
 TWO_STAGE = {"model_name": "faster_rcnn_resnet50", "input": {"height": 768, "width": 1280}}

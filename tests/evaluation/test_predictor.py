@@ -5,7 +5,9 @@ import threading
 import time
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
 from src.errors import CheckpointError, ImageError, UsageError
 from src.evaluation.predictor import Predictor, mindir_runner, onnx_runner
@@ -158,6 +160,14 @@ def test_exported_files_are_run(doubling, ending):
 
 def test_an_onnx_file_says_the_shapes_of_its_inputs(doubling):
     assert onnx_runner(doubling["onnx"]).input_shapes == [(2, 3)]
+
+
+def test_an_onnx_file_of_half_precision_is_named(tmp_path):
+    half = [helper.make_tensor_value_info(name, TensorProto.FLOAT16, (1, 3)) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("Neg", ["x"], ["y"])], "g", half[:1], half[1:])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7), tmp_path / "a.onnx")
+    with pytest.raises(CheckpointError, match="a.onnx takes float16 images, .* export it in float32"):
+        onnx_runner(tmp_path / "a.onnx")
 
 
 @pytest.mark.parametrize("device", ["GPU", "Ascend"])
