@@ -17,6 +17,11 @@ for path in /usr/local/Ascend/driver /usr/local/Ascend/add-ons /usr/local/sbin/n
   [ ! -e "$path" ] || mounts+=("--volume=$path:$path")
 done
 [ ! -e /var/log/npu ] || mounts+=(--volume=/var/log/npu:/usr/slog)
+# Results belong to whoever starts the container, who also needs the groups that may use the devices.
+mounts+=("--user=$(id -u):$(id -g)" --env=HOME=/tmp)
+for group in $(id -G); do
+  mounts+=("--group-add=$group")
+done
 
 exec docker run -it --ipc=host --privileged "${mounts[@]}" "--volume=${given[DATA_DIR]}:${given[DATA_DIR]}" \
   "--volume=${given[MODEL_DIR]}:${given[MODEL_DIR]}" "${own_flags[@]}" "${given[IMAGE]}" /bin/bash

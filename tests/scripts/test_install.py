@@ -42,6 +42,7 @@ def test_what_the_dockerfile_copies_and_runs_exists():
     assert all((ROOT / name).exists() for name in copied)
     assert "RUN bash scripts/install.sh requirements.txt\n" in text
     assert text.index("RUN bash scripts/install.sh") > text.index("COPY scripts/install.sh")
+    assert text.rstrip().endswith("\nUSER ${USER_NAME}"), "programs do not run as root"
 
 
 @pytest.mark.nightly

@@ -367,6 +367,7 @@ def test_docker_start_mounts_data_and_models(shell):
     (call,) = shell.calls
     assert call["arguments"][:4] == ["run", "-it", "--ipc=host", "--privileged"]
     assert call["arguments"][-4:] == [f"--volume={data}:{data}", f"--volume={models}:{models}", "ssd:1.0", "/bin/bash"]
+    assert f"--user={os.getuid()}:{os.getgid()}" in call["arguments"]
     assert shell.run("docker_start.sh", "ssd:1.0", "data", "absent")[0] == 2
 
 
