@@ -7,9 +7,10 @@ import sys
 import pytest
 
 from src.data.fonts import Text, drawable_names
+from src.engine.run_folder import versions
 from src.entry import run
 from src.errors import DatasetError
-from src.printable import PrintableStream, printable, printable_stream
+from src.printable import PrintableStream, printable, printable_stream, without_secrets
 
 # Clear the screen; set the window's title; go back over what stands there; a right-to-left override; a byte of Latin-1
 # in a file name.
@@ -62,3 +63,17 @@ def test_a_defect_leaves_no_orders_in_the_trace(tmp_path, monkeypatch):
 @pytest.mark.parametrize("drawn", [lambda name: Text(name, 12).text, lambda name: drawable_names([name])[0]])
 def test_drawn_names_are_escaped(drawn):
     assert drawn("cat\x1b[2J") == r"cat\x1b[2J"
+
+
+@pytest.mark.parametrize("text, shown", [
+    ("s3://bucket/data", "s3://bucket/data"),
+    ("copying https://me:s3cr3t@host/a to /b", "copying https://***@host/a to /b"),
+    ("--data_url https://h/a?X-Amz-Signature=ab1&x=1&AccessKeyId=cd2&Expires=9",
+     "--data_url https://h/a?X-Amz-Signature=***&x=1&AccessKeyId=***&Expires=9"),
+    ("mail me@host.org, ratio=0.5", "mail me@host.org, ratio=0.5")])
+def test_credentials_in_addresses_are_not_shown(text, shown, monkeypatch, capsys):
+    assert without_secrets(text) == shown
+    run(lambda: print(text))
+    assert capsys.readouterr().out == shown + "\n"
+    monkeypatch.setattr(sys, "argv", ["train.py", text])
+    assert shown in versions()["command"]

@@ -15,6 +15,7 @@ from pathlib import Path
 from src.errors import UsageError
 from src.files import write_file
 from src.model_utils.local_adapter import get_device_num
+from src.printable import without_secrets
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 RUN_NAME = "[0-9]*-[0-9]*"  # folders that train.py names by the time; other commands put their name first
@@ -121,7 +122,7 @@ def versions() -> dict:
             packages[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             packages[name] = None
-    return {"command": shlex.join(["python", *sys.argv]), "python": platform.python_version(),
+    return {"command": without_secrets(shlex.join(["python", *sys.argv])), "python": platform.python_version(),
             "machine": platform.platform(), "cores": os.cpu_count(), **packages, "git_revision": git_revision()}
 
 
