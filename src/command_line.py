@@ -27,9 +27,9 @@ from src.settings.old_keys import (
     START,
 )
 
+BACKBONE_FILE = "feature_extractor_base_param"
 # Settings that name the file a program starts from, where it is not the model file.
-STARTS_FROM: dict[str, tuple] = {
-    "train": (START, MODEL_FILE, "feature_extractor_base_param"), "convert": (), "audit": ()}
+STARTS_FROM: dict[str, tuple] = {"train": (START, MODEL_FILE, BACKBONE_FILE), "convert": (), "audit": ()}
 
 
 def read_config(path) -> Config:
@@ -82,7 +82,10 @@ def load_config(argv, command: str) -> Config:
         given = list(map(_start, given))
     family = config_class(model(name).family)
     made_with = said.conditions if said.model_name == name else {}
-    trained = [Setting(key, value, str(model_file)) for key, value in made_with.items() if key in fields(family)]
+    taken = set(fields(family))
+    if model_flag and model_flag.name == BACKBONE_FILE:
+        taken &= set(OF_THE_BACKBONE)   # whatever else it was made with belongs to another detector
+    trained = [Setting(key, value, str(model_file)) for key, value in made_with.items() if key in taken]
     config = build(family, file_settings, given, command, trained, file_is_given)
     if help_wanted:
         _print_help(command, config, help_wanted)

@@ -108,6 +108,15 @@ def test_a_training_from_a_file_goes_on_with_its_settings(tmp_path):
         load_config(["--pre_trained", str(path), "--mean", "0.5,0.5,0.5"], "train")
 
 
+def test_of_a_file_that_the_backbone_starts_from_only_its_input_is_taken(tmp_path):
+    path = checkpoint(tmp_path, "ssd300", *SMALL)
+    config = load_config(["--model_name", "ssd300", "--feature_extractor_base_param", str(path)], "train")
+    assert (config.data.mean, config.model.img_shape) == ([0.4, 0.5, 0.6], [300, 300])
+    with pytest.raises(ConfigError, match="mean: 0.4,0.5,0.6, flag --mean has 0.5,0.5,0.5"):
+        load_config(["--model_name", "ssd300", "--feature_extractor_base_param", str(path), "--mean", "0.5,0.5,0.5"],
+                    "train")
+
+
 def test_the_folder_of_a_run_names_its_checkpoint(tmp_path):
     path = checkpoint(tmp_path, "ssd300", *SMALL)
     path.rename(path.with_name("best_map.ckpt"))
