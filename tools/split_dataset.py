@@ -10,6 +10,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from src.data.annotation_files import check_below  # noqa: E402
 from src.data.annotations import check_split, load_split  # noqa: E402
 from src.data.identity import content_digests  # noqa: E402
 from src.data.recognise import VAL_LIST, with_data  # noqa: E402
@@ -41,6 +42,8 @@ def main(argv: Optional[list[str]] = None) -> int:
     data = with_data(given).data
     _refuse_second_split(data)
     whole = load_split(data, "train")
+    if not data.reads_outside:
+        check_below(whole.root, [record.image_path for record in whole.records], "data")
     digests = content_digests(whole.records)
     chosen = draw_validation_split(whole.records, digests, own.val_fraction, own.seed)
     if not any(chosen):

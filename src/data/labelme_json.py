@@ -13,13 +13,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Callable, Iterable, NamedTuple, Optional, Sequence
 
-import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
 from src.data.annotation_files import begins_with, check_below, existing_folder, no_split, read_bytes
 from src.data.checks import EntryErrors, checked_flag, checked_integer, checked_name, checked_number
-from src.data.images import MAX_PIXELS, image_size
+from src.data.images import MAX_PIXELS, decode_image
 from src.data.records import (
     AnnotationSet,
     BadOutline,
@@ -246,19 +245,16 @@ def _circle(centre: np.ndarray, edge: np.ndarray) -> np.ndarray:
 
 def _mask(text: Any, corners: np.ndarray, size: Size) -> dict | BadOutline:
     """The run lengths of a mask that is stored as a PNG of the box between two corners, the last pixel included."""
-    try:
-        png = base64.b64decode(text, validate=True)
-        height, width = image_size(png)
-    except (binascii.Error, TypeError, ValueError, ImageError):
-        return BadOutline("a mask that is no PNG image")
     if size.height * size.width > MAX_PIXELS:
         return BadOutline(f"a mask in an image of {size}")
+    try:
+        decoded = decode_image(base64.b64decode(text, validate=True), "mask", orientation=1)[..., 0]
+    except (binascii.Error, TypeError, ValueError, ImageError):
+        return BadOutline("a mask that is no PNG image")
+    height, width = decoded.shape
     left, top = np.floor(corners.min(axis=0)).astype(int).tolist()
     if not (left >= 0 and top >= 0 and left + width <= size.width and top + height <= size.height):
         return BadOutline(f"a mask of {width} x {height} pixels at {left}, {top} in an image of {size}")
-    decoded = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE)
-    if decoded is None:
-        return BadOutline("a mask that cannot be decoded")
     canvas = np.zeros(size, np.uint8, order="F")
     canvas[top:top + height, left:left + width] = decoded > 0
     runs = coco_mask.encode(canvas)

@@ -123,6 +123,17 @@ def test_wrong_use(drawn, tmp_path, flags, message):
     assert not (root / "val_images.txt").exists()
 
 
+def test_an_image_outside_the_folder_is_not_opened(drawn, tmp_path):
+    root = write_labelme(tmp_path / "set", train=drawn)
+    image = root / "train" / drawn.records[0].image_path.name
+    image.rename(tmp_path / image.name)
+    image.symlink_to(tmp_path / image.name)
+
+    with pytest.raises(AnnotationError, match=f"{image.name} leads to .*, which is not below .*outside_root=keep"):
+        split_dataset.main(["--data", str(root)])
+    assert split_dataset.main(["--data", str(root), "--audit_policy", "outside_root=keep"]) == 0
+
+
 def test_an_image_that_cannot_be_read_is_named(drawn, tmp_path):
     root = write_labelme(tmp_path, train=drawn)
     (root / "train" / drawn.records[3].image_path.name).unlink()

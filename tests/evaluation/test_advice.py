@@ -103,7 +103,7 @@ def test_nothing_is_advised_where_the_settings_fit():
     assert advise(config, crowds) is None
 
 
-@pytest.mark.parametrize("data", ["drawn", "BCCD"])
+@pytest.mark.parametrize("data", ["drawn", pytest.param("BCCD", marks=pytest.mark.nightly)])
 def test_advised_settings_cover_at_least_as_many_objects_as_the_hand_tuned_ones(data, tmp_path):
     if data == "drawn":
         draw_shapes(tmp_path / "shapes", train=100, val=1)
