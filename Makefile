@@ -20,7 +20,7 @@ help:
 	@echo "make demo      draw a data set, train on it, evaluate, export, predict; results in demo/"
 	@echo "make test      run the tests"
 	@echo "make promises  break every promise of docs/promises.md in a copy of the tree; fail if no test notices"
-	@echo "make peers     install PyTorch, torchvision and timm (up to 5 GB) and compare converted weights with them"
+	@echo "make peers     install PyTorch, torchvision, timm, MindCV (up to 5 GB) and compare converted weights with them"
 	@echo "make nightly   run the long training and accuracy tests"
 	@echo "make ascend    compile all models for Ascend without one, on stand-ins for CANN's libraries (needs g++, binutils)"
 	@echo "make lint      run ruff, and mypy on src/"
@@ -44,7 +44,7 @@ promises: $(INSTALLED)
 
 peers: $(INSTALLED)
 	PYTHON=$(VENV_PYTHON) bash scripts/install.sh requirements-peers.txt
-	$(VENV_PYTHON) -m pytest -m "not nightly" tests/conversion
+	$(VENV_PYTHON) -m pytest tests/conversion
 
 nightly: $(INSTALLED)
 	$(VENV_PYTHON) -m pytest -m nightly
