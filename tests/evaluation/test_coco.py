@@ -72,19 +72,21 @@ def test_images_without_detections_and_without_objects_count(backend):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_ids_of_images_up_to_2_to_the_63_are_told_apart(backend):
-    """Names made of the time give such ids; as floating-point numbers the first two would be equal."""
-    ids = (2 ** 53 + 1, 2 ** 53 + 2, 2 ** 63 - 1)
-    results = []
-    for first, second, third in ((1, 2, 3), ids):
-        ground_truth = data_set([(first, 1, (10, 10, 40, 40)), (second, 1, (60, 60, 40, 40)),
-                                 (third, 2, (10, 10, 40, 40))], images=(third, first, second))
-        rows = [row(third, 2, (12, 10, 40, 40), 0.7), row(first, 1, (10, 10, 40, 40), 0.9),
-                row(second, 1, (10, 10, 40, 40), 0.9), row(second, 1, (61, 60, 40, 40), 0.9)]
+    """Names made of the time give such ids; as floating-point numbers, neighbours among them are equal."""
+    random, results = np.random.default_rng(0), []
+    shifts, scores = random.integers(0, 30, 60).tolist(), random.random(60).tolist()
+    for first in (1, 2 ** 53, 2 ** 63 - 20):
+        ids = range(first, first + 20)
+        ground_truth = data_set([(image, 1 + number % 2, (10, 10, 40, 40)) for number, image in enumerate(ids[::2])],
+                                images=ids)
+        rows = [row(ids[number % 20], 1 + number % 2, (10 + shifts[number], 10, 40, 40), scores[number])
+                for number in range(60)]
         before = copy.deepcopy((ground_truth, rows))
         results.append(evaluate(ground_truth, rows, backend))
         assert (ground_truth, rows) == before
     assert 0 < results[0].summary["AP"] < 1
-    np.testing.assert_array_equal(results[0].stats, results[1].stats)
+    for result in results[1:]:
+        np.testing.assert_array_equal(results[0].stats, result.stats)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
