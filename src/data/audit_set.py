@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from dataclasses import replace
 from typing import Any, NamedTuple, Optional, Sequence
 
@@ -60,7 +61,16 @@ def set_findings(annotations: AnnotationSet) -> list[SetFinding]:
                       for other in near or list(annotations.unselected)[:FEW_NAMES]]
             found.append(SetFinding(kind, source, f"'{name}' has no object; the annotations have {', '.join(others)}, "
                                     "which the settings leave out"))
+        alike = {other: objects for other, objects in annotations.unselected.items()
+                 if count and _letters(other) == _letters(name)}
+        found += [SetFinding("absent_class", source, f"the {objects} objects of '{other}' are left out, because the "
+                             f"class is '{name}'; write both alike") for other, objects in alike.items()]
     return found
+
+
+def _letters(name: str) -> str:
+    """A class name without what people write differently by accident."""
+    return re.sub(r"[\W_]+", "", name).lower()
 
 
 def _background_findings(annotations: AnnotationSet) -> list[SetFinding]:

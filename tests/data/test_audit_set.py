@@ -4,6 +4,7 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections import Counter
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -305,6 +306,14 @@ def test_a_misspelt_class_is_named_with_the_one_that_was_meant(folder):
 
     assert only(report, "absent_class").value == (
         "'cat' has no object; the annotations have 'cats' (1 objects), which the settings leave out")
+    assert [finding.kind for finding in report.errors] == ["absent_class"]
+
+
+def test_a_class_that_some_objects_have_in_other_letters_is_named(folder):
+    report = found(replace(coco(folder), unselected={"Cat": 14, "star": 2}))
+
+    assert only(report, "absent_class").value == (
+        "the 14 objects of 'Cat' are left out, because the class is 'cat'; write both alike")
     assert [finding.kind for finding in report.errors] == ["absent_class"]
 
 
