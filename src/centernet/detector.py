@@ -30,7 +30,7 @@ class CenterNetDetector(Detector):
     built_in_settings = ("K", "peak_tolerance", "flip_test")
     trained_settings = ("backbone_style", "up_sampling", "head_conv", "mean", "std", "keep_res",
                         "keep_res_multiple", "input_res_test")
-    fit_advice = f"Checkpoints of the old zoo have the plain up-sampling: --up_sampling plain. {FIT_ADVICE}"
+    fit_advice = f"Checkpoints with the plain up-sampling need --up_sampling plain. {FIT_ADVICE}"
 
     def __init__(self, config, classes: Sequence[str]):
         super().__init__(config, classes)

@@ -111,7 +111,7 @@ def test_an_old_checkpoint_in_a_deformable_network_is_refused_with_the_way_out(t
     save_weights(tmp_path / "old.ckpt", parameters, "centernet_resnet50", plain.classes)
     weights = read_weights(tmp_path / "old.ckpt")
     load_network(plain.config, weights)
-    with pytest.raises(CheckpointError, match="plain up-sampling: --up_sampling plain"):
+    with pytest.raises(CheckpointError, match="plain up-sampling need --up_sampling plain"):
         load_network(deformable.config, weights)
 
 
