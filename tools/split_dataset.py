@@ -84,9 +84,9 @@ def _refuse_second_split(data: DataSection) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python tools/split_dataset.py", usage="%(prog)s --data DIR [options] [settings of the data set]",
-        description="Draw a validation split from the training split of a data set: every class is in both parts where "
-        "it has two images, copies of an image stay together, and the same data gives the same split. The images stay "
-        "where they are; a list of the validation images is written.", allow_abbrev=False)
+        description="Draw a validation split from the training split of a data set: the fraction is drawn class "
+        "by class, the rarest first, copies of an image stay together, and the same data gives the same split. The "
+        "images stay where they are; a list of the validation images is written.", allow_abbrev=False)
     parser.add_argument("--val_fraction", type=float, default=0.2, help="fraction of the images (default 0.2)")
     parser.add_argument("--seed", type=int, default=1, help="another seed gives another split (default 1)")
     parser.add_argument("--output", type=Path, help=f"list to write (default: {VAL_LIST} in the folder of --data)")
