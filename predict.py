@@ -48,11 +48,11 @@ def main(argv: Optional[list[str]] = None) -> int:
 
 def video_source(img_path: Optional[str]) -> Union[Path, int, None]:
     """The video file or the index of the camera in img_path; None if it names images."""
-    if not img_path or Path(img_path).is_dir():
+    if not img_path or os.path.isdir(img_path):
         return None
-    if img_path.isdecimal() and len(img_path) < 4 and not Path(img_path).exists():
+    if img_path.isdecimal() and len(img_path) < 4 and not os.path.exists(img_path):
         return int(img_path)
-    return Path(img_path) if Path(img_path).suffix.lower() in VIDEO_ENDINGS and Path(img_path).is_file() else None
+    return Path(img_path) if Path(img_path).suffix.lower() in VIDEO_ENDINGS and os.path.isfile(img_path) else None
 
 
 def find_images(img_path: Optional[str]) -> list[Path]:
@@ -64,9 +64,9 @@ def find_images(img_path: Optional[str]) -> list[Path]:
     if not img_path:
         raise UsageError("no image given; add --img_path IMAGE, FOLDER, LIST.txt, VIDEO or the number of a camera")
     path = Path(img_path)
-    if "," in img_path and not path.exists():
+    if "," in img_path and not os.path.exists(path):
         return [image for part in img_path.split(",") if part.strip() for image in find_images(part.strip())]
-    if path.is_dir():
+    if os.path.isdir(path):
         files = sorted(Path(folder, name) for folder, _, names in os.walk(path) if RESULTS not in names
                        for name in names if not name.startswith("."))
         found = [file for file in files if file.suffix.lower() in ENDINGS]
@@ -77,7 +77,7 @@ def find_images(img_path: Optional[str]) -> list[Path]:
             counts = ", ".join(f"{kind} ({count})" for kind, count in sorted(others.items()))
             print(f"left out, not read as images: {counts}")
         return found
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise UsageError(f"{path} does not exist; check --img_path")
     if path.suffix.lower() in ENDINGS:
         return [path]
@@ -88,7 +88,7 @@ def find_images(img_path: Optional[str]) -> list[Path]:
     except ValueError:
         raise UsageError(f"{path} is neither an image ({', '.join(ENDINGS)}) nor a list of images") from None
     found = [path.parent / line.strip() for line in lines if line.strip()]
-    missing = [item for item in found if not item.is_file()]
+    missing = [item for item in found if not os.path.isfile(item)]
     if missing or not found:
         raise UsageError(f"{path}: {missing[0]} does not exist" if missing else f"{path} lists no image")
     return found

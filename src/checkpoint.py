@@ -63,7 +63,7 @@ def read_weights(path) -> Weights:
     import mindspore as ms
 
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise UsageError(f"checkpoint {path} does not exist; give the path of a .ckpt file")
     try:
         content = ms.load_checkpoint(str(path), crc_check=True)

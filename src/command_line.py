@@ -1,6 +1,7 @@
 """Reads the settings of a run from a command line, a settings file, and what the model file was made with."""
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -98,7 +99,7 @@ def _default_config() -> Path | None:
     """default_config.yaml in the current folder, which the zoo's programs took without --config_path; said in one line.
     """
     path = Path("default_config.yaml")
-    if not path.is_file():
+    if not os.path.isfile(path):
         return None
     print(f"settings: {path.resolve()}")
     return path
@@ -106,7 +107,7 @@ def _default_config() -> Path | None:
 
 def _zoo_model(path: Path) -> str | None:
     """The model that a checkpoint of the old zoo holds, by the names of its parameters; said in one line."""
-    name = model_of_zoo(read_names(path)) if path.suffix.lower() == ".ckpt" and path.is_file() else None
+    name = model_of_zoo(read_names(path)) if path.suffix.lower() == ".ckpt" and os.path.isfile(path) else None
     if name:
         print(f"{path} is a checkpoint of the old zoo, of a model {name}")
     return name
@@ -174,9 +175,9 @@ def _check_made_with(path: Path, said: Statements, config: Config, only: Sequenc
 def _said_by(model_flag: Setting | None) -> tuple[Path, Statements]:
     """(the model file that a flag names, what it says about itself), which is nothing where there is no such file."""
     path = Path(str(model_flag.value)) if model_flag else Path()
-    if model_flag and path.is_dir():
+    if model_flag and os.path.isdir(path):
         path = checkpoint_of_run(path) or path
-    return path, statements_of(path) if path.is_file() else Statements()
+    return path, statements_of(path) if os.path.isfile(path) else Statements()
 
 
 def _without_help(argv) -> tuple[list[str], str]:
@@ -204,7 +205,7 @@ def _no_settings(command: str, model_flag: Setting | None) -> str:
     example = f"for example: {PROGRAMS[command].example}"
     if model_flag is None or command == "train":
         return f"no model given; add --config_path FILE or --model_name NAME ({', '.join(MODELS)}), {example}"
-    if not Path(str(model_flag.value)).exists():
+    if not os.path.exists(str(model_flag.value)):
         return f"model {model_flag.value} does not exist; check --{model_flag.name}"
     return (f"no settings (.yaml) lie beside {model_flag.value}; add --config_path FILE or --model_name NAME "
             f"({', '.join(MODELS)})")

@@ -132,3 +132,11 @@ def test_the_file_that_the_zoo_s_programs_took_by_themselves_is_taken(tmp_path, 
 def test_a_detector_of_another_library_has_a_settings_file(model, library, name):
     path = library_config(model, library)
     assert (path and path.stem) == name
+
+
+@pytest.mark.parametrize("program", ["train", "eval", "export", "predict"])
+def test_a_name_that_is_too_long_for_a_file_is_one_that_does_not_exist(program):
+    flag = "--pre_trained" if program == "train" else "--model_path"
+    command = [sys.executable, str(ROOT / f"{program}.py"), "--model_name", "ssd300", flag, "9" * 300]
+    result = subprocess.run([*command, "--img_path", "a.jpg"], capture_output=True, text=True)
+    assert result.returncode == 2 and "9" * 300 in result.stderr and "Traceback" not in result.stderr

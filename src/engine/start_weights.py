@@ -1,7 +1,7 @@
 """The weights that a training starts from: a checkpoint of a detector, or of a backbone."""
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import Sequence
 
 from src.checkpoint import Weights, is_optimizer_state, load_weights, read_weights
@@ -28,13 +28,13 @@ def require_start_files(config) -> None:
         return
     path = config.train.pre_trained
     if path:
-        if not Path(path).is_file():
+        if not os.path.isfile(path):
             raise UsageError(f"pre_trained {path}, the checkpoint to start from, "
-                             f"{'is a folder' if Path(path).is_dir() else 'does not exist'}; give the path of a .ckpt "
+                             f"{'is a folder' if os.path.isdir(path) else 'does not exist'}; give the path of a .ckpt "
                              "file, or train without one: --pre_trained none")
         return
     path = config.model.feature_extractor_base_param
-    if path and not Path(path).is_file():
+    if path and not os.path.isfile(path):
         raise UsageError(f"feature_extractor_base_param {path}, the ImageNet checkpoint that {config.model.model_name} "
                          "starts from, does not exist; give its path, or train without one: "
                          "--feature_extractor_base_param none")
@@ -43,7 +43,7 @@ def require_start_files(config) -> None:
 def with_settings_of_start(config):
     """The configuration with the settings that `pre_trained` needs, where it is a checkpoint of the old zoo."""
     path = config.train.pre_trained
-    if not path or not Path(path).is_file():  # a run that is resumed does not need it any more
+    if not path or not os.path.isfile(path):  # a run that is resumed does not need it any more
         return config
     return with_zoo_settings(config, read_weights(path), detector_class(config))
 

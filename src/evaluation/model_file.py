@@ -1,6 +1,7 @@
 """Opens model files: reads their description, and builds the Predictor for a file and its settings."""
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Optional, Sequence
@@ -61,7 +62,7 @@ def check_model_path(path: Optional[str]) -> Path:
     if not path:
         raise UsageError(f"no model given; add --model_path FILE ({', '.join(ENDINGS)}) or the folder of a run")
     model = Path(path)
-    if model.is_dir():
+    if os.path.isdir(model):
         checkpoint = checkpoint_of_run(model)
         if checkpoint is None:
             raise UsageError(f"{model} is a folder without a checkpoint; give a run folder or a model file"
@@ -73,7 +74,7 @@ def check_model_path(path: Optional[str]) -> Path:
                          f"checkpoint again: {EXPORT_AGAIN}")
     if model.suffix.lower() not in ENDINGS:
         raise UsageError(f"{model}: unknown kind of model '{model.suffix}'; it has to end in {', '.join(ENDINGS)}")
-    if not model.is_file():
+    if not os.path.isfile(model):
         raise UsageError(f"model {model} does not exist; check --model_path" + _models_in(model.parent))
     return model
 

@@ -5,7 +5,6 @@ import difflib
 import os
 import re
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Mapping, Optional, Sequence
 
 from src.errors import ConfigError
@@ -121,7 +120,7 @@ class Translation:
     def _unused_annotations(self, setting: Setting) -> Optional[str]:
         if self.program == "train":
             return "is the ground truth of eval.py"
-        if setting.old_file and not Path(str(setting.value)).is_file():
+        if setting.old_file and not os.path.isfile(str(setting.value)):
             return f"{setting.value} does not exist; the ground truth is instances_set in coco_root"
         return None
 
