@@ -9,15 +9,18 @@ import _thread
 import os
 import signal
 import threading
+from multiprocessing import resource_tracker
 
-GRACE = 3.0     # seconds that a second Ctrl-C leaves to the main thread; a graph that is being compiled hears nothing
+GRACE = 3.0     # seconds that a second Ctrl-C leaves to the main thread, which may be in a graph
 
 
 def block_interrupts() -> None:
     """Handle Ctrl-C in Python, whatever MindSpore does. To be called before any thread is started (importing numpy
-    starts some), since a thread that was there before would still take the signal. Does nothing on Windows."""
+    starts some), since a thread that was there before would still take the signal. While MindSpore compiles a graph it
+    keeps Python's lock, so that Ctrl-C waits for the end of that. Does nothing on Windows."""
     if not hasattr(signal, "sigwait"):
         return
+    resource_tracker.ensure_running()   # it unblocks SIGINT when it starts, with the first pool of processes
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     signal.signal(signal.SIGURG, lambda *_: None)   # with a handler it ends what the main thread waits for
     threading.Thread(target=_pass_on, daemon=True).start()

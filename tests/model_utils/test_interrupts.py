@@ -24,6 +24,19 @@ def main():
     time.sleep(3)
 sys.exit(run(main))
 """
+# The first pool of processes starts Python's resource tracker, which unblocks SIGINT in the thread that starts it.
+BEHIND_A_POOL = BEGIN + """
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+def main():
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        pool.submit(abs, 1).result()
+    ctypes.CDLL(None).signal(signal.SIGINT, ctypes.c_void_p(1))
+    interrupt(0.2)
+    time.sleep(3)
+if __name__ == "__main__":
+    sys.exit(run(main))
+"""
 DEAF = BEGIN + """
 def main():
     interrupt(0.2, 0.4)
@@ -34,7 +47,7 @@ sys.exit(run(main))
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.parametrize("program, block, code", [
-    (BEHIND_PYTHONS_BACK, True, 130), (BEHIND_PYTHONS_BACK, False, 0), (DEAF, True, 130)])
+    (BEHIND_PYTHONS_BACK, True, 130), (BEHIND_PYTHONS_BACK, False, 0), (BEHIND_A_POOL, True, 130), (DEAF, True, 130)])
 def test_ctrl_c_is_heard_whatever_handles_the_signal(program, block, code):
     done = subprocess.run([sys.executable, "-c", program.format(block=block)], cwd=ROOT, capture_output=True, text=True,
                           timeout=60)
