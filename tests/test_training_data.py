@@ -11,7 +11,7 @@ from src.command_line import load_config
 from src.data.annotations import load_split
 from src.data.shapes import draw_shapes
 from src.engine.build import check_same_data
-from src.errors import AnnotationError, ConfigError, DatasetError, UsageError
+from src.errors import ConfigError, DatasetError, UsageError
 from src.model_utils.device_adapter import ALONE
 from train import audited_validation_set, find_data, training_files
 
@@ -48,7 +48,8 @@ def test_current_files_are_used_without_reading_annotations(written, monkeypatch
     ({"coco_root": "{folder}/shappes"}, UsageError, "shappes': no such folder; set coco_root"),
     ({"coco_root": "{folder}/shapes", "train_data_type": "train"}, UsageError, "instances_train.json': no such file"),
     ({"coco_root": "{folder}/shapes", "num_classes": 7}, ConfigError, "num_classes is 7, but there are 3 classes"),
-    ({"coco_root": "{folder}/shapes", "classes": "circle,dog"}, AnnotationError, "has no category named dog"),
+    ({"coco_root": "{folder}/shapes", "classes": "circle,rectangel"}, ConfigError,
+     r"has no class named rectangel \(the nearest is rectangle\); classes asks for circle, rectangel"),
     ({"coco_root": "{folder}/shapes", "instances_set": "annotations/v2_{}.json"}, UsageError, "no such file"),
     ({"dataset": "voc", "voc_root": "{folder}/shapes"}, UsageError, "has no split 'train'"),
     ({"dataset": "voc", "voc_root": "{folder}/voc"}, UsageError, "voc': no such folder; set voc_root"),

@@ -1,10 +1,11 @@
 """Checks of single values in annotations. Messages name only the value; the readers add file and id."""
 from __future__ import annotations
 
+import difflib
 import reprlib
-from typing import Optional
+from typing import Optional, Sequence
 
-from src.errors import AnnotationError
+from src.errors import AnnotationError, ConfigError
 
 # Far above any coordinate, size or area of an image, and small enough not to overflow in float32.
 MAX_NUMBER = 1e12
@@ -30,6 +31,14 @@ class EntryErrors:
             raise AnnotationError("\n".join([f"{len(self._messages)} entries cannot be read:",
                                              *(f"  {message}" for message in self._messages[:self.SHOWN]),
                                              *([f"  and {more} more"] if more > 0 else [])]))
+
+
+def unknown_classes(source: object, unknown: Sequence[str], wanted: Sequence[str], known: Sequence[str]) -> ConfigError:
+    """The error for names in `classes` that a file with a list of its classes does not have."""
+    nearest = {name: difflib.get_close_matches(name, known, n=1) for name in unknown}
+    named = ", ".join(f"{name} (the nearest is {near[0]})" if near else name for name, near in nearest.items())
+    return ConfigError(f"{source}: has no class named {named}; classes asks for {', '.join(wanted)}; the file has "
+                       f"{', '.join(known)}")
 
 
 def checked_number(value: object) -> float:

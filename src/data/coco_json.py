@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import Any, Callable, NamedTuple, Optional, Sequence
 
 from src.data.annotation_files import existing_file, existing_folder, read_bytes
-from src.data.checks import MAX_NUMBER, EntryErrors, checked_flag, checked_integer, checked_name, checked_number
+from src.data.checks import (
+    MAX_NUMBER,
+    EntryErrors,
+    checked_flag,
+    checked_integer,
+    checked_name,
+    checked_number,
+    unknown_classes,
+)
 from src.data.coco_layout import recognise_coco
 from src.data.records import AnnotationSet, BadOutline, DataSources, LabelledBox, ReaderFinding, Size, make_record
 from src.errors import AnnotationError, UsageError
@@ -194,8 +202,7 @@ def _select(names: dict[int, str], classes: Optional[Sequence[str]], json_path: 
             category_of[name] = max(names) + 1
             names[category_of[name]] = name
     elif unknown:
-        raise AnnotationError(f"{json_path}: has no category named {', '.join(unknown)}; "
-                              f"classes asks for {', '.join(wanted)}; the file has {', '.join(category_of)}")
+        raise unknown_classes(json_path, unknown, wanted, list(category_of))
     return tuple(category_of[name] for name in wanted)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Iterator, NamedTuple, Optional, Sequence
 
 from src.data.annotation_files import read_lines
-from src.data.checks import EntryErrors, checked_integer, number_in
+from src.data.checks import EntryErrors, checked_integer, number_in, unknown_classes
 from src.data.image_headers import ShownSize, shown_sizes
 from src.data.records import AnnotationSet, DataSources, LabelledBox, ReaderFinding, Size, image_ids, make_record
 from src.data.yolo_layout import find_yolo_split, has_labels
@@ -46,8 +46,7 @@ def read_split(data: DataSection, split: str, classes: Optional[Sequence[str]]) 
     names = tuple(without_background(list(numbers)) if classes is None else classes)
     missing = [name for name in names if name not in numbers]
     if missing:
-        raise AnnotationError(f"{found.named_in}: has no class named {', '.join(missing)}; classes asks for "
-                              f"{', '.join(names)}; the file has {', '.join(numbers)}")
+        raise unknown_classes(found.named_in, missing, names, list(numbers))
     labels = {numbers[name]: label for label, name in enumerate(names)}
     sizes = shown_sizes(chosen.images, found.root, data.reads_outside)
     errors = EntryErrors()

@@ -13,7 +13,7 @@ from src.command_line import load_config
 from src.data.annotations import load_split
 from src.data.coco_json import load_coco
 from src.data.records import BadOutline, ReaderFinding
-from src.errors import AnnotationError, ProjectError, UsageError
+from src.errors import AnnotationError, ConfigError, ProjectError, UsageError
 
 RUNS = {"size": [4, 5], "counts": [6, 2, 2, 2, 8]}
 CONTENT = {
@@ -73,7 +73,7 @@ def test_a_background_among_the_categories_is_no_class(tmp_path):
 
 
 def test_a_name_that_matches_nothing_is_an_error_with_both_sets(tmp_path):
-    with pytest.raises(AnnotationError, match="no category named dog; classes asks for cat, dog; .* has cat, car"):
+    with pytest.raises(ConfigError, match="no class named dog; classes asks for cat, dog; .* has cat, car"):
         read(tmp_path, CONTENT, ["cat", "dog"])
 
 
@@ -179,7 +179,7 @@ def test_a_split_for_evaluation_may_lack_a_class(tmp_path):
 
     assert annotations.classes == wanted and len(set(annotations.category_ids)) == len(wanted)
     assert all(0 not in record.labels for record in annotations.records)
-    with pytest.raises(AnnotationError, match="has no category named yak"):
+    with pytest.raises(ConfigError, match="has no class named yak"):
         load_coco(tmp_path / "instances.json", tmp_path, ("yak",), may_lack=True)
 
 

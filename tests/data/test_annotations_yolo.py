@@ -13,7 +13,7 @@ from src.data.audit import audit
 from src.data.identity import request_of
 from src.data.images import encode_jpeg
 from src.data.records import ReaderFinding
-from src.errors import AnnotationError, DatasetError, ProjectError, UsageError
+from src.errors import AnnotationError, ConfigError, DatasetError, ProjectError, UsageError
 from src.settings.schema import DataSection
 
 ROW = "1 0.5 0.5 0.5 0.25\n"      # in 40 x 20 pixels: 10, 7.5 to 30, 12.5
@@ -97,7 +97,7 @@ def test_classes_select_and_order(small):
 
     assert annotations.category_ids == (1,) and annotations.records[0].labels.tolist() == [0]
     assert annotations.unselected == {"cat": 1}
-    with pytest.raises(AnnotationError, match="data.yaml: has no class named eel; classes asks for eel; .* cat, dog"):
+    with pytest.raises(ConfigError, match="data.yaml: has no class named eel; classes asks for eel; .* cat, dog"):
         load(small, classes=["eel"])
 
 
