@@ -99,6 +99,8 @@ class Translation:
         elif name in self.old.ignored and (setting.old_file or name not in (*ALIASES, *SWITCHES, *NO_FLAGS)):
             reason = self.old.ignored[name]
         elif name == "ann_file":
+            if setting.value in ("", None):
+                return True
             reason = self._unused_annotations(setting)
         else:
             reason = DEAD_KEYS.get(name)

@@ -93,6 +93,12 @@ def test_the_annotations_of_an_evaluation_can_be_named_as_in_the_zoo(load, flag,
     assert data.instances_set == str(tmp_path / "other/val.json")
 
 
+def test_an_empty_ann_file_names_nothing(load, capsys):
+    text = "model_name: faster_rcnn_resnet50\nann_file: ''\n"
+    assert load(text, program="eval").data.instances_set == "annotations/instances_{}.json"
+    assert "ann_file" not in capsys.readouterr().err
+
+
 def test_the_annotations_of_mask_r_cnn_s_file_count_where_they_exist(load, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert load(MASK, program="eval").data.instances_set == "annotations/instances_{}.json"
