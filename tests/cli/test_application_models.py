@@ -142,7 +142,8 @@ def equal_aps(cli, cwd: Path, **data) -> list:
     """Those of eval.py, which postprocess.py has to have in common with it, like all detections."""
     evaluated = aps(cli.call("eval", cwd, **data, report=False, result_path=cwd / "eval"))
     measured = aps(cli.call("postprocess", cwd, **data, report=False))
-    files = cwd / "eval" / "predictions.json", cwd / "postprocess" / "predictions.json"
+    newest = sorted(cwd.glob("postprocess*"))[-1]   # each call has a folder of its own
+    files = cwd / "eval" / "predictions.json", newest / "predictions.json"
     check_equal_detections(*map(by_picture, files))
     if len(evaluated) == 2:
         check_equal_masks(*map(masks_by_picture, files))

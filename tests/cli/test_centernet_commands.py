@@ -4,6 +4,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import tempfile
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -59,9 +60,10 @@ def of_the_checkpoint(cli, trained, data) -> tuple:
 
 def evaluated(cli, folder: Path, model: Path, data: dict, **flags) -> tuple:
     """(mAP that was printed, predictions) of a model file."""
+    results = Path(tempfile.mkdtemp(dir=folder))
     done = passed(cli.call("eval", folder, model_path=model, coco_root=data["coco_root"], report=False,
-                           result_path=folder / "results", **flags))
-    found = json.loads((folder / "results" / "predictions.json").read_text(encoding="utf-8"))
+                           result_path=results, **flags))
+    found = json.loads((results / "predictions.json").read_text(encoding="utf-8"))
     return re.search(r"^mAP: (\S+)$", done.stdout, re.MULTILINE)[1], found
 
 
