@@ -130,7 +130,7 @@ def read_tensor(path: Path, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
 
     Raises ResultError for NaN and infinity, which decoding would silently turn into fewer detections.
     """
-    tensor = np.frombuffer(read_file(path), dtype).reshape(shape)
+    tensor = np.frombuffer(bytearray(read_file(path)), dtype).reshape(shape)     # which may be written into
     if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
         raise ResultError(f"{path} holds NaN or infinity: the model is damaged, or its precision too low for this "
                           "image; run the application with a higher --precision_mode")
