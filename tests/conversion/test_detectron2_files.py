@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from src.backbones.library_names import torchvision_resnet
 from src.checkpoint import Weights
 from src.command_line import load_config
 from src.conversion.convert import convert
-from src.conversion.two_stage import two_stage_namings
+from src.conversion.two_stage import _detectron2_cells, two_stage_namings
 from src.errors import CheckpointError
 from src.models import build_detector
 
@@ -107,3 +108,10 @@ def test_every_name_of_detectron2_is_known(naming):
                        ("roi_heads.mask_head.predictor.bias", "mask_head.logits.bias")):
         assert naming.rename(name) == ours
     assert naming.rename("roi_heads.res5.0.conv1.weight") is None
+
+
+@pytest.mark.parametrize("depth", [50, 101, 152])
+def test_every_layer_of_a_backbone_has_a_name_in_detectron2(depth):
+    cells = _detectron2_cells(depth)
+    backbone = {ours for ours in cells.values() if ours.startswith("backbone.")}
+    assert backbone == set(torchvision_resnet(depth).values()) and len(set(cells.values())) == len(cells)
