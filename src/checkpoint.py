@@ -19,7 +19,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable, Iterable, Iterator, NamedTuple, Optional
+from typing import Any, Callable, Iterable, Iterator, NamedTuple, Optional
 
 import numpy as np
 
@@ -308,7 +308,7 @@ class CheckpointFolder:
         self._prune(stem)
         return path
 
-    def latest(self) -> tuple:
+    def latest(self) -> tuple[Path, dict[str, np.ndarray], dict[str, Any]]:
         """(path of the weights, state arrays, position) of the latest complete pair.
 
         Raises CheckpointError when there is none or it is damaged.

@@ -73,7 +73,7 @@ class TiledDetector:
                 for array, geometry in self.detector.views(
                     np.ascontiguousarray(image[window.y1:window.y2, window.x1:window.x2]), one_shape=one_shape)]
 
-    def further_inputs(self, geometry: _Placed) -> tuple:
+    def further_inputs(self, geometry: _Placed) -> tuple[np.ndarray, ...]:
         return self.detector.further_inputs(geometry.geometry)
 
     def postprocess_views(self, outputs: Sequence[Sequence[np.ndarray]], geometries: Sequence[_Placed]) -> Detections:

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Sequence
+from typing import Any, Sequence
 
 import numpy as np
 
@@ -130,7 +130,7 @@ class FasterRCNNDetector(Detector):
 
         return FasterRCNNLoss(network, *self.loss_settings())
 
-    def loss_settings(self) -> tuple:
+    def loss_settings(self) -> tuple[Any, ...]:
         """The arguments of FasterRCNNLoss besides the network."""
         from src.faster_rcnn.sampling import ProposalSampler
 

@@ -50,7 +50,7 @@ def deform_conv(x: Tensor, offsets: Tensor, modulation: Tensor, weight: Tensor) 
     return ops.transpose(summed.reshape((batch, height, width, depth)), (0, 3, 1, 2))
 
 
-def corner_samples(offsets: Tensor) -> tuple:
+def corner_samples(offsets: Tensor) -> tuple[Tensor, Tensor]:
     """offsets (B, 18, H, W) -> rows of the table (image, cell, tap) to read, and the bilinear weight of each.
 
     Both (B * H * W, 4 * 9): for each output cell the upper left, upper right, lower left and lower right neighbours of

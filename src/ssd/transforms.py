@@ -76,7 +76,8 @@ def normalize(image: np.ndarray, mean: np.ndarray = MEAN, std: np.ndarray = STD)
     return np.ascontiguousarray(((image.astype(np.float32) - mean) / std).transpose(2, 0, 1))
 
 
-def random_crop(image: np.ndarray, boxes: np.ndarray, rng, tries: int = 50) -> tuple:
+def random_crop(image: np.ndarray, boxes: np.ndarray, rng,
+                tries: int = 50) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Crop a random part of the image that overlaps the objects by a randomly drawn amount.
 
     Returns the image, the boxes whose centre lies in it, clipped, and their indices. Keeps the old zoo's rule: a
@@ -111,7 +112,7 @@ def random_crop(image: np.ndarray, boxes: np.ndarray, rng, tries: int = 50) -> t
     return image, boxes, everything
 
 
-def zoom_out(image: np.ndarray, boxes: np.ndarray, largest: float, rng) -> tuple:
+def zoom_out(image: np.ndarray, boxes: np.ndarray, largest: float, rng) -> tuple[np.ndarray, np.ndarray]:
     """The image at a random place on a canvas up to `largest` times its sides, filled with the mean colour."""
     height, width = image.shape[:2]
     ratio = 1 + (largest - 1) * rng.random()
