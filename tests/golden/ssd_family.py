@@ -12,8 +12,9 @@ from src.ssd.detector import SSDDetector
 
 
 def detector_of(model: str, *flags: str) -> SSDDetector:
-    """The detector of the configuration that is shipped, for 80 classes."""
-    return SSDDetector(load_config(["--model_name", model, *flags], "train"), [f"class {index}" for index in range(80)])
+    """The detector of the configuration that is shipped, for 80 classes; its detections have the zoo's limits."""
+    config = load_config(["--model_name", model, "--max_per_image", "none", *flags], "train")
+    return SSDDetector(config, [f"class {index}" for index in range(80)])
 
 
 def network_of_the_recipe(detector: SSDDetector, golden: Golden) -> nn.Cell:
