@@ -46,7 +46,8 @@ def rgb(height: int, width: int) -> np.ndarray:
     return recipe.image(height, width, 1)[:, :, ::-1]
 
 
-@pytest.fixture(scope="module", params=MODELS)
+@pytest.fixture(scope="module", params=[
+    pytest.param(name, marks=pytest.mark.nightly if name == "centernet_resnet101" else ()) for name in MODELS])
 def golden(request) -> Golden:
     return Golden(request.param)
 

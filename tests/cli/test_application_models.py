@@ -38,7 +38,7 @@ MODELS = {  # model -> what makes it small
 }
 ENGINES = {"openvino": "onnx", "mindspore": "mindir"}
 BY_DAY = {*product(("ssd300",), ENGINES),
-          *product(("centernet_resnet50", "faster_rcnn_resnet50", "mask_rcnn_resnet50"), ("openvino",))}
+          *product(("centernet_resnet50", "mask_rcnn_resnet50"), ("openvino",))}
 CASES = [pytest.param(*case, marks=() if case in BY_DAY else pytest.mark.nightly) for case in product(MODELS, ENGINES)]
 
 

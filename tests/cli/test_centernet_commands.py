@@ -72,6 +72,7 @@ def rows(predictions: list) -> np.ndarray:
     return table[np.lexsort([table[:, 3].round(1), -table[:, 2].round(3), table[:, 1], table[:, 0]])]
 
 
+@pytest.mark.nightly
 def test_the_loss_falls(trained):
     lines = [json.loads(line) for line in (trained.run / "metrics.jsonl").read_text().splitlines()]
     losses = [line["loss"] for line in lines if "loss" in line]
@@ -80,14 +81,16 @@ def test_the_loss_falls(trained):
     assert {"hm_loss", "wh_loss", "off_loss"} <= set(lines[0])
 
 
+@pytest.mark.nightly
 def test_mindrecord_files_have_the_zoo_s_names(trained, data):
     assert (Path(data["mindrecord_dir"]) / "coco_det.train.mind").is_file()
     assert re.fullmatch(r"checkpoint_centernet-\d+_20\.ckpt", trained.checkpoint.name)
 
 
-ENDINGS = ["onnx", pytest.param("mindir", marks=pytest.mark.nightly)]
+ENDINGS = ["onnx", "mindir"]
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_exported_files_have_one_output_of_a_fixed_shape(export, ending):
     about = json.loads(export(ending).with_suffix(".json").read_text(encoding="utf-8"))
@@ -95,6 +98,7 @@ def test_exported_files_have_one_output_of_a_fixed_shape(export, ending):
     assert about["files"][ending.upper()]["largest_difference"] < 1e-4
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_exported_files_detect_what_the_checkpoint_detects(cli, export, of_the_checkpoint, data, tmp_path, ending):
     ap, found = evaluated(cli, tmp_path, export(ending), data)

@@ -27,6 +27,7 @@ def trained(cli, drawn, tmp_path_factory) -> SimpleNamespace:
     return SimpleNamespace(cwd=cwd, run=cwd / "run", done=done, flags=flags)
 
 
+@pytest.mark.nightly
 def test_the_loss_falls(trained):
     assert trained.done.returncode == 0, trained.done.stdout + trained.done.stderr
     lines = [json.loads(line) for line in (trained.run / "metrics.jsonl").read_text().splitlines()]
@@ -41,11 +42,13 @@ def test_the_loss_falls(trained):
         last["rcnn_cls_loss"] + last["rcnn_reg_loss"] + last["rcnn_mask_loss"], rel=1e-4)
 
 
+@pytest.mark.nightly
 def test_files_have_the_zoos_names(trained, drawn):
     assert (drawn.flags["mindrecord_dir"] / "MaskRcnn.mindrecord.json").is_file()
     assert (trained.run / "ckpt_0" / f"mask_rcnn-5_{STEPS}.ckpt").is_file()
 
 
+@pytest.mark.nightly
 def test_the_evaluation_prints_both_tables_and_writes_masks(cli, trained):
     checkpoint = trained.run / "ckpt_0" / f"mask_rcnn-5_{STEPS}.ckpt"
 

@@ -42,9 +42,11 @@ def end(process) -> int:
     return code
 
 
-def steps_logged(run: Path) -> int:
+def steps_logged(run: Path, since: float = 0.0) -> int:
+    """The last step in the log; since: seconds since 1970, which steps of an earlier process were logged before."""
     path = run / "metrics.jsonl"
-    return max((line["step"] for line in read_metrics(path)), default=0) if path.exists() else 0
+    lines = read_metrics(path) if path.exists() else []
+    return max((line["step"] for line in lines if line["time"] > since), default=0)
 
 
 def a_checkpoint_is_being_written(run: Path) -> bool:
@@ -90,13 +92,15 @@ def stopped(cli, drawn, tmp_path_factory):
                                    lambda: steps_logged(run) >= 7 and a_checkpoint_is_being_written(run))
         seen["after second kill"] = saved_step(run)
 
+        begin = time.time()
         process = cli.start("train", cwd, **flags, output_path=run, resume=True)
-        seen["SIGTERM"] = stop(process, signal.SIGTERM, lambda: steps_logged(run) >= 8)
+        seen["SIGTERM"] = stop(process, signal.SIGTERM, lambda: steps_logged(run, begin) >= 8)
         seen["SIGTERM printed"] = process.output.read_text()
         seen["after SIGTERM"], seen["logged at SIGTERM"] = saved_step(run), steps_logged(run)
 
+        begin = time.time()
         process = cli.start("train", cwd, **flags, output_path=run, resume=True)
-        seen["Ctrl-C"] = stop(process, signal.SIGINT, lambda: steps_logged(run) >= 9)
+        seen["Ctrl-C"] = stop(process, signal.SIGINT, lambda: steps_logged(run, begin) >= 9)
         seen["Ctrl-C printed"] = process.output.read_text()
 
         process = cli.start("train", cwd, **flags, output_path=run, resume=True)

@@ -49,6 +49,7 @@ def drawn(folder, predictor) -> AnnotationSet:
     return AnnotationSet(CLASSES, (1, 2, 3), tuple(records), folder, "coco", folder / "made.json")
 
 
+@pytest.mark.nightly    # by day tests/cli/test_application_models.py compares an exported file with the network
 def test_a_checkpoint_and_its_exports_have_one_ap(tmp_path):
     config = load_config(["--model_name", "mask_rcnn_resnet50",
                           *(f"--{key}={value}" for key, value in SMALL.items())], "export")

@@ -22,7 +22,7 @@ SMALL_INPUT = {  # every map still has a cell
 PICTURE_SIZE = (90, 120)
 
 
-NIGHTLY = ("ssd_resnet50_fpn", "ssd_vgg16")  # the large ones, tens of seconds each
+NIGHTLY = ("ssd_mobilenet_v1_fpn", "ssd_resnet50_fpn", "ssd_vgg16")  # the large ones, tens of seconds each
 
 
 @pytest.fixture(params=[pytest.param(name, marks=pytest.mark.nightly if name in NIGHTLY else ())

@@ -66,7 +66,9 @@ COUNTS = {  # parameters, prior boxes, matched ones in the batch, detections
 }
 
 
-@pytest.fixture(scope="module", params=MAPS)
+# The other pyramid has the same parts.
+@pytest.fixture(scope="module", params=[
+    pytest.param(name, marks=pytest.mark.nightly if name == "ssd_mobilenet_v1_fpn" else ()) for name in MAPS])
 def golden(request) -> Golden:
     return Golden(request.param)
 
