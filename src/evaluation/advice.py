@@ -1,4 +1,4 @@
-"""How well a model's input, priors and limits suit the boxes of a data set, and which settings suit them better."""
+"""What a model's input, priors and limits mean for the boxes of a data set, and settings that match more of them."""
 from __future__ import annotations
 
 from typing import Any, NamedTuple, Optional, Sequence
@@ -58,8 +58,9 @@ class Fit(NamedTuple):
 
 
 class Advice(NamedTuple):
-    """settings: those that suit the boxes better, empty where the present ones do. before, after: figures without and
-    with them. limit: objects of one image that the model uses, None = all. above: fraction of the images with more."""
+    """settings: those that match more objects, empty where the present ones match enough. before, after: figures
+    without and with them. limit: objects of one image that the model uses, None = all. above: fraction of the images
+    with more."""
 
     model: str
     images: int
@@ -88,8 +89,8 @@ class Advice(NamedTuple):
         lines = [f"{self.model} and the {self.objects} objects of {self.images} images, without augmentation", "",
                  f"{'':{NAME_COLUMNS}}{'now':>8}{'advised' * changed:>10}".rstrip()]
         lines += [f"{name:{NAME_COLUMNS}}{now:>8}{then * changed:>10}".rstrip() for name, now, then in rows]
-        return "\n".join([*lines, "", f"settings that suit the boxes better: {self.flags}" if changed else
-                          "No setting suits the boxes clearly better."])
+        return "\n".join([*lines, "", f"settings that match more objects: {self.flags}" if changed else
+                          "No setting matches clearly more objects."])
 
     def _percents(self, name: str) -> tuple[str, str]:
         return f"{getattr(self.before, name):.1%}", f"{getattr(self.after, name):.1%}"

@@ -97,7 +97,7 @@ def test_nothing_is_advised_where_the_settings_fit():
     config = load_config(["--model_name", "centernet_resnet50"], "audit")
 
     assert advise(config, squares(side=60)).settings == {}
-    assert "No setting suits the boxes clearly better." in advise(config, squares(side=60)).text()
+    assert "No setting matches clearly more objects." in advise(config, squares(side=60)).text()
     crowds = squares(side=60)
     crowds = replace(crowds, records=tuple(replace(record, crowd=~record.crowd) for record in crowds.records))
     assert advise(config, crowds) is None
@@ -126,4 +126,4 @@ def test_the_audit_prints_it(tmp_path, capsys):
 
     audit.main(["--config_path", SMALL, "--coco_root", str(tmp_path / "shapes"), "--report_dir", str(tmp_path)])
 
-    assert "settings that suit the boxes better: --min_scale 0." in capsys.readouterr().out
+    assert "settings that match more objects: --min_scale 0." in capsys.readouterr().out
