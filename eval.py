@@ -1,4 +1,4 @@
-"""Evaluate a model: python eval.py --model_path FILE.ckpt|.mindir|.onnx [--config_path FILE] [--key value ...]"""
+"""Evaluate a model: python eval.py --model_path FILE.ckpt|.mindir|.onnx|.xml [--config_path FILE] [--key value ...]"""
 from __future__ import annotations
 
 import sys

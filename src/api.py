@@ -156,7 +156,7 @@ class Detector:
 
 
 def load_detector(model_path: Union[str, Path], **settings: Any) -> Detector:
-    """The detector of a run folder, a .ckpt, or an exported .mindir or .onnx.
+    """The detector of a run folder, a .ckpt, or an exported .mindir, .onnx or .xml.
 
     settings: any setting by name, as on the command line: config_path, device_target, report_score_threshold, ...
     Raises UsageError, ConfigError or CheckpointError.

@@ -21,7 +21,7 @@ PROJECT_ROOT = Path(__file__).resolve().parents[2]
 RUN_NAME = "[0-9]*-[0-9]*"  # folders that train.py names by the time; other commands put their name first
 ONE_FOLDER = ("the processes of a distributed job write into one folder, and each would name it by another second; "
               "choose it with --{}")
-PACKAGES = ("mindspore", "numpy", "opencv-python-headless", "pycocotools", "onnxruntime")
+PACKAGES = ("mindspore", "numpy", "opencv-python-headless", "pycocotools", "onnxruntime", "openvino")
 
 
 def run_folder(config, resume: bool) -> Path:

@@ -12,14 +12,24 @@ from src.checkpoint import Weights, checkpoint_of_run, load_weights, read_weight
 from src.conditions import as_flag, check_conditions, check_settings, differences, with_zoo_settings
 from src.description import read_description
 from src.errors import CheckpointError, ConfigError, UsageError
-from src.evaluation.predictor import IMAGES_AHEAD, Predictor, Runner, mindir_runner, network_runner, onnx_runner
+from src.evaluation.predictor import (
+    IMAGES_AHEAD,
+    OpenedModel,
+    Predictor,
+    Runner,
+    mindir_runner,
+    network_runner,
+    onnx_runner,
+    openvino_runner,
+)
 from src.evaluation.tiles import tiled
 from src.model_utils.device_adapter import set_device
 from src.models import build_detector, detector_class
 from src.settings.config import Config
 from src.settings.schema import EvalSection
 
-ENDINGS = (".ckpt", ".mindir", ".onnx")
+ENDINGS = (".ckpt", ".mindir", ".onnx", ".xml")
+WITHOUT_MINDSPORE = (".onnx", ".xml")
 TILED_IMAGES_AHEAD = 2      # each holds the network inputs of all its tiles
 
 
@@ -110,25 +120,26 @@ def read_exported(path: Optional[str]) -> ModelFile:
 
 
 def choose_device(config: Config, path: Path) -> None:
-    """Set MindSpore's device, unless a single process runs an ONNX file, which needs no MindSpore."""
-    if path.suffix.lower() != ".onnx" or config.runtime.run_distribute:
+    """Set MindSpore's device, unless a single process runs an ONNX or OpenVINO file, which needs no MindSpore."""
+    if path.suffix.lower() not in WITHOUT_MINDSPORE or config.runtime.run_distribute:
         set_device(config.runtime)
 
 
 def open_predictor(config: Config, model: ModelFile, classes_of_data: Optional[tuple[str, ...]] = None) -> Predictor:
-    """The predictor of a checkpoint, MindIR or ONNX file.
+    """The predictor of a checkpoint, MindIR, ONNX or OpenVINO file.
 
     classes_of_data: class names to use if the file has none (checkpoints of the old zoo).
     Raises CheckpointError for a damaged file or a file of another model; ConfigError if its classes are not
-    the configuration's.
+    the configuration's; UsageError if the settings name an engine that does not run it.
     """
+    check_engine(config, model.path)
     if model.weights is not None:
         network, detector = load_network(config, model.weights, classes_of_data)
         return make_predictor(config.eval, detector, network_runner(detector.inference(network)),
                               config.eval.eval_batch_size)
     detector = exported_detector(config, model, classes_of_data)
-    if model.path.suffix.lower() == ".onnx":
-        run, shapes = onnx_runner(model.path, config.runtime.device_target)
+    if model.path.suffix.lower() in WITHOUT_MINDSPORE:
+        run, shapes = _opened(config, model.path)
         check_inputs(model.path, len(shapes), detector)
         batch_size, _, *size = _sizes(shapes[0], (config.eval.eval_batch_size, 3, *detector.input_size))
         check_input_size(model.path, size, detector)
@@ -138,8 +149,30 @@ def open_predictor(config: Config, model: ModelFile, classes_of_data: Optional[t
     return make_predictor(config.eval, detector, run, batch_size, one_shape=True)
 
 
+def check_engine(config: Config, path: Path) -> None:
+    """Raises UsageError if the settings engine and precision_mode do not go with the model file, or with each other."""
+    engine, precision, ending = config.eval.engine, config.eval.precision_mode, path.suffix.lower()
+    if engine is not None and ending not in WITHOUT_MINDSPORE:
+        raise UsageError(f"{path} runs in MindSpore, and --engine {engine} runs {', '.join(WITHOUT_MINDSPORE)}; leave "
+                         "--engine out, or export the checkpoint with --file_format ONNX")
+    if engine == "onnxruntime" and ending == ".xml":
+        raise UsageError(f"{path} is a model of OpenVINO, which onnxruntime does not read; leave --engine out, or give "
+                         "the .onnx that it was made from")
+    if precision != "f32" and engine != "openvino" and ending != ".xml":
+        raise UsageError(f"--precision_mode {precision} is a setting of the engine openvino; add --engine openvino")
+    if (engine == "openvino" or ending == ".xml") and config.runtime.device_target != "CPU":
+        raise UsageError(f"OpenVINO runs {path} on the CPU, not on --device_target {config.runtime.device_target}; "
+                         "leave that out, or take the engine onnxruntime or a .mindir")
+
+
+def _opened(config: Config, path: Path) -> OpenedModel:
+    if config.eval.engine == "openvino" or path.suffix.lower() == ".xml":
+        return openvino_runner(path, config.eval.precision_mode)
+    return onnx_runner(path, config.runtime.device_target)
+
+
 def _sizes(shape: Sequence[Any], otherwise: Sequence[int]) -> list[int]:
-    """The shape of an ONNX input; a side that the file leaves open has a name or nothing there, and any number fits."""
+    """The shape of a model's input; a side that the file leaves open has no number there, and any number fits."""
     return [side if isinstance(side, int) else ours for side, ours in zip(shape, otherwise)]
 
 

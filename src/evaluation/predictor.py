@@ -1,4 +1,4 @@
-"""Images -> detections, for every kind of model file: checkpoint, MindIR or ONNX."""
+"""Images -> detections, for every kind of model file: checkpoint, MindIR, ONNX or OpenVINO's IR."""
 from __future__ import annotations
 
 import time
@@ -220,14 +220,17 @@ def _compiled(network: Any) -> Runner:
     return run
 
 
-class OnnxModel(NamedTuple):
-    """An opened .onnx file, and the shapes of its inputs, the first (B, 3, H, W)."""
+class OpenedModel(NamedTuple):
+    """An opened .onnx or .xml file, and the shapes of its inputs, the first (B, 3, H, W).
+
+    A side that the file leaves open has a name or None in the place of its length.
+    """
 
     run: Runner
-    input_shapes: list[tuple[int, ...]]
+    input_shapes: list[tuple[Any, ...]]
 
 
-def onnx_runner(path: Path, device_target: str = "CPU") -> OnnxModel:
+def onnx_runner(path: Path, device_target: str = "CPU") -> OpenedModel:
     """Open an .onnx file with onnxruntime; raises UsageError if onnxruntime cannot use the device."""
     import onnxruntime
 
@@ -247,4 +250,35 @@ def onnx_runner(path: Path, device_target: str = "CPU") -> OnnxModel:
     def run(*inputs: np.ndarray) -> list:
         return session.run(None, {model_input.name: array for model_input, array in zip(model_inputs, inputs)})
 
-    return OnnxModel(run, [tuple(model_input.shape) for model_input in model_inputs])
+    return OpenedModel(run, [tuple(model_input.shape) for model_input in model_inputs])
+
+
+def openvino_runner(path: Path, precision: str = "f32") -> OpenedModel:
+    """Open an .onnx or .xml file with OpenVINO, on the CPU.
+
+    precision: f32 or bf16, in which it computes; inputs and outputs are float32.
+    Raises UsageError without OpenVINO, or if the processor cannot compute in bf16: OpenVINO would silently take float32.
+    """
+    try:
+        import openvino
+    except ModuleNotFoundError:
+        raise UsageError(f"{path} needs OpenVINO to run, which is not installed: pip install openvino; an .onnx file "
+                         "also runs with --engine onnxruntime") from None
+    core = openvino.Core()
+    if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise UsageError(f"this processor ({core.get_property('CPU', 'FULL_DEVICE_NAME').strip()}) does not compute in "
+                         "bf16; leave --precision_mode out")
+    try:
+        compiled = core.compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": precision})
+    except RuntimeError as error:
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        raise CheckpointError(f"{path} cannot be loaded by OpenVINO: {lines[-1].strip() if lines else error}") from None
+    kind = compiled.inputs[0].element_type.get_type_name()
+    if kind != "f32":
+        raise CheckpointError(f"{path} takes {kind} images, and is given float32 here; export it in float32")
+
+    def run(*inputs: np.ndarray) -> list:
+        return list(compiled(list(inputs)).to_tuple())
+
+    return OpenedModel(run, [tuple(side.get_length() if side.is_static else None for side in model_input.partial_shape)
+                             for model_input in compiled.inputs])

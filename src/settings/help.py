@@ -33,12 +33,12 @@ PROGRAMS = {
         "Evaluate a model: COCO's metrics, VOC's for VOC data, and a report.",
         "python eval.py --model_path runs/voc --eval_split test",
         (*MODEL, "eval_split", *DATA, "result_path", "eval_batch_size", "tile", "tile_overlap", "report",
-         "visual_image", "metric_backend", "device_target")),
+         "visual_image", "metric_backend", "engine", "precision_mode", "device_target")),
     "predict": Program(
         "Detect objects in images.",
         "python predict.py --model_path runs/voc --img_path photos/",
         (*MODEL, "img_path", "report_score_threshold", "agnostic_nms_threshold", "tile", "tile_overlap",
-         "result_path", "eval_batch_size", "device_target")),
+         "result_path", "eval_batch_size", "engine", "precision_mode", "device_target")),
     "export": Program(
         "Export a checkpoint for deployment, and check the file against the network.",
         "python export.py --model_path runs/voc --file_format ONNX",

@@ -280,7 +280,12 @@ class EvalSection(Section):
     """Evaluation and prediction."""
 
     checkpoint_file_path: Optional[str] = Field(
-        None, description="model to evaluate, export or predict with: .ckpt, .mindir or .onnx file")
+        None, description="model to evaluate, export or predict with: .ckpt, .mindir, .onnx or .xml file")
+    engine: Optional[Literal["onnxruntime", "openvino"]] = Field(
+        None, description="eval.py and predict.py: program that runs an .onnx file; none = onnxruntime. OpenVINO also "
+        "runs .xml files")
+    precision_mode: Literal["f32", "bf16"] = Field(
+        "f32", description="engine openvino: number format of its computations; bf16 needs a processor that has it")
     img_path: Optional[str] = Field(None, description="predict.py: image, folder (with the folders in it), list file, "
                                     "several of these with commas, video file, or number of a camera")
     result_path: Optional[str] = Field(

@@ -225,8 +225,27 @@ def detections(folder: Path) -> dict:
 def test_exported_files_are_evaluated_to_the_same(exported, evaluated, ending):
     done, path = exported[ending]
     assert f"exported: {path}" in passed(done).stdout and path.is_file()
-    assert mean_ap(evaluated[ending][0]) == pytest.approx(mean_ap(evaluated["ckpt"][0]), abs=1e-4)
-    own, others = detections(evaluated["ckpt"][1]), detections(evaluated[ending][1])
+    check_same_evaluation(evaluated["ckpt"], evaluated[ending])
+
+
+@pytest.mark.parametrize("ending", ["onnx", "xml"])
+def test_openvino_evaluates_to_the_same(cli, trained, exported, evaluated, tmp_path, ending):
+    openvino = pytest.importorskip("openvino")
+    path = exported["onnx"][1]
+    if ending == "xml":
+        for beside in (path.with_suffix(".json"), path.with_suffix(".yaml")):
+            shutil.copy(beside, tmp_path)
+        path, onnx_file = tmp_path / f"{path.stem}.xml", path
+        openvino.save_model(openvino.convert_model(onnx_file), path, compress_to_fp16=False)
+    flags = {"engine": "openvino"} if ending == "onnx" else {}
+    done = cli.call("eval", trained.cwd, model_path=path, result_path=tmp_path / "eval", report=False, **flags)
+    check_same_evaluation(evaluated["ckpt"], (done, tmp_path / "eval"))
+
+
+def check_same_evaluation(one: tuple, other: tuple) -> None:
+    """Whether two calls of eval.py, each with the folder of its results, found and measured the same."""
+    assert mean_ap(other[0]) == pytest.approx(mean_ap(one[0]), abs=1e-4)
+    own, others = detections(one[1]), detections(other[1])
     assert len(own) > 20
     assert abs(len(own) - len(others)) <= 0.02 * len(own)  # those that a rounding moves over a threshold
     same = sum(np.allclose(own[key], others[key], atol=0.05) for key in own if key in others)

@@ -40,7 +40,7 @@ def model(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("path, message", [
-    (None, r"add --model_path FILE \(.ckpt, .mindir, .onnx\)"), ("", "add --model_path"),
+    (None, r"add --model_path FILE \(.ckpt, .mindir, .onnx, .xml\)"), ("", "add --model_path"),
     ("a.pth", "unknown kind of model '.pth'"), ("a", "unknown kind of model ''"),
     ("missing.ckpt", "missing.ckpt does not exist; check --model_path"),
 ])
@@ -108,6 +108,26 @@ def test_an_onnx_file_without_a_description_file_tells_its_size_itself(tmp_path,
 def test_an_onnx_file_may_leave_its_batch_size_open(tmp_path, monkeypatch):
     monkeypatch.setattr(model_file, "onnx_runner", lambda _path, _device: (str, [("batch", 3, 300, None)]))
     assert open_predictor(config("--eval_batch_size", "5"), ModelFile(tmp_path / "a.onnx"), ("cat",)).batch_size == 5
+
+
+@pytest.mark.parametrize("name, flags, message", [
+    ("a.mindir", ["--engine", "openvino"], r"a.mindir runs in MindSpore, and --engine openvino runs .onnx, .xml"),
+    ("a.xml", ["--engine", "onnxruntime"], "a.xml is a model of OpenVINO, which onnxruntime does not read"),
+    ("a.onnx", ["--precision_mode", "bf16"], "add --engine openvino"),
+    ("a.xml", ["--device_target", "GPU"], "OpenVINO runs .*a.xml on the CPU, not on --device_target GPU")])
+def test_an_engine_that_does_not_run_the_file_is_wrong_use(tmp_path, name, flags, message):
+    with pytest.raises(UsageError, match=message):
+        open_predictor(config(*flags), ModelFile(tmp_path / name), ("cat",))
+
+
+@pytest.mark.parametrize("name, flags, opened_by", [
+    ("a.onnx", [], "onnxruntime"), ("a.onnx", ["--engine", "onnxruntime"], "onnxruntime"), ("a.xml", [], "f32"),
+    ("a.onnx", ["--engine", "openvino"], "f32"), ("a.xml", ["--precision_mode", "bf16"], "bf16")])
+def test_the_engine_is_that_of_the_settings_or_of_the_file(tmp_path, monkeypatch, name, flags, opened_by):
+    shape = [(1, 3, 300, 300)]
+    monkeypatch.setattr(model_file, "onnx_runner", lambda _path, _device: ("onnxruntime", shape))
+    monkeypatch.setattr(model_file, "openvino_runner", lambda _path, precision: (precision, shape))
+    assert open_predictor(config(*flags), ModelFile(tmp_path / name), ("cat",)).run == opened_by
 
 
 def test_a_mindir_without_its_description_file_that_does_not_fit_is_explained(tmp_path, monkeypatch):

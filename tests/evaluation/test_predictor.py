@@ -1,6 +1,7 @@
 """Batches, order and readers of the predictor, with a detector whose numbers can be followed."""
 from __future__ import annotations
 
+import sys
 import threading
 import time
 
@@ -10,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from src.errors import CheckpointError, ImageError, UsageError
-from src.evaluation.predictor import Predictor, mindir_runner, onnx_runner
+from src.evaluation.predictor import Predictor, mindir_runner, onnx_runner, openvino_runner
 from src.ops.detections import Detections
 
 
@@ -160,6 +161,57 @@ def test_exported_files_are_run(doubling, ending):
 
 def test_an_onnx_file_says_the_shapes_of_its_inputs(doubling):
     assert onnx_runner(doubling["onnx"]).input_shapes == [(2, 3)]
+
+
+def test_openvino_runs_an_onnx_file_and_its_own_form(doubling, tmp_path):
+    openvino = pytest.importorskip("openvino")
+    openvino.save_model(openvino.convert_model(doubling["onnx"]), tmp_path / "double.xml", compress_to_fp16=False)
+    images = np.arange(6, dtype=np.float32).reshape(2, 3)
+    for path in (doubling["onnx"], tmp_path / "double.xml"):
+        run, shapes = openvino_runner(path)
+        assert shapes == [(2, 3)]
+        first = run(images)
+        run(images + 1)
+        assert [output.tolist() for output in first] == [(images * 2).tolist(), (images + 1).tolist()]
+
+
+def test_openvino_leaves_an_open_side_open(tmp_path):
+    pytest.importorskip("openvino")
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ("batch", 3)) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("Neg", ["x"], ["y"])], "g", values[:1], values[1:])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7), tmp_path / "a.onnx")
+    assert openvino_runner(tmp_path / "a.onnx").input_shapes == [(None, 3)]
+
+
+@pytest.mark.parametrize("content", [b"", b"plain text", b"\0" * 500])
+@pytest.mark.parametrize("name", ["a.onnx", "a.xml"])
+def test_a_file_that_openvino_does_not_read_is_refused(tmp_path, name, content):
+    pytest.importorskip("openvino")
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(CheckpointError, match=f"{name} cannot be loaded by OpenVINO: "):
+        openvino_runner(tmp_path / name)
+
+
+def test_bf16_is_refused_where_openvino_would_silently_compute_in_float32(doubling, monkeypatch):
+    openvino = pytest.importorskip("openvino")
+    said = {"OPTIMIZATION_CAPABILITIES": ["FP32"], "FULL_DEVICE_NAME": "Old CPU "}
+    monkeypatch.setattr(openvino.Core, "get_property", lambda _core, _device, name: said[name])
+    with pytest.raises(UsageError, match=r"this processor \(Old CPU\) does not compute in bf16"):
+        openvino_runner(doubling["onnx"], "bf16")
+
+
+def test_bf16_is_used_where_the_processor_has_it(doubling):
+    openvino = pytest.importorskip("openvino")
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        pytest.skip("this processor does not compute in bf16")
+    images = np.full((2, 3), 1.01, np.float32)
+    np.testing.assert_allclose(openvino_runner(doubling["onnx"], "bf16").run(images)[0], 2.02, rtol=0.01)
+
+
+def test_without_openvino_the_message_says_how_to_install_it(doubling, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(UsageError, match="double.onnx needs OpenVINO to run, .*pip install openvino"):
+        openvino_runner(doubling["onnx"])
 
 
 def test_an_onnx_file_of_half_precision_is_named(tmp_path):

@@ -1,0 +1,215 @@
+"""Images per second of every engine that runs one of our models on a CPU, and of the same detector in PyTorch.
+
+    python benchmarks/engines.py --torch_python PYTHON [--model ssd300|faster_rcnn_resnet50] [--size 320] [--rounds 2]
+
+PYTHON: an interpreter with torch and torchvision; without it only ours are measured. All have random weights, two
+threads, and one image in memory at a time, which they turn into detections. Every engine is a process of its own; they
+take turns. bf16 is left out where the processor does not have it. Prints one line of JSON for each measurement, and a
+table of the medians over the rounds.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+sys.path.insert(0, str(ROOT))
+
+WARM_UP = 3
+CLASSES = tuple(f"class{index}" for index in range(80))
+# Our row of the table -> ending of the model file, flags of eval.py.
+OURS = {"MindSpore": ("ckpt", ()), "MindSpore, .mindir": ("mindir", ()), "onnxruntime": ("onnx", ()),
+        "OpenVINO f32": ("onnx", ("--engine", "openvino")),
+        "OpenVINO bf16": ("onnx", ("--engine", "openvino", "--precision_mode", "bf16"))}
+THEIRS = ("PyTorch f32", "PyTorch f32, channels last", "PyTorch bf16 autocast, channels last")
+# What makes the networks of both sides alike. Random scores of an SSD are 1/81, far below the threshold of both; those
+# of the second stage are spread out, so that there is something to suppress.
+FLAGS = {"ssd300": ("--min_score", "0.2"),
+         "faster_rcnn_resnet50": ("--feature_extractor_base_param", "none", "--test_score_thr", "0")}
+SIZE_FLAGS = {"ssd300": ("--img_shape={0},{0}",), "faster_rcnn_resnet50": ("--img_height={0}", "--img_width={0}")}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--torch_python")
+    parser.add_argument("--model", choices=list(FLAGS), default="ssd300")
+    parser.add_argument("--size", type=int, default=300)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--measure", help=argparse.SUPPRESS)
+    parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.measure:
+        print(json.dumps(measured(options)))
+        return 0
+    flags = [*FLAGS[options.model], *(flag.format(options.size) for flag in SIZE_FLAGS[options.model])]
+    rates: dict = {}
+    with tempfile.TemporaryDirectory() as room:
+        files = exported(Path(room), options.model, flags)
+        for _ in range(options.rounds):
+            for name in (*OURS, *(THEIRS if options.torch_python else ())):
+                python = options.torch_python if name in THEIRS else sys.executable
+                file = ["--file", files[OURS[name][0]]] if name in OURS else []
+                found = run_alone(python, "--measure", name, "--model", options.model, "--size", options.size,
+                                  "--repeats", options.repeats, *file)
+                print(json.dumps({"engine": name, **found}), flush=True)
+                if "per_s" in found:
+                    rates.setdefault(name, []).append(found["per_s"])
+    print(f"{options.model} {options.size} x {options.size}, {processor()}")
+    for name, values in rates.items():
+        print(f"| {name} | {statistics.median(values):.1f} |")
+    return 0
+
+
+def run_alone(python: str, *words: object) -> dict:
+    """What this program prints for one measurement, in a process of its own."""
+    done = subprocess.run([python, str(HERE / "engines.py"), *map(str, words)], capture_output=True, text=True,
+                          env={**os.environ, "OMP_NUM_THREADS": "2"})
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def exported(room: Path, model: str, flags: list) -> dict:
+    """{ending: file} of one network with random weights."""
+    from src.checkpoint import save_weights
+    from src.command_line import load_config
+    from src.models import build_detector
+
+    detector = build_detector(load_config(["--model_name", model, *flags], "export"), CLASSES)
+    files = {"ckpt": room / "random.ckpt"}
+    save_weights(files["ckpt"], detector.network().parameters_dict(), model, CLASSES, detector.conditions())
+    for ending in ("mindir", "onnx"):
+        subprocess.run([sys.executable, str(ROOT / "export.py"), "--model_name", model, "--model_path",
+                        str(files["ckpt"]), "--file_format", ending.upper(), "--file_name", str(room / "random"), *flags],
+                       check=True, stdout=sys.stderr, cwd=room)
+        files[ending] = room / f"random.{ending}"
+    return files
+
+
+def measured(options) -> dict:
+    """Images per second of one engine, or why it was left out."""
+    import numpy as np
+
+    image = np.random.default_rng(0).integers(0, 256, (options.size, options.size, 3), dtype=np.uint8)
+    call = ours(options, image) if options.measure in OURS else theirs(options, image)
+    if isinstance(call, str):
+        return {"left_out": call}
+    seconds = []
+    for _ in range(WARM_UP + options.repeats):
+        started = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - started)
+    return {"per_s": round(1 / statistics.median(seconds[WARM_UP:]), 2)}
+
+
+def ours(options, image):
+    """image (H, W, 3) uint8 -> a call that gives its detections, or the reason why there is none."""
+    from src.command_line import load_config
+    from src.errors import UsageError
+    from src.evaluation.model_file import choose_device, open_predictor, read_model
+
+    _, flags = OURS[options.measure]
+    config = load_config(["--model_path", str(options.file), *flags], "eval")
+    choose_device(config, options.file)
+    try:
+        predictor = open_predictor(config, read_model(options.file))
+    except UsageError as error:
+        return str(error)
+    return lambda: predictor([image])
+
+
+def theirs(options, image):
+    """The same for the detector of torchvision."""
+    import contextlib
+
+    import torch
+
+    torch.set_num_threads(2)
+    half, last = "bf16" in options.measure, "channels last" in options.measure
+    if half and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return "this processor does not compute in bf16"
+    model = {"ssd300": torch_ssdlite, "faster_rcnn_resnet50": torch_faster_rcnn}[options.model](options.size).eval()
+    if last:
+        model.to(memory_format=torch.channels_last)
+    tensor = torch.from_numpy(image).permute(2, 0, 1).float() / 255
+    precision = torch.autocast("cpu", dtype=torch.bfloat16) if half else contextlib.nullcontext()
+    if options.model == "ssd300":
+        def call():
+            return model([tensor])
+    else:
+        from two_stage import inference
+
+        call = inference(model, [tensor])
+
+    def timed():
+        with torch.inference_mode(), precision:
+            return call()
+
+    return timed
+
+
+def torch_faster_rcnn(size: int):
+    from torchvision.models.detection import FasterRCNN
+    from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+
+    backbone = resnet_fpn_backbone(backbone_name="resnet50", weights=None, trainable_layers=3)
+    return FasterRCNN(backbone, len(CLASSES) + 1, min_size=size, max_size=size)
+
+
+def torch_ssdlite(size: int):
+    """SSDLite on MobileNetV2 of torchvision's parts, with the maps of our ssd300."""
+    from collections import OrderedDict
+    from functools import partial
+
+    from torch import nn
+    from torchvision.models import mobilenet_v2
+    from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
+    from torchvision.models.detection.ssd import SSD
+    from torchvision.models.detection.ssdlite import SSDLiteHead, _extra_block
+
+    norm = partial(nn.BatchNorm2d, eps=1e-3)
+    layers = mobilenet_v2(weights=None, norm_layer=norm).features
+    channels = [576, 1280, 512, 256, 256, 128]
+
+    class Maps(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.parts = nn.ModuleList([
+                nn.Sequential(*layers[:14], layers[14].conv[0]), nn.Sequential(*layers[14].conv[1:], *layers[15:]),
+                *(_extra_block(before, after, norm) for before, after in zip(channels[1:], channels[2:]))])
+
+        def forward(self, images):
+            maps = []
+            for part in self.parts:
+                images = part(images)
+                maps.append(images)
+            return OrderedDict((str(number), one) for number, one in enumerate(maps))
+
+    priors = DefaultBoxGenerator([[2, 3]] * len(channels), min_ratio=0.2, max_ratio=0.95)
+    head = SSDLiteHead(channels, priors.num_anchors_per_location(), len(CLASSES) + 1, norm)
+    return SSD(Maps(), priors, (size, size), len(CLASSES) + 1, head=head, score_thresh=0.2)
+
+
+def processor() -> str:
+    """The name of the processor, and how many of its cores this process may use."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        name = platform.processor() or platform.machine()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{name}, {cores} cores"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
