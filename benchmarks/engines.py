@@ -2,10 +2,11 @@
 
     python benchmarks/engines.py --torch_python PYTHON [--model ssd300|faster_rcnn_resnet50] [--size 320] [--rounds 2]
 
-PYTHON: an interpreter with torch and torchvision; without it only ours are measured. All have random weights, two
-threads, and one image in memory at a time, which they turn into detections. Every engine is a process of its own; they
+PYTHON: an interpreter with torch and torchvision; without it only ours are measured. All have random weights,
+and turn one image in memory at a time into detections. Every engine is a process of its own; they
 take turns. bf16 is left out where the processor does not have it. Prints one line of JSON for each measurement, and a
-table of the medians over the rounds.
+table of the medians over the rounds. cpu_ms, processor time of all threads, is what to look at on a machine that others
+use, too.
 """
 from __future__ import annotations
 
@@ -45,14 +46,16 @@ def main() -> int:
     parser.add_argument("--size", type=int, default=300)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--cores", type=int, default=len(os.sched_getaffinity(0)), help="that each process may use")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:options.cores])    # of which all take their threads
         print(json.dumps(measured(options)))
         return 0
     flags = [*FLAGS[options.model], *(flag.format(options.size) for flag in SIZE_FLAGS[options.model])]
-    rates: dict = {}
+    measurements: dict = {}
     with tempfile.TemporaryDirectory() as room:
         files = exported(Path(room), options.model, flags)
         for _ in range(options.rounds):
@@ -60,20 +63,21 @@ def main() -> int:
                 python = options.torch_python if name in THEIRS else sys.executable
                 file = ["--file", files[OURS[name][0]]] if name in OURS else []
                 found = run_alone(python, "--measure", name, "--model", options.model, "--size", options.size,
-                                  "--repeats", options.repeats, *file)
+                                  "--repeats", options.repeats, "--cores", options.cores, *file)
                 print(json.dumps({"engine": name, **found}), flush=True)
                 if "per_s" in found:
-                    rates.setdefault(name, []).append(found["per_s"])
-    print(f"{options.model} {options.size} x {options.size}, {processor()}")
-    for name, values in rates.items():
-        print(f"| {name} | {statistics.median(values):.1f} |")
+                    measurements.setdefault(name, []).append(found)
+    print(f"{options.model} {options.size} x {options.size}, {processor()}, {options.cores} of its cores: images per "
+          "second, processor ms per image")
+    for name, found in measurements.items():
+        print(f"| {name} | {statistics.median(one['per_s'] for one in found):.1f} "
+              f"| {statistics.median(one['cpu_ms'] for one in found):.0f} |")
     return 0
 
 
 def run_alone(python: str, *words: object) -> dict:
     """What this program prints for one measurement, in a process of its own."""
-    done = subprocess.run([python, str(HERE / "engines.py"), *map(str, words)], capture_output=True, text=True,
-                          env={**os.environ, "OMP_NUM_THREADS": "2"})
+    done = subprocess.run([python, str(HERE / "engines.py"), *map(str, words)], capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(done.stderr)
     return json.loads(done.stdout.strip().splitlines()[-1])
@@ -90,8 +94,8 @@ def exported(room: Path, model: str, flags: list) -> dict:
     save_weights(files["ckpt"], detector.network().parameters_dict(), model, CLASSES, detector.conditions())
     for ending in ("mindir", "onnx"):
         subprocess.run([sys.executable, str(ROOT / "export.py"), "--model_name", model, "--model_path",
-                        str(files["ckpt"]), "--file_format", ending.upper(), "--file_name", str(room / "random"), *flags],
-                       check=True, stdout=sys.stderr, cwd=room)
+                        str(files["ckpt"]), "--file_format", ending.upper(), "--file_name", str(room / "random"),
+                        *flags], check=True, stdout=sys.stderr, cwd=room)
         files[ending] = room / f"random.{ending}"
     return files
 
@@ -104,12 +108,14 @@ def measured(options) -> dict:
     call = ours(options, image) if options.measure in OURS else theirs(options, image)
     if isinstance(call, str):
         return {"left_out": call}
-    seconds = []
+    samples = []
     for _ in range(WARM_UP + options.repeats):
-        started = time.perf_counter()
+        started, cpu_started = time.perf_counter(), time.process_time()
         call()
-        seconds.append(time.perf_counter() - started)
-    return {"per_s": round(1 / statistics.median(seconds[WARM_UP:]), 2)}
+        samples.append((time.perf_counter() - started, time.process_time() - cpu_started))
+    seconds, cpu_seconds = zip(*samples[WARM_UP:])
+    return {"per_s": round(1 / statistics.median(seconds), 2),
+            "cpu_ms": round(1000 * statistics.median(cpu_seconds), 1)}
 
 
 def ours(options, image):
@@ -119,7 +125,7 @@ def ours(options, image):
     from src.evaluation.model_file import choose_device, open_predictor, read_model
 
     _, flags = OURS[options.measure]
-    config = load_config(["--model_path", str(options.file), *flags], "eval")
+    config = load_config(["--model_path", str(options.file), f"--runtime_num_threads={options.cores}", *flags], "eval")
     choose_device(config, options.file)
     try:
         predictor = open_predictor(config, read_model(options.file))
@@ -134,7 +140,7 @@ def theirs(options, image):
 
     import torch
 
-    torch.set_num_threads(2)
+    torch.set_num_threads(options.cores)
     half, last = "bf16" in options.measure, "channels last" in options.measure
     if half and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return "this processor does not compute in bf16"
@@ -201,14 +207,12 @@ def torch_ssdlite(size: int):
 
 
 def processor() -> str:
-    """The name of the processor, and how many of its cores this process may use."""
+    """The name of the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
-        name = platform.processor() or platform.machine()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{name}, {cores} cores"
+        return platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

@@ -257,7 +257,7 @@ def openvino_runner(path: Path, precision: str = "f32") -> OpenedModel:
     """Open an .onnx or .xml file with OpenVINO, on the CPU.
 
     precision: f32 or bf16, in which it computes; inputs and outputs are float32.
-    Raises UsageError without OpenVINO, or if the processor cannot compute in bf16: OpenVINO would silently take float32.
+    Raises UsageError without OpenVINO, or if the processor has no bf16, where OpenVINO would silently take float32.
     """
     try:
         import openvino
