@@ -18,7 +18,8 @@ show_usage() {
 
 # wrong MESSAGE: say what is wrong and how the script is called, and end
 wrong() {
-  { echo "error: $1"; show_usage; } >&2
+  # Control characters could send commands to the terminal.
+  { printf 'error: %s\n' "${1//[[:cntrl:]]/?}"; show_usage; } >&2
   exit 2
 }
 
@@ -40,16 +41,20 @@ arguments() {
     count=$((count + 1))
     shift
   done
-  if [[ " $* " == *" --help "* ]]; then
-    show_usage
-    echo "--background returns at once; settings: python train.py --help"
-    exit 0
-  fi
+  for word in "$@"; do
+    if [ "$word" = --help ]; then
+      show_usage
+      echo "--background returns at once; settings: python train.py --help"
+      exit 0
+    fi
+  done
   [ "$count" -ge "$required" ] || wrong "${names[count]} is missing ($count of $required arguments are given)"
   for word in "$@"; do
     if [ "$word" = --background ]; then background=true; else own_flags+=("$word"); fi
   done
   foreground+=("${own_flags[@]}")
+  # It becomes part of the name of a folder.
+  [[ ${given[DEVICE_ID]:-0} =~ ^[0-9]+$ ]] || wrong "DEVICE_ID is '${given[DEVICE_ID]}', not a whole number from 0"
 }
 
 # existing NAME...: these arguments, where given, are files or folders that exist; their paths become absolute
@@ -65,7 +70,7 @@ existing() {
 absolute() {
   local name
   for name in "$@"; do
-    [ -z "${given[$name]:-}" ] || given[$name]=$(realpath -m "${given[$name]}")
+    [ -z "${given[$name]:-}" ] || given[$name]=$(realpath -m -- "${given[$name]}")
   done
 }
 
@@ -161,6 +166,27 @@ by_rank_table() {
   supervise "$folder<rank>/$log"
 }
 
+# Words of src/printable.py: the names of credentials, in variables of the environment and in flags.
+secret_words='secret|token|passw|passphrase|credential|signature|apikey|accesskey|privatekey|_pwd'
+secret_words+='|([^a-z]|^)(key|auth|sig|ak|sk)([^a-z]|$)'
+
+# environment: the variables, one in each line, without the values of credentials
+environment() {
+  local line
+  env -0 | tr '\n\0' ' \n' | (
+    shopt -s nocasematch
+    while IFS= read -r line; do
+      if [[ ${line%%=*} =~ $secret_words ]]; then line="${line%%=*}=***"; fi
+      printf '%s\n' "$line"
+    done
+  ) | hide_user
+}
+
+# hide_user: what comes in, without name and password in addresses
+hide_user() {
+  sed -u -E 's#://[^/[:space:]@]+@#://***@#g'
+}
+
 running=()              # process ids that `start` has started
 launcher_is_msrun=false
 
@@ -170,9 +196,10 @@ start() {
   local folder=$1 log=$2
   shift 2
   mkdir -p "$folder"
-  env > "$folder/env.log"
+  environment > "$folder/env.log"
   if [ "${#running[@]}" -eq 0 ]; then
-    "$@" < /dev/null > >(tee -ai "$folder/$log") 2>&1 &
+    # msrun prints the command line that it starts.
+    "$@" < /dev/null > >(trap '' INT; hide_user | tee -ai "$folder/$log") 2>&1 &
   else
     "$@" < /dev/null >> "$folder/$log" 2>&1 &
   fi

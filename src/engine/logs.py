@@ -14,7 +14,7 @@ from tqdm import tqdm
 from src.engine.curves import draw_curves, read_metrics
 from src.engine.live_page import live_page
 from src.files import write_file
-from src.printable import printable
+from src.printable import printable_stream
 
 TOTAL_LAST = "total_loss"   # name of the two-stage families' total
 PAGE_SECONDS = 60   # between two versions of live.html
@@ -36,7 +36,7 @@ class TrainLog:
         self.log_path = folder / f"loss_{rank}.log"
         drop_after(self.metrics_path, done_steps)
         self._metrics = self.metrics_path.open("a", encoding="utf-8", buffering=1)
-        self._log = self.log_path.open("a", encoding="utf-8", buffering=1)
+        self._log = printable_stream(self.log_path.open("a", encoding="utf-8", buffering=1))
         self._shows, self._total_steps = rank == 0, total_steps
         own_log = rank == 0 or "RANK_TABLE_FILE" in os.environ  # other launchers mix the output of all ranks
         self._prints = own_log and not sys.stderr.isatty()
@@ -89,7 +89,7 @@ class TrainLog:
 
     def say(self, text: str) -> None:
         """Print a sentence above the progress bar and write it into the log."""
-        self._log.write(printable(text, "\n") + "\n")
+        self._log.write(text + "\n")
         self._show(text)
 
     def _write(self, line: str) -> None:

@@ -27,7 +27,8 @@ def quiet_terminal(log_path: Path, verbose: bool = False):
     terminal = [os.dup(descriptor) for descriptor in (1, 2)]
     streams, show = (sys.stdout, sys.stderr), warnings.showwarning
     with contextlib.ExitStack() as stack:
-        log = stack.enter_context(open(log_path, "a", buffering=1, encoding="utf-8", errors="replace"))
+        log = printable_stream(stack.enter_context(open(log_path, "a", buffering=1, encoding="utf-8",
+                                                        errors="replace")))
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
         try:

@@ -1,36 +1,30 @@
-"""ModelArts: copies data and checkpoints from object storage before the work, and results back after it.
-
-On the platform its own library `moxing` copies; elsewhere the same addresses (obs:// or s3://) are read and written
-with boto3, which takes address and keys of the server from its environment (AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, ...).
-"""
+"""ModelArts: copies data and checkpoints from object storage before the work, and results back after it."""
 from __future__ import annotations
 
 import contextlib
-import importlib.util
+import hashlib
 import json
 import os
+import stat
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Callable
 
 from src.errors import StorageError, UsageError
-from src.files import inside, parse_json, read_file, unpack, write_file
+from src.files import parse_json, read_file, unpack, write_file
 from src.model_utils.device_adapter import this_process
 from src.model_utils.local_adapter import get_job_id
+from src.model_utils.object_storage import check_address, copy
+from src.printable import without_secrets
 from src.settings.data_formats import DATA_FORMATS
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 OUTPUT_PATH = "/cache/train"    # the platform has space for results there
 FROM_DATA = (*(key for row in DATA_FORMATS.values() for key in row.paths), "data_root", "val_list", "mindrecord_dir")
 FROM_CHECKPOINTS = ("checkpoint_file_path", "pre_trained", "feature_extractor_base_param")
-ATTEMPTS = 4
-FIRST_PAUSE = 2.0       # seconds before the second attempt; doubled before every further one
 TIME_LIMIT = 4 * 3600   # seconds that a process waits for the one that copies; COCO is 19 GB
 STARTED = time.time()
-PARALLEL_COPIES = 16
 
 
 @contextlib.contextmanager
@@ -45,6 +39,8 @@ def stage_files(config):
         yield config
         return
     settings = config.modelarts
+    for url in filter(None, (settings.data_url, settings.checkpoint_url, settings.train_url)):
+        check_address(url)
     with _one_at_a_time(settings) as already_done:
         if not already_done:
             fetch(settings)
@@ -70,12 +66,15 @@ def fetch(settings) -> None:
         if not settings.modelarts_dataset_unzip_name:
             raise UsageError("need_modelarts_dataset_unzip is set, but modelarts_dataset_unzip_name does not say which "
                              "archive in data_path to unpack")
-        target = Path(settings.data_path)
-        archive = target / f"{settings.modelarts_dataset_unzip_name}.zip"
+        target, name = Path(settings.data_path), settings.modelarts_dataset_unzip_name
+        archive = target / f"{name}.zip"
+        unfinished = target / f".{name}.unpacking"  # stays there if this process is killed
         if not archive.exists():    # the zoo's files set it, but many users upload folders
             print(f"{archive} does not exist; the data are taken as they are", file=sys.stderr)
-        elif not (target / settings.modelarts_dataset_unzip_name).is_dir():
+        elif unfinished.exists() or not (target / name).is_dir():
+            unfinished.touch()
             unpack(archive, target)
+            unfinished.unlink()
 
 
 def local_file(path: str) -> Path:
@@ -97,19 +96,6 @@ def local_file(path: str) -> Path:
         raise UsageError(f"{path} is a folder with {len(files)} YAML files; give the path of one of them "
                          f"({', '.join(file.name for file in files)})")
     return usual[0]
-
-
-def copy(source, target) -> None:
-    """Copy a folder between this host and object storage; one of the two is an address. Raises StorageError."""
-    print(f"copying {source} to {target}")
-    if importlib.util.find_spec("moxing"):
-        import moxing
-
-        _retried(lambda: moxing.file.copy_parallel(str(source), str(target)), source, target)
-    elif "://" in str(source):
-        _download(str(source), Path(target))
-    else:
-        _upload_folder(Path(source), str(target))
 
 
 def _local_paths(config) -> dict:
@@ -159,9 +145,10 @@ def _one_at_a_time(settings):
     import fcntl
 
     # ModelArts numbers its jobs; elsewhere the processes of a job have one launcher.
-    job = [get_job_id(), os.environ.get("JOB_ID") or os.getppid(), settings.data_url, settings.data_path,
-           settings.checkpoint_url, settings.load_path]
-    done = Path(tempfile.gettempdir()) / "copy_sync.done"
+    job = hashlib.sha256(json.dumps([
+        get_job_id(), os.environ.get("JOB_ID") or os.getppid(), settings.data_url, settings.data_path,
+        settings.checkpoint_url, settings.load_path]).encode()).hexdigest()
+    done = _own_folder() / "copy_sync.done"
     with open(done.with_suffix(".lock"), "a", encoding="utf-8") as lock:
         deadline = time.monotonic() + TIME_LIMIT
         while True:
@@ -182,9 +169,24 @@ def _one_at_a_time(settings):
         try:
             yield False
         except BaseException as error:
-            write_file(done, json.dumps({"job": job, "error": str(error) or type(error).__name__}))
+            reason = without_secrets(str(error)) or type(error).__name__
+            write_file(done, json.dumps({"job": job, "error": reason}))
             raise
         write_file(done, json.dumps({"job": job}))
+
+
+def _own_folder() -> Path:
+    """A folder below the system's for temporary files in which only this user may write: there, another user could make
+    this one wait, or have it write into a file behind a link. Raises StorageError for a folder of another user."""
+    user = os.getuid()
+    folder = Path(tempfile.gettempdir(), f"detection-{user}")
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != user or found.st_mode & 0o022:
+        raise StorageError(f"{folder} is not a folder in which the user {user} alone may write; remove it, or set "
+                           "TMPDIR to another folder")
+    return folder
 
 
 def _read_note(path: Path) -> dict:
@@ -204,72 +206,3 @@ def _upload(output: Path, train_url: str | None) -> None:
         except StorageError as error:
             print(f"error: {error}", file=sys.stderr)
             raise
-
-
-def _download(url: str, folder: Path) -> None:
-    client, (bucket, prefix) = _client(), _address(url)
-
-    def listed():
-        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-        return [item["Key"] for page in pages for item in page.get("Contents", ())]
-
-    targets = {}
-    for key in _retried(listed, url, folder):
-        if key.endswith("/") or not (not prefix or key == prefix or key.startswith(prefix + "/")):
-            continue    # a folder's own entry; another folder whose name begins alike
-        name = key.rpartition("/")[2] if key == prefix else key[len(prefix):].lstrip("/")
-        targets[key] = inside(folder, name, url)
-    if not targets:
-        raise StorageError(f"{url} holds no files; check the address")
-
-    def fetch_one(key):
-        targets[key].parent.mkdir(parents=True, exist_ok=True)
-        _retried(lambda: client.download_file(bucket, key, str(targets[key])), f"{url}: {key}", targets[key])
-
-    with ThreadPoolExecutor(PARALLEL_COPIES) as pool:
-        list(pool.map(fetch_one, targets))
-
-
-def _upload_folder(folder: Path, url: str) -> None:
-    client, (bucket, prefix) = _client(), _address(url)
-
-    def send(path):
-        key = "/".join(filter(None, (prefix, path.relative_to(folder).as_posix())))
-        _retried(lambda: client.upload_file(str(path), bucket, key), path, f"{url}: {key}")
-
-    with ThreadPoolExecutor(PARALLEL_COPIES) as pool:
-        list(pool.map(send, (path for path in sorted(folder.rglob("*")) if path.is_file())))
-
-
-def _client():
-    try:
-        import boto3
-    except ModuleNotFoundError:
-        raise StorageError("this host has neither moxing, which ModelArts brings, nor boto3; pip install boto3") \
-            from None
-    from botocore.config import Config
-
-    return boto3.client("s3", config=Config(connect_timeout=20, read_timeout=60, retries={"total_max_attempts": 1},
-                                            max_pool_connections=PARALLEL_COPIES))
-
-
-def _address(url: str) -> tuple[str, str]:
-    """(bucket, key without slashes at the end)"""
-    scheme, _, rest = url.partition("://")
-    bucket, _, key = rest.partition("/")
-    if scheme not in ("s3", "obs") or not bucket:
-        raise UsageError(f"'{url}' is not an address in object storage; give s3://BUCKET/FOLDER or obs://BUCKET/FOLDER")
-    return bucket, key.strip("/")
-
-
-def _retried(action: Callable, source, target):
-    """The result of `action`, which is tried several times; raises StorageError if all attempts fail."""
-    for attempt in range(ATTEMPTS):
-        if attempt:
-            time.sleep(FIRST_PAUSE * 2 ** (attempt - 1))
-        try:
-            return action()
-        except Exception as error:  # moxing and boto3 raise whatever their lower layers raise
-            failure = error
-    raise StorageError(f"{source} could not be copied to {target} in {ATTEMPTS} attempts, "
-                       f"{type(failure).__name__}: {failure}")

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from src.errors import ConfigError
 from src.files import write_file
+from src.printable import without_secrets
 from src.settings import yaml_text
 from src.settings.data_formats import DATA_FORMATS
 from src.settings.given import Setting
@@ -75,8 +76,9 @@ class Config(BaseModel):
         return self._sources.get(key, "the default")
 
     def dump_yaml(self) -> str:
-        """YAML text of all settings; loading it gives an equal configuration."""
-        return yaml_text.dump(self.model_dump())
+        """YAML text of all settings; loading it gives an equal configuration, but for credentials, which it lacks."""
+        return yaml_text.dump({name: {key: _shown(value) for key, value in section.items()}
+                               for name, section in self.model_dump().items()})
 
     def write(self, path: Path) -> None:
         """Write `dump_yaml` to `path`, completely or not at all, without device_id, which belongs to this process."""
@@ -166,9 +168,14 @@ def _explain(error: Mapping, values: dict, known: dict) -> str:
     expected = type_name(known[key][1].annotation)
     if key not in values:
         return f"{key} is required (section {section}, {expected}); add it to the YAML file or give --{key}"
-    value = repr(values[key].value)
+    value = without_secrets(repr(values[key].value))     # before it is cut
     shown = value if len(value) <= 80 else value[:77] + "..."
     return f"{values[key].source}: {values[key].name} = {shown}: {_reason(error)}; expected {expected}"
+
+
+def _shown(value: object) -> object:
+    """The value as it may be written down."""
+    return without_secrets(value) if isinstance(value, str) else value
 
 
 def _reason(error: Mapping) -> str:

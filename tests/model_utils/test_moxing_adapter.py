@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
+import socket
 import sys
 import time
 import types
@@ -12,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from src.errors import DatasetError, StorageError, UsageError
-from src.model_utils import moxing_adapter
-from src.model_utils.moxing_adapter import copy, local_file, stage_files
+from src.model_utils import moxing_adapter, object_storage
+from src.model_utils.moxing_adapter import local_file, stage_files
+from src.model_utils.object_storage import copy
 from src.settings.config import Config
 
 
@@ -26,7 +29,7 @@ def on_a_host_of_its_own(tmp_path, monkeypatch):
     """Every test has its own place for the lock, and retries without pauses."""
     (tmp_path / "lock").mkdir()
     monkeypatch.setattr(moxing_adapter.tempfile, "tempdir", str(tmp_path / "lock"))
-    monkeypatch.setattr(moxing_adapter, "FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(object_storage, "FIRST_PAUSE", 0.0)
 
 
 @pytest.fixture()
@@ -127,7 +130,7 @@ def test_the_named_archive_is_unpacked_once(moxing, tmp_path):
     with stage_files(settings) as local:
         assert (Path(local.data.coco_root) / "val2017" / "1").read_text() == "image"
     packed.write_text("no archive any more, and not looked at again")
-    (tmp_path / "lock" / "copy_sync.done").unlink()
+    next((tmp_path / "lock").glob("*/copy_sync.done")).unlink()
     with stage_files(settings):
         pass
 
@@ -142,7 +145,7 @@ def test_members_that_leave_the_folder_are_refused(tmp_path, name, words):
                       data_path=str(tmp_path / "data"))
     with pytest.raises(DatasetError, match=words), stage_files(settings):
         pass
-    assert [path.name for path in (tmp_path / "data").iterdir()] == ["set.zip"]
+    assert [path.name for path in (tmp_path / "data").glob("[!.]*")] == ["set.zip"]
 
 
 def test_links_damaged_and_missing_archives_are_named(tmp_path, capsys):
@@ -290,6 +293,153 @@ def test_what_the_server_refuses_or_does_not_have_is_reported(bucket, tmp_path, 
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(StorageError, match="in 4 attempts, EndpointConnectionError"):
         copy("s3://bucket/a", tmp_path / "there")
+
+
+class Server(types.SimpleNamespace):
+    """In the place of boto3's client: files {key: bytes}; every answer may be tampered with."""
+
+    def __init__(self, **files: bytes):
+        super().__init__(files={name.replace("_", "/"): content for name, content in files.items()}, asked=[])
+
+    def get_paginator(self, _name):
+        return self
+
+    def paginate(self, **_bucket_and_prefix):
+        return [{"Contents": [{"Key": key, "Size": len(content)} for key, content in self.files.items()]}]
+
+    def download_file(self, _bucket, key, target):
+        self.asked.append(key)
+        Path(target).write_bytes(self.files[key])
+
+    def upload_file(self, path, _bucket, key):
+        self.asked.append(key)
+        self.files[key] = Path(path).read_bytes()
+
+    def head_object(self, Key, **_bucket):
+        return {"ContentLength": len(self.files[Key])}
+
+
+@pytest.fixture()
+def broken_server(monkeypatch):
+    found = Server(a_1=b"one", a_2=b"two")
+    monkeypatch.setattr(object_storage, "_client", lambda: found)
+    return found
+
+
+def test_a_file_that_arrives_in_part_is_fetched_again_then_reported(broken_server, tmp_path, monkeypatch):
+    whole, cut = broken_server.download_file, [2]
+
+    def sometimes(bucket, key, target):
+        whole(bucket, key, target)
+        if key == "a/2" and cut.pop(0) if cut else False:
+            Path(target).write_bytes(b"t")
+
+    monkeypatch.setattr(broken_server, "download_file", sometimes)
+    copy("s3://bucket/a", tmp_path / "there")
+    assert (tmp_path / "there" / "2").read_bytes() == b"two" and broken_server.asked.count("a/2") == 2
+
+    cut.extend([1] * 4)
+    with pytest.raises(StorageError, match="s3://bucket/a: a/2 could not be copied .* in 4 attempts, OSError: 1 of 3"):
+        copy("s3://bucket/a", tmp_path / "there")
+
+
+def test_a_result_that_arrives_in_part_is_reported(broken_server, tmp_path, monkeypatch):
+    put(tmp_path / "out" / "model.ckpt", "weights")
+    monkeypatch.setattr(broken_server, "head_object", lambda **_: {"ContentLength": 3})
+    with pytest.raises(StorageError, match="model.ckpt could not be copied to s3://bucket/out.*3 of 7 bytes arrived"):
+        copy(tmp_path / "out", "s3://bucket/out")
+
+
+def test_after_a_file_that_cannot_be_copied_no_further_ones_are_tried(broken_server, tmp_path, monkeypatch):
+    broken_server.files = {f"a/{number}": b"1" for number in range(1000)}
+
+    def refused(_bucket, key, _target):
+        broken_server.asked.append(key)
+        time.sleep(0.01)
+        raise OSError("connection reset by peer")
+
+    monkeypatch.setattr(broken_server, "download_file", refused)
+    with pytest.raises(StorageError, match="in 4 attempts, OSError: connection reset by peer"):
+        copy("s3://bucket/a", tmp_path / "there")
+    assert len(set(broken_server.asked)) <= 3 * object_storage.PARALLEL_COPIES
+
+
+def test_a_disk_without_room_for_all_files_is_reported_before_the_first(broken_server, tmp_path, monkeypatch):
+    monkeypatch.setattr(object_storage.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=5))
+    with pytest.raises(StorageError, match="s3://bucket/a needs 0 MB, but .*there has room for 0 MB"):
+        copy("s3://bucket/a", tmp_path / "there")
+    assert not broken_server.asked and not (tmp_path / "there").exists()
+
+
+def test_a_server_that_does_not_answer_is_given_up(tmp_path, monkeypatch):
+    pytest.importorskip("boto3")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        for name, value in {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{silent.getsockname()[1]}",
+                            "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret",
+                            "AWS_DEFAULT_REGION": "us-east-1"}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(object_storage, "ANSWER_SECONDS", 0.2)
+        with pytest.raises(StorageError, match="in 4 attempts, ReadTimeoutError"):
+            copy("s3://bucket/a", tmp_path / "there")
+
+
+def test_what_moxing_copied_in_part_is_copied_again_then_reported(moxing, tmp_path, capsys):
+    put(moxing.bucket / "data" / "a", "12345")
+    moxing.file.get_size = lambda _, **__: 5
+    copy("s3://bucket/data", tmp_path / "there")
+    moxing.file.get_size = lambda _, **__: 7
+    with pytest.raises(StorageError, match="in 4 attempts, OSError: 5 of 7 bytes arrived"):
+        copy("s3://bucket/data", tmp_path / "there")
+    del moxing.file.get_size
+    capsys.readouterr()
+    copy("s3://bucket/data", tmp_path / "there")
+    assert "the size of s3://bucket/data cannot be compared" in capsys.readouterr().err
+
+
+def test_an_archive_whose_unpacking_was_killed_is_unpacked_again(tmp_path, monkeypatch):
+    archive(tmp_path / "set.zip", set_val_1="one", set_val_2="two")
+    settings = config(need_modelarts_dataset_unzip=True, modelarts_dataset_unzip_name="set",
+                      data_path=str(tmp_path)).modelarts
+
+    def killed(_archive, folder):
+        put(folder / "set" / "val" / "1", "o")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(moxing_adapter, "unpack", killed)
+        moxing_adapter.fetch(settings)
+    moxing_adapter.fetch(settings)
+    assert [path.read_text() for path in sorted((tmp_path / "set" / "val").iterdir())] == ["one", "two"]
+    assert not (tmp_path / ".set.unpacking").exists()
+
+
+@pytest.mark.parametrize("url", ["s3://key:s3cr3t@bucket/a", "obs://key@bucket"])
+def test_an_address_with_credentials_is_refused_before_the_work(moxing, url):
+    for setting in ("data_url", "checkpoint_url", "train_url"):
+        with pytest.raises(UsageError, match="holds no credentials"), stage_files(config(**{setting: url})):
+            pytest.fail("the work has begun")
+    with pytest.raises(UsageError, match="holds no credentials"):
+        copy("here", url)
+    assert not moxing.copies
+
+
+def link_to(folder: Path, target: Path) -> None:
+    target.mkdir()
+    folder.symlink_to(target)
+
+
+def open_to_all(folder: Path, _target: Path) -> None:
+    folder.mkdir()
+    folder.chmod(0o777)
+
+
+@pytest.mark.parametrize("make", [link_to, open_to_all, lambda folder, _: folder.touch()])
+def test_a_folder_for_the_lock_that_others_may_write_is_refused(tmp_path, make):
+    make(tmp_path / "lock" / f"detection-{os.getuid()}", tmp_path / "of_others")
+    with pytest.raises(StorageError, match="is not a folder in which the user .* alone may write"), \
+            stage_files(config(data_url="s3://bucket/data")):
+        pass
+    assert not (tmp_path / "of_others").is_dir() or not any((tmp_path / "of_others").iterdir())
 
 
 @pytest.mark.parametrize("url", ["http://bucket/a", "s3:///a", "obs://"])

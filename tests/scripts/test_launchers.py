@@ -14,6 +14,7 @@ import pytest
 from src.command_line import load_config
 from src.model_utils.device_adapter import Process, this_process
 from src.models import MODELS
+from src.printable import SECRET_NAME
 
 ROOT = Path(__file__).resolve().parents[2]
 HANGS = 300  # seconds
@@ -378,6 +379,75 @@ def test_the_scripts_are_shellcheck_clean():
     files = sorted(map(str, [*ROOT.glob("scripts/**/*.sh"), ROOT / ".ci" / "run"]))
     done = subprocess.run([shellcheck, *files], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
+
+
+# What a shell could split, expand, run or take for an option.
+HOSTILE = [" a\tb'c\"d", "$(touch run)`touch run`", "a;touch run&b|c>d", "* a? [a] {a,b} ~ !!", "-a", "-", "(", "!",
+           "= #a\\b --help c", "\u732be\u0301\nb", "$HOME${PATH}"]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_part_of_an_argument_is_split_expanded_or_run(shell, name):
+    """Every argument of a launcher: number, plain text, file, folder, a flag behind them; and the current folder."""
+    shell.cwd = shell.cwd / f"in {name}".replace("/", "")
+    shell.cwd.mkdir()
+    for file in (f"{name}.yaml", f"{name}.ckpt"):
+        shell.file(file)
+    (shell.cwd / name).mkdir()
+    here = shell.cwd
+
+    for script, arguments, flags in (
+            ("ssd/run_standalone_train_cpu.sh", ["0", name, name, name, f"{name}.yaml", f"{name}.ckpt", name],
+             [f"--config_path={here}/{name}.yaml", f"--epoch_size={name}", f"--lr={name}", f"--dataset={name}",
+              f"--pre_trained={here}/{name}.ckpt", f"--pre_trained_epoch_size={name}"]),
+            ("centernet/convert_dataset_to_mindrecord.sh", [name, name],
+             [f"--coco_root={here}/{name}", f"--mindrecord_dir={here}/{name}"])):
+        code, output = shell.run(script, *arguments, "--classes", name)
+        assert code == 0, output
+        called = shell.calls[-1]["arguments"]
+        assert set(flags) <= set(called), (script, called)
+        assert called[-2:] == ["--classes", name]
+    assert not list(here.rglob("run")) and (here / "LOG0" / "log.txt").exists()
+
+
+@pytest.mark.parametrize("number", ["../../x", "0;touch run", "-1", "a b", "$(touch run)", "\x1b[2J0"])
+def test_a_device_that_is_no_number_is_refused(shell, number):
+    for script, arguments in (("ssd/run_standalone_train_cpu.sh", [number, "1", "0.1", "coco", "old.yaml"]),
+                              ("ssd/run_distribute_train_cpu.sh", [number, "1", "0.1", "coco", "old.yaml"])):
+        code, output = shell.run(script, *arguments)
+        assert code == 2 and "not a whole number from" in output and "\x1b" not in output
+        assert not shell.calls
+
+
+def test_credentials_are_not_written_into_the_logs_of_the_launchers(shell):
+    """env.log lists the environment, and msrun prints the command line that it starts."""
+    secret = "m4rk3d-s3cr3t"
+    shell.environment.update({name: secret for name in (
+        "AWS_SECRET_ACCESS_KEY", "OBS_SK", "HF_TOKEN", "DB_PASSWORD", "db_pwd", "Api_Key", "AWS_SESSION_TOKEN")})
+    shell.environment.update(TWO_LINES_KEY=f"first\n{secret}", HTTPS_PROXY=f"http://me:{secret}@proxy:80/",
+                             PLAIN="seen")
+    stand_in = shell.cwd / "programs" / "msrun"
+    stand_in.write_text(stand_in.read_text().replace("sys.stdout.flush()", "print(*sys.argv, flush=True)"))
+    for script in ("ssd/run_distribute_train_cpu.sh", "ssd/run_standalone_train_cpu.sh"):
+        code, output = shell.run(script, "1", "5", "0.1", "coco", "old.yaml", f"--data_url=obs://ak:{secret}@bucket/a")
+        assert code == 0 and secret not in output
+        if "distribute" in script:
+            assert "--data_url=obs://***@bucket/a" in output
+    logs = [*shell.cwd.glob("LOG*/*")]
+    assert {path.name for path in logs} == {"env.log", "log.txt"}
+    assert not [path for path in logs if secret in path.read_text()]
+    lines = (shell.cwd / "LOG" / "env.log").read_text().splitlines()
+    assert {"PLAIN=seen", "HF_TOKEN=***", "HTTPS_PROXY=http://***@proxy:80/", "TWO_LINES_KEY=***"} <= set(lines)
+
+
+def test_words_of_credentials_are_those_of_the_programs():
+    """scripts/common.sh cannot read src/printable.py; what one takes for a credential, the other does."""
+    names = ("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID", "HF_TOKEN", "DB_PASSWORD", "db_pwd", "OBS_AK", "OBS_SK",
+             "SSH_AUTH_SOCK", "apiKey", "GIT_CREDENTIAL", "sig", "X_SIG", "KEY", "PASSPHRASE",
+             "PATH", "PWD", "OLDPWD", "MONKEY", "KEYBOARD", "AUTHOR", "TASK", "SKY", "BREAK", "SIGNAL", "LANG")
+    script = 'source scripts/common.sh && shopt -s nocasematch; for n; do [[ $n =~ $secret_words ]] && echo $n; done; :'
+    done = subprocess.run(["bash", "-c", script, "bash", *names], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.split() == [name for name in names if SECRET_NAME.search(name)] == list(names[:14])
 
 
 def test_results_of_an_earlier_evaluation_are_set_aside(shell):
