@@ -10,28 +10,32 @@ from src.errors import ConfigError
 from src.models import build_detector
 
 SAMPLE_OBJECTS = 500    # on which priors are tried
-LEAST_GAIN = 0.02       # fraction of the objects that a setting has to help
+LEAST_GAIN = 0.05       # of Fit.learnable: about 5 % more priors for every object
+LEAST_FEWER = 0.02      # fraction of the objects that needs help, or is helped by a larger input
+USEFUL = 4              # times the priors that an object should have: further ones teach nothing new
 MANY_SMALL = 0.05       # fraction of the objects that are smaller than a cell
 NAME_COLUMNS = 46
 
 
 class ImageBoxes(NamedTuple):
-    """The objects of one image. boxes: (G, 4) x1, y1, x2, y2 in pixels."""
+    """The objects of one image. boxes: (G, 4) x1, y1, x2, y2 in pixels; labels: (G,)."""
 
     boxes: np.ndarray
     height: int
     width: int
+    labels: np.ndarray
 
 
 class Fit(NamedTuple):
     """Figures of one configuration.
 
-    matched: (N,) priors of each object of the sample; None for a model without priors. shorter: (M,) shorter side of
+    matched: (N,) priors of each object of the sample; None for a model without priors. labels: (N,) of these. shorter: (M,) shorter side of
     each object in pixels of the network input. stride: pixels per cell of the finest map. enough: priors that an object
     should have.
     """
 
     matched: Optional[np.ndarray]
+    labels: np.ndarray
     shorter: np.ndarray
     stride: int
     enough: int
@@ -50,6 +54,19 @@ class Fit(NamedTuple):
     def unmatched(self) -> float:
         """Fraction of the objects that are matched with no prior."""
         return float(np.mean(self.matched == 0)) if self.matched is not None else 0.0
+
+    @property
+    def learnable(self) -> float:
+        """Mean of log(1 + priors) over the objects of a class, averaged over the classes, as AP is.
+
+        The logarithm lets each further prior count for less, up to USEFUL times `enough`. An object has at least the
+        prior that training forces upon it. The fraction of objects with too few priors is no measure for the choice: it
+        prefers smaller priors, with which most objects have fewer (docs/accuracy.md has AP for both).
+        """
+        if self.matched is None:
+            return 0.0
+        gains = np.log1p(np.clip(self.matched, 1, USEFUL * self.enough))
+        return float(np.mean([gains[self.labels == label].mean() for label in np.unique(self.labels)]))
 
     @property
     def small(self) -> float:
@@ -100,9 +117,9 @@ def advise(config: Any, annotations: AnnotationSet) -> Optional[Advice]:
     """What the audited annotations ask of the model of `config`; None without objects. Crowds are no objects.
 
     Priors are tried on SAMPLE_OBJECTS objects of images spread over the set. Of each stage that the family names, the
-    option is taken that leaves the fewest objects with too few priors, if it helps LEAST_GAIN of the objects.
+    option with the largest Fit.learnable is taken, if it gains LEAST_GAIN; none where hardly an object has too few.
     """
-    images = [ImageBoxes(record.boxes[~record.crowd], record.height, record.width)
+    images = [ImageBoxes(record.boxes[~record.crowd], record.height, record.width, record.labels[~record.crowd])
               for record in annotations.records if not record.crowd.all()]
     if not images:
         return None
@@ -119,15 +136,14 @@ def advise(config: Any, annotations: AnnotationSet) -> Optional[Advice]:
     fit = before = _fit(detector, sample, images)
     settings: dict = {}
     for stage in detector.priors_to_try():
-        if fit.few < LEAST_GAIN or fit.unmatched < stage.unmatched:
+        if fit.few < LEAST_FEWER or fit.unmatched < stage.unmatched:
             continue
-        for option, candidate in sorted(((option, found) for option in stage.options
-                                         if (found := tried({**settings, **option}))),
-                                        key=lambda item: (round(item[1].few, 2), -item[1].mean))[:1]:
-            if candidate.few <= fit.few - LEAST_GAIN:
-                settings, fit = {**settings, **option}, candidate
+        candidates = [(option, found) for option in stage.options if (found := tried({**settings, **option}))]
+        option, best = max(candidates, key=lambda item: item[1].learnable, default=({}, fit))
+        if best.learnable >= fit.learnable + LEAST_GAIN:
+            settings, fit = {**settings, **option}, best
     larger = tried({**settings, **detector.larger_input()}) if fit.small > MANY_SMALL else None
-    if larger is not None and larger.small <= fit.small - LEAST_GAIN:
+    if larger is not None and larger.small <= fit.small - LEAST_FEWER:
         settings, fit = {**settings, **detector.larger_input()}, larger
     counts = np.array([len(image.boxes) for image in images])
     limit = detector.max_objects
@@ -148,7 +164,8 @@ def _sample(images: Sequence[ImageBoxes]) -> list[ImageBoxes]:
 
 
 def _fit(detector: Any, sample: Sequence[ImageBoxes], images: Sequence[ImageBoxes]) -> Fit:
-    matched = [detector.matches(*image) for image in sample]
-    on_input = np.concatenate([detector.on_input(*image) for image in images])
+    matched = [detector.matches(image.boxes, image.height, image.width) for image in sample]
+    on_input = np.concatenate([detector.on_input(image.boxes, image.height, image.width) for image in images])
     return Fit(None if matched[0] is None else np.concatenate(matched),
+               np.concatenate([image.labels for image in sample]),
                (on_input[:, 2:] - on_input[:, :2]).min(axis=1), detector.finest_stride, detector.enough_priors)

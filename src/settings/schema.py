@@ -256,6 +256,7 @@ class OptimizerSection(Section):
         "momentum", description="optimizer: momentum, adam (decoupled weight decay), adam_l2 (weight decay added to "
         "the gradient)")
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD; Adam does not use it")
+    nesterov: bool = Field(False, description="Nesterov's form of momentum; Adam does not use it")
     weight_decay: float = Field(
         0.0, ge=0, description="weight decay; gamma and beta of normalisation layers are exempt, with adam_l2 also "
         "biases")

@@ -62,6 +62,9 @@ class SSDModel(ModelSection):
     initial_score: float = Field(
         0.5, gt=0, lt=1, description="score of every class before training, 0 to 1; the zoo has 0.5, 0.01 keeps the "
         "first steps calm")
+    initial_weights: Literal["zoo", "he"] = Field(
+        "zoo", description="randomly initialised convolutions: zoo = standard deviation 0.02, he = such that maps keep "
+        "their variance (He et al. 2015), except in the last layers")
     ssd_vgg_bn: bool = Field(False, description="VGG16: batch normalisation in the backbone")
     vgg_bias: bool = Field(
         False, description="VGG16: biases in the convolutions of the backbone; weights from PyTorch have them, the "
@@ -168,6 +171,9 @@ class SSDData(DataSection):
         [0.4, 0.4, 0.4], min_length=3, max_length=3, description="largest change of brightness, contrast and "
         "saturation, as a fraction; 0 = off")
     crop_tries: int = Field(50, ge=0, description="number of attempts to crop with a minimum IoU; 0 = no crop")
+    crop_rule: Literal["zoo", "paper"] = Field(
+        "zoo", description="crops that are refused: paper = those that no object overlaps by the minimum IoU; zoo = "
+        "only where objects overlap by very different amounts, so that a crop may cut a single object anywhere")
     zoom_out: float = Field(
         1.0, ge=1, description="largest side of the canvas that half of the images are put on, as a factor of the "
         "image's, so that objects get smaller; 1 = off, as in the zoo")

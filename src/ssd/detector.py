@@ -60,7 +60,7 @@ class SSDDetector(Detector):
             return TrainTransform(model.input_size, encoder, flip_prob=0, color_jitter=(0, 0, 0), crop_tries=0,
                                   dropout_shape=self.dropout_shape, drop=False)
         return TrainTransform(model.input_size, encoder, flip_prob=data.flip_prob, color_jitter=data.color_jitter,
-                              crop_tries=data.crop_tries, zoom_out=data.zoom_out,
+                              crop_tries=data.crop_tries, crop_rule=data.crop_rule, zoom_out=data.zoom_out,
                               dropout_shape=self.dropout_shape)
 
     @property

@@ -27,13 +27,14 @@ class TrainTransform:
     """
 
     def __init__(self, input_size: Sequence[int], encoder: TargetEncoder, *, flip_prob: float = 0.5,
-                 color_jitter: Sequence[float] = (0.4, 0.4, 0.4), crop_tries: int = 50, zoom_out: float = 1.0,
-                 dropout_shape: Sequence[int] = (), drop: bool = True):
+                 color_jitter: Sequence[float] = (0.4, 0.4, 0.4), crop_tries: int = 50, crop_rule: str = "zoo",
+                 zoom_out: float = 1.0, dropout_shape: Sequence[int] = (), drop: bool = True):
         self.input_size = tuple(input_size)
         self.encoder = encoder
         self.flip_prob = flip_prob
         self.color_jitter = tuple(color_jitter)
         self.crop_tries = crop_tries
+        self.crop_rule = crop_rule
         self.zoom_out = zoom_out
         self.dropout_shape = tuple(dropout_shape)
         self.drop = drop
@@ -43,7 +44,7 @@ class TrainTransform:
         boxes, labels = target["boxes"][real][:, [1, 0, 3, 2]].astype(np.float32), target["labels"][real]
         if self.zoom_out > 1 and rng.random() < 0.5:
             image, boxes = zoom_out(image, boxes, self.zoom_out, rng)
-        image, boxes, kept = random_crop(image, boxes, rng, self.crop_tries)
+        image, boxes, kept = random_crop(image, boxes, rng, self.crop_tries, self.crop_rule)
         labels = labels[kept]
         height, width = image.shape[:2]
         image = resize(image, self.input_size)
@@ -76,12 +77,15 @@ def normalize(image: np.ndarray, mean: np.ndarray = MEAN, std: np.ndarray = STD)
     return np.ascontiguousarray(((image.astype(np.float32) - mean) / std).transpose(2, 0, 1))
 
 
-def random_crop(image: np.ndarray, boxes: np.ndarray, rng,
-                tries: int = 50) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def random_crop(image: np.ndarray, boxes: np.ndarray, rng, tries: int = 50,
+                rule: str = "zoo") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Crop a random part of the image that overlaps the objects by a randomly drawn amount.
 
-    Returns the image, the boxes whose centre lies in it, clipped, and their indices. Keeps the old zoo's rule: a
-    part is refused only if its smallest overlap is below the amount and its largest is above the amount + 0.2.
+    Returns the image, the boxes whose centre lies in it, clipped, and their indices.
+    rule "paper": the IoU of the part with one of these boxes is at least the amount. "zoo": a part is refused only if
+    its smallest overlap is below the amount and its largest is above the amount + 0.2. With a single object this
+    refuses nothing: of objects with 30 % to 95 % of the side 41 % then show less than 0.7 of their area, and the
+    network learns that boxes end where the image ends.
     """
     everything = np.arange(len(boxes))
     min_overlap = rng.choice(CROP_OVERLAPS)
@@ -101,10 +105,10 @@ def random_crop(image: np.ndarray, boxes: np.ndarray, rng,
         touched = overlaps > 0
         if not touched.any():
             continue
-        if overlaps[touched].min() < min_overlap and overlaps[touched].max() > min_overlap + 0.2:
+        if rule == "zoo" and overlaps[touched].min() < min_overlap and overlaps[touched].max() > min_overlap + 0.2:
             continue
         inside = ((part[:2] < centers) & (centers < part[2:])).all(axis=1) & touched
-        if not inside.any():
+        if not inside.any() or rule == "paper" and overlaps[inside].max() < min_overlap:
             continue
         origin = np.tile(part[:2], 2)
         clipped = np.clip(boxes[inside], origin, np.tile(part[2:], 2)) - origin

@@ -70,8 +70,9 @@ def linear() -> nn.Cell:
     return nn.Dense(2, 1, weight_init=Tensor(WEIGHTS), has_bias=False)
 
 
-def optimizer_of(parameters: list, rates: list, momentum=0.9, weight_decay=0.0, opt_type="momentum") -> nn.Optimizer:
-    settings = SimpleNamespace(opt_type=opt_type, momentum=momentum, weight_decay=weight_decay)
+def optimizer_of(parameters: list, rates: list, momentum=0.9, weight_decay=0.0, opt_type="momentum",
+                 nesterov=False) -> nn.Optimizer:
+    settings = SimpleNamespace(opt_type=opt_type, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov)
     return build_optimizer(settings, parameters, np.array(rates, np.float32))
 
 
@@ -304,6 +305,21 @@ def test_weights_and_biases_decay_norms_do_not():
 
     # v = 0.9 * 0 + (0 + 0.1 * 2) = 0.2, w = 2 - 0.5 * 0.2
     assert [float(parameter.asnumpy()[0]) for parameter in parameters] == pytest.approx([1.9, 1.9, 2, 2])
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_momentum_follows_its_formula_in_both_forms(nesterov):
+    """PyTorch's SGD: v = 0.9 v + g + decay w, w = w - lr v, or w - lr (g + decay w + 0.9 v)."""
+    network = linear()
+    optimizer = optimizer_of(network.trainable_params(), [0.1] * 3, 0.9, 0.01, nesterov=nesterov)
+    weights, velocity = WEIGHTS.copy(), np.zeros_like(WEIGHTS)
+    for number in range(3):
+        given = np.array([[1.0, -2.0 * number]], np.float32)
+        optimizer((Tensor(given),))
+        change = given + 0.01 * weights
+        velocity = 0.9 * velocity + change
+        weights = weights - 0.1 * (change + 0.9 * velocity if nesterov else velocity)
+        np.testing.assert_allclose(network.weight.asnumpy(), weights, rtol=1e-5)
 
 
 def test_every_step_has_its_own_rate_and_a_skipped_one_does_not_use_it_up():

@@ -25,6 +25,16 @@ def test_all_classes_start_with_the_chosen_score(name):
         np.testing.assert_allclose(1 / (1 + np.exp(-layer.bias.asnumpy())), 0.01, rtol=1e-5)
 
 
+def test_he_weights_keep_the_variance_of_the_maps():
+    """The zoo's weights give a depthwise convolution a variance of 0.001, as small as the epsilon of its norm."""
+    for name, low, high in (("zoo", 0, 0.003), ("he", 0.3, 3)):
+        network = detector_of("ssd300", "--initial_weights", name).network()
+        layer = network.backbone.stage16[3].depthwise.conv
+        maps = layer(Tensor(np.maximum(np.random.default_rng(0).standard_normal((2, 144, 9, 9)), 0).astype(np.float32)))
+        assert low < maps.asnumpy().var() < high
+        assert network.box_predictors.output_layers[0].weight.asnumpy().std() < 0.022
+
+
 def test_a_shared_predictor_needs_equal_levels():
     with pytest.raises(ConfigError, match="share one predictor"):
         detector_of("ssd_mobilenet_v1_fpn", "--use_anchor_generator", "false", "--num_default", "3,6,6,6,6",

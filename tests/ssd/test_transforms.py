@@ -164,6 +164,29 @@ def test_a_crop_worked_out_by_hand():
     np.testing.assert_array_equal(kept_boxes, [[10, 0, 30, 35]])
 
 
+def test_the_papers_rule_refuses_a_crop_that_no_object_overlaps_enough():
+    # The crop worked out above overlaps the box by 20 x 35 of 3000 + 800 - 700 pixels: an IoU of 0.23.
+    image, boxes = np.zeros((100, 100, 3), np.uint8), np.array([[30, 5, 50, 45]], np.float32)
+    draws = [2.001 / 7, 3.001 / 7, 0.2005, 0.5005]
+    for overlap, rule, is_cropped in ((0.1, "paper", True), (0.3, "paper", False), (0.3, "zoo", True)):
+        cropped, _, _ = random_crop(image, boxes, Draws(overlap, *draws), tries=1, rule=rule)
+        assert (cropped.shape != image.shape) == is_cropped
+
+
+def test_the_papers_rule_keeps_more_of_a_large_object():
+    def shown(rule):
+        rng, parts = np.random.default_rng(1), []
+        for _ in range(300):
+            side = rng.uniform(30, 95)
+            left, top = rng.uniform(0, 100 - side, 2)
+            box = np.array([[top, left, top + side, left + side]], np.float32)
+            _, boxes, _ = random_crop(np.zeros((100, 100, 3), np.uint8), box, rng, rule=rule)
+            parts.append(np.prod(boxes[0, 2:] - boxes[0, :2]) / side ** 2)
+        return np.mean(np.array(parts) < 0.7)
+
+    assert shown("zoo") > 0.3 and shown("paper") < 0.25
+
+
 def test_a_picture_without_objects_is_never_cropped():
     image, nothing = np.zeros((20, 30, 3), np.uint8), np.zeros((0, 4), np.float32)
     for overlap in CROP_OVERLAPS:
