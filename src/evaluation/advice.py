@@ -59,13 +59,13 @@ class Fit(NamedTuple):
     def learnable(self) -> float:
         """Mean of log(1 + priors) over the objects of a class, averaged over the classes, as AP is.
 
-        The logarithm lets each further prior count for less, up to USEFUL times `enough`. An object has at least the
-        prior that training forces upon it. The fraction of objects with too few priors is no measure for the choice: it
-        prefers smaller priors, with which most objects have fewer (docs/accuracy.md has AP for both).
+        The logarithm lets each further prior count for less, up to USEFUL times `enough`. The fraction of objects with
+        too few priors would be a poor measure for the choice: it prefers smaller priors, with which most objects have
+        fewer, and forgets a rare class.
         """
         if self.matched is None:
             return 0.0
-        gains = np.log1p(np.clip(self.matched, 1, USEFUL * self.enough))
+        gains = np.log1p(np.minimum(self.matched, USEFUL * self.enough))
         return float(np.mean([gains[self.labels == label].mean() for label in np.unique(self.labels)]))
 
     @property
