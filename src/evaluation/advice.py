@@ -29,9 +29,9 @@ class ImageBoxes(NamedTuple):
 class Fit(NamedTuple):
     """Figures of one configuration.
 
-    matched: (N,) priors of each object of the sample; None for a model without priors. labels: (N,) of these. shorter: (M,) shorter side of
-    each object in pixels of the network input. stride: pixels per cell of the finest map. enough: priors that an object
-    should have.
+    matched: (N,) priors of each object of the sample; None for a model without priors. labels: (N,) of these objects.
+    shorter: (M,) shorter side of each object in pixels of the network input. stride: pixels per cell of the finest map.
+    enough: priors that an object should have.
     """
 
     matched: Optional[np.ndarray]
