@@ -16,6 +16,7 @@ MAY_IMPORT = {
     "errors": set(),
     "files": set(),
     "printable": set(),
+    "html_page": set(),
     "settings": set(),
     "model_utils": set(),
     "ops": set(),
@@ -37,7 +38,7 @@ MAY_IMPORT = {
     "programs": {"ops", "models", "command_line", "data", "checkpoint", "conditions", "description", "conversion",
                  "evaluation", "engine", "entry", "api"},
 }
-FOR_EVERYBODY = {"errors", "files", "printable", "settings", "model_utils"}
+FOR_EVERYBODY = {"errors", "files", "printable", "html_page", "settings", "model_utils"}
 # Of the families only these: the first is the second and a head more.
 BUILDS_ON = {("mask_rcnn", "faster_rcnn")}
 

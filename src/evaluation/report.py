@@ -1,9 +1,8 @@
 """Writes an evaluation as one self-contained HTML file with numbers, plots and images."""
 from __future__ import annotations
 
-import base64
 from pathlib import Path
-from typing import Any, Optional, Sequence
+from typing import Optional, Sequence
 
 from src.data.images import encode_jpeg, read_image
 from src.data.records import AnnotationSet
@@ -16,10 +15,11 @@ from src.evaluation.predictions import ResultRow
 from src.evaluation.thresholds import ScoreThreshold, shown_detections
 from src.evaluation.voc import VocResult
 from src.files import write_file
-from src.printable import LAYOUT, printable
+from src.html_page import metric, render
 
 IMAGES = 6  # shown of the worst ones, of the typical ones, and of the best
 JPEG_QUALITY = 82
+TEMPLATE = Path(__file__).with_name("report.html.j2")
 
 METRIC_MEANINGS = {
     "AP": "mean over classes and the IoU thresholds 0.50, 0.55, ... 0.95 of the average precision; COCO's main number",
@@ -65,9 +65,10 @@ def write_report(path: Path, *, title: str, annotations: AnnotationSet, rows: Se
     views = iter(_image_views(annotations, rows, [score for group in groups for score in group],
                               threshold))
     worst, typical, best = ([next(views) for _ in group] for group in groups)
-    html = _render(
-        title=title, diagnosis=diagnosis, results=results, box=box, voc=voc, names=names, meanings=METRIC_MEANINGS,
-        headline={"AP": _metric(box.summary["AP"]), "AP50": _metric(box.summary["AP50"]),
+    html = render(
+        TEMPLATE, title=title, diagnosis=diagnosis, results=results, box=box, voc=voc, names=names,
+        meanings=METRIC_MEANINGS,
+        headline={"AP": metric(box.summary["AP"]), "AP50": metric(box.summary["AP50"]),
                   "images": f"{len(images):,}", "objects": f"{sum(one.objects for one in box.per_class):,}",
                   **(headline or {})},
         metrics=[(name, METRIC_MEANINGS[name], [result.summary[name] for result in results]) for name in METRICS],
@@ -114,26 +115,6 @@ def _image_views(annotations: AnnotationSet, rows: Sequence[ResultRow], scores: 
             view["jpeg"] = encode_jpeg(pair, JPEG_QUALITY)
         views.append(view)
     return views
-
-
-def _render(**context: Any) -> str:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True,
-                              lstrip_blocks=True, undefined=StrictUndefined,
-                              finalize=lambda value: printable(value, LAYOUT) if type(value) is str else value)
-    environment.filters["metric"] = _metric
-    environment.filters["data_uri"] = _data_uri
-    return environment.get_template("report.html.j2").render(context)
-
-
-def _metric(value: float) -> str:
-    """A metric as text; COCO's -1 and VOC's NaN become a dash."""
-    return f"{value:.3f}" if value >= 0 else "\N{EN DASH}"
-
-
-def _data_uri(data: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
 def _write(path: Path, text: str) -> None:
