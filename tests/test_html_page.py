@@ -24,8 +24,8 @@ from src.html_page import render
 
 RUN = "document.documentElement.dataset.ran = 1"    # what the scripts of hostile names do
 HOSTILE = (f"<script>{RUN}</script>", f"\"><img src=x onerror='{RUN}'>", f"' onload='{RUN}",
-           "</style><style>*{color:red}", "{{ 7 * 7 }}", "</title><base href=//evil>", f"<a href=\"javascript:{RUN}\">a</a>",
-           "<!--", "\x1b[2J\u202e",
+           "</style><style>*{color:red}", "{{ 7 * 7 }}", "</title><base href=//evil>",
+           f"<a href=\"javascript:{RUN}\">a</a>", "<!--", "\x1b[2J\u202e",
            "<meta http-equiv=refresh content=0;url=//evil>")
 RUNS = {"script", "iframe", "object", "embed", "base", "form", "link", "svg", "a", "template"}
 
