@@ -4,7 +4,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Optional
 
 from src.checkpoint import Weights, save_weights
 from src.command_line import load_config
@@ -72,11 +72,15 @@ def model_of_body(weights: Weights) -> str:
 
 
 class Target(NamedTuple):
-    """The target of a conversion: the detector, its new network, and the names of the parameters in the file."""
+    """The target of a conversion: the detector, its new network, and the names of the parameters in the file.
+
+    settings_file: for detectors of that library, where the detector has the settings of another file.
+    """
 
     detector: Any
     network: Any
     naming: Naming
+    settings_file: Optional[Path]
 
 
 def find_target(weights: Weights, flags: dict, source: str | None) -> Target:
@@ -93,24 +97,26 @@ def find_target(weights: Weights, flags: dict, source: str | None) -> Target:
     network = detector.network()
     namings = zoo_namings(detector) + backbone_namings(detector, network) + detector_namings(detector, network)
     naming = choose_naming(weights, namings, [parameter.name for parameter in network.get_parameters()], source)
-    own_file = library_config(config.model.model_name, naming.source)
-    if naming.content == "detector" and own_file is not None and "config_path" not in flags:
+    whole = naming.content == "detector"
+    own_file = library_config(config.model.model_name, naming.source) if whole else None
+    if own_file is not None and "config_path" not in flags:
         print(f"settings: those of {own_file}")
         return find_target(weights, {**flags, "config_path": str(own_file)}, naming.source)
-    return Target(detector, network, naming)
+    taken = own_file is not None and own_file.samefile(flags["config_path"])
+    return Target(detector, network, naming, None if taken else own_file)
 
 
 def convert_weights(weights: Weights, flags: dict, source: str | None, output: str | None) -> Path:
     """Convert weights for the model of the settings, print the result, and return the path of the checkpoint."""
     from mindspore import Tensor
 
-    detector, network, naming = find_target(weights, flags, source)
+    detector, network, naming, settings_file = find_target(weights, flags, source)
     config, classes = detector.config, detector.classes
     model = config.model.model_name
     shapes = {parameter.name: tuple(parameter.shape) for parameter in network.get_parameters()}
     print(f"{weights.path}: {naming.content} of {naming.source}, {len(weights.arrays)} arrays" +
           (f"; taken: {weights.note}" if weights.note else ""))
-    conversion = convert(weights, naming, shapes, len(classes))
+    conversion = convert(weights, naming, shapes, len(classes), settings_file)
     print_table(conversion, config.runtime.verbose)
     whole = naming.content == "detector"
     needed = {key: value for key, value in conversion.conditions.items() if key != "norm_eps"}

@@ -29,8 +29,7 @@ def centernet_namings(detector, network: nn.Cell) -> list:
     return [Naming("centernet", "detector", lambda name: renamed_from_library(name, cells, norms),
                    lambda name: "PyTorch's count of batches" if name.endswith(COUNTER) else None, bool, prepare,
                    lambda _arrays: {"backbone_style": "pytorch", "mean": data.mean, "std": data.std,
-                                    "norm_eps": norm_eps(network.backbone)},
-                   settings_file="config/centernet/centernet_resnet101_authors.yaml")]
+                                    "norm_eps": norm_eps(network.backbone)})]
 
 
 def _cells(depth: int) -> dict:

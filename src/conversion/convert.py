@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Iterable, Optional
 
 import numpy as np
@@ -68,14 +69,16 @@ def choose_naming(weights: Weights, namings: Iterable[Naming], parameters: Itera
     return best
 
 
-def convert(weights: Weights, naming: Naming, parameters: dict, num_classes: Optional[int] = None) -> Conversion:
-    """`parameters`: shapes of our network by name. num_classes: of our network, for the advice when shapes differ.
+def convert(weights: Weights, naming: Naming, parameters: dict, num_classes: Optional[int] = None,
+            settings_file: Optional[Path] = None) -> Conversion:
+    """`parameters`: shapes of our network by name. For the advice when something does not fit: num_classes of our
+    network, and settings_file, which is for such weights and was not given.
 
     Raises CheckpointError with names and shapes of both sides when anything does not fit, and when weights that are
     taken are not finite.
     """
     advice = (f"It was read as a {naming.content} of {naming.source}; check --model, --classes and --source"
-              + (f", and give its settings: --config_path {naming.settings_file}" if naming.settings_file else ""))
+              + (f", and give its settings: --config_path {settings_file}" if settings_file else ""))
     ignored = {theirs: reason for theirs in weights.arrays if (reason := naming.reason_to_ignore(theirs))}
     named = {theirs: naming.rename(theirs) for theirs in weights.arrays if theirs not in ignored}
     unknown = [f"{theirs} {weights.arrays[theirs].shape}" for theirs, ours in named.items() if ours not in parameters]

@@ -20,7 +20,7 @@ class Naming:
     prepare: arrays of the file, which has all that is needed -> what they have to be where our layers compute
     differently. conditions: arrays of the file -> what the network that loads the result has to have, see Weights.
     copies: {our cell: the one whose weights it has, too}, where one layer of theirs is two of ours. refused: {names of
-    theirs: why a file that has all of them is another network's}. settings_file: of such detectors, in config.
+    theirs: why a file that has all of them is another network's}.
     """
 
     source: str
@@ -32,7 +32,6 @@ class Naming:
     conditions: Callable[[dict], dict] = lambda _arrays: {}
     copies: dict = field(default_factory=dict, hash=False)
     refused: Mapping[tuple, str] = field(default_factory=dict, hash=False)
-    settings_file: str = ""
 
 
 def resnet_of(names: Iterable[str]) -> tuple[Optional[str], Optional[int]]:

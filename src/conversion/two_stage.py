@@ -52,12 +52,10 @@ def two_stage_namings(detector, network: nn.Cell) -> list:
                          lambda arrays: "caffe" if _sees_bgr(arrays, detector.mean) else "pytorch")
     libraries = (Library("torchvision", _torchvision_cells(depth), _prepare_torchvision),
                  Library("mmdet", _mmdet_cells(depth), _prepare_mmdet), detectron2)
-    family = detector.config.model.model_name.rpartition("_")[0]
-    return [_naming(library, network, depth, f"config/{family}/{family}_resnet50_{library.name}.yaml")
-            for library in libraries]
+    return [_naming(library, network, depth) for library in libraries]
 
 
-def _naming(library: Library, network: nn.Cell, depth: int, settings_file: str) -> Naming:
+def _naming(library: Library, network: nn.Cell, depth: int) -> Naming:
     norms, theirs_of = batch_norms(network), {ours: theirs for theirs, ours in library.cells.items()}
     linear = {theirs for theirs, ours in library.cells.items() if ours.startswith("box_head.")}
     outputs = network.box_head.logits.bias.shape[0]
@@ -74,7 +72,7 @@ def _naming(library: Library, network: nn.Cell, depth: int, settings_file: str) 
     return Naming(library.name, "detector", lambda name: renamed_from_library(name, library.cells, norms),
                   _reason_to_ignore, bool, prepare, lambda arrays: {
                       "backbone_style": library.backbone_style(arrays), "box_style": library.name,
-                      "norm_eps": norm_eps(network.backbone)}, settings_file=settings_file)
+                      "norm_eps": norm_eps(network.backbone)})
 
 
 def _reason_to_ignore(name: str) -> Optional[str]:

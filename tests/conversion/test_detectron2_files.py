@@ -92,7 +92,8 @@ def test_shapes_of_another_box_head_are_not_taken_for_another_number_of_classes(
         shape = (*shape[:-1], outputs.get(cell, shape[-1]))
         arrays[theirs] = np.ones(shape[::-1] if cell.startswith("box_head.") else shape, np.float32)
     with pytest.raises(CheckpointError, match="box_head.deltas.bias of the network") as error:
-        convert(Weights(arrays, Path("a.pkl")), naming, shapes, len(detector.classes))
+        convert(Weights(arrays, Path("a.pkl")), naming, shapes, len(detector.classes),
+                Path("config/faster_rcnn/faster_rcnn_resnet50_detectron2.yaml"))
     assert advice in str(error.value) and "The file has" not in str(error.value)
 
 

@@ -19,7 +19,7 @@ from src.conversion.detectors import detector_namings
 from src.conversion.files import existing_file, read_any_weights
 from src.conversion.naming import zoo_namings
 from src.errors import CheckpointError, ConfigError, ProjectError, UsageError
-from src.models import build_detector
+from src.models import MODELS, build_detector
 
 CONFIG = Path(__file__).resolve().parents[2] / "config" / "ssd" / "ssd300_mobilenet_v2_tensorflow.yaml"
 PUBLISHED = Path(__file__).resolve().parents[3] / "shared" / "weights" / "ssdlite_mobilenet_v2_coco"
@@ -121,6 +121,9 @@ def test_without_a_configuration_the_settings_are_those_of_the_library(arrays):
     settings_file = build_detector(load_config(["--config_path", str(CONFIG)], "convert"), COCO_CLASSES)
     assert target.naming.source == "tensorflow" and target.detector.conditions() == settings_file.conditions()
     assert target.detector.config.eval.min_score == 0.2
+    assert target.settings_file is None, "nothing to advise: its settings are taken"
+    other = find_target(Weights(arrays, Path("frozen.pb")), {"config_path": str(MODELS["ssd300"].config_path)}, None)
+    assert other.settings_file == CONFIG
 
 
 # Files that are damaged or want to do harm
