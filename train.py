@@ -21,7 +21,7 @@ from src.data.mindrecord_description import RecordFiles, open_mindrecord, stored
 from src.data.recognise import with_data
 from src.data.records import AnnotationSet
 from src.engine.run_folder import describe_run, run_folder
-from src.engine.start_weights import require_start_files, with_settings_of_start
+from src.engine.start_weights import Start, require_start_files, with_settings_of_run, with_settings_of_start
 from src.engine.terminal import quiet_terminal
 from src.entry import keep_traces_in, run
 from src.errors import ConfigError, DatasetError, UsageError
@@ -45,7 +45,11 @@ def train_detector(config) -> None:
     validation = load_validation_set(config, training.classes) if training.classes else None
     folder = run_folder(config, config.runtime.resume)
     with only_run_in(folder, config), quiet_terminal(folder / "mindspore.log", config.runtime.verbose):
-        config = with_settings_of_start(config)
+        start = None if is_resumed(config, folder) else Start(config)
+        if start is not None:
+            config = with_settings_of_start(config, start)
+        elif (folder / "config.yaml").exists():
+            config = with_settings_of_run(config, read_config(folder / "config.yaml"))
         open_run(config, folder)
         set_device(config.runtime)
         process = init_distributed(config.runtime)
@@ -53,7 +57,7 @@ def train_detector(config) -> None:
         if not training.classes:
             validation = load_validation_set(config, files.classes)
         if not config.data.only_create_dataset:
-            train(config, folder, process, files, validation)
+            train(config, folder, process, files, validation, start)
 
 
 class TrainingData(NamedTuple):
@@ -164,9 +168,18 @@ def audited_validation_set(config, validation: AnnotationSet, files: RecordFiles
     return None
 
 
+def is_resumed(config, folder: Path) -> bool:
+    """Whether this training continues the run in `folder`, which has saved its state."""
+    return config.runtime.resume and holds_run(folder)
+
+
+def holds_run(folder: Path) -> bool:
+    return any(folder.glob("ckpt_*/latest.json"))
+
+
 def open_run(config, folder: Path) -> None:
     """Start or continue a run; raises UsageError if the folder has another run or other settings."""
-    resume, saved = config.runtime.resume, any(folder.glob("ckpt_*/latest.json"))
+    resume, saved = config.runtime.resume, holds_run(folder)
     earlier = folder / "config.yaml"
     if resume and not saved:
         print(f"{folder} holds nothing to resume; a new run starts there")
@@ -232,15 +245,16 @@ def without_empty(annotations: AnnotationSet) -> AnnotationSet:
     return replace(annotations, records=kept)
 
 
-def train(config, folder: Path, process, files: RecordFiles, validation: AnnotationSet | None) -> None:
-    """Build the trainer, load the state of an earlier run or pretrained weights, and train."""
+def train(config, folder: Path, process, files: RecordFiles, validation: AnnotationSet | None,
+          start: Start | None) -> None:
+    """Build the trainer, load the weights of `start` or, without it, the state of the run in `folder`, and train."""
     from src.engine.build import build_trainer, profiled
 
     detector = build_detector(config, files.classes)
     if validation is not None:
         validation = audited_validation_set(config, validation, files)
     profile = profiled(folder / "profile") if config.runtime.enable_profiling else contextlib.nullcontext()
-    with build_trainer(config, detector, folder, process, files, validation) as trainer, profile:
+    with build_trainer(config, detector, folder, process, files, validation, start) as trainer, profile:
         trainer.fit()
     if process.rank == 0:
         print(f"run folder: {folder}\nlast checkpoint: {trainer.checkpoints.latest()[0]}")

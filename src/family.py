@@ -50,6 +50,7 @@ class Detector(abc.ABC):
     trained_settings: tuple = ("backbone_style",)
     max_objects_setting: str | None = None  # that max_objects comes from
     enough_priors: int = 1             # for each object; one with fewer is learned slowly
+    decided_by_zoo: tuple = ()         # names of the settings that settings_of_zoo may give
     built_in_settings: tuple = ()      # names of further settings that `inference`, so an exported file, computes with
     fit_advice: str = FIT_ADVICE       # end of the message when a checkpoint does not fit the network
     results_title: str = ""            # line above the results of an evaluation; {data} stands for the data

@@ -27,6 +27,7 @@ class CenterNetDetector(Detector):
     not_from_imagenet = NOT_FROM_IMAGENET
     filter_words = FILTER_WORDS
     results_title = "overall performance on {data}"
+    decided_by_zoo = ("up_sampling",)
     built_in_settings = ("K", "peak_tolerance", "flip_test")
     trained_settings = ("backbone_style", "up_sampling", "head_conv", "mean", "std", "keep_res",
                         "keep_res_multiple", "input_res_test")

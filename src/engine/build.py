@@ -16,7 +16,7 @@ from src.data.loader import TrainLoader
 from src.data.mindrecord_rows import read_rows
 from src.engine.logs import TrainLog
 from src.engine.optimizer import build_optimizer
-from src.engine.start_weights import load_start
+from src.engine.start_weights import Start, load_start
 from src.engine.tensorboard import EventWriter
 from src.engine.train_step import TrainStep
 from src.engine.trainer import Position, Trainer
@@ -27,11 +27,12 @@ from src.ops.norms import use_statistics
 
 
 @contextlib.contextmanager
-def build_trainer(config, detector, folder: Path, process, files, validation):
+def build_trainer(config, detector, folder: Path, process, files, validation, start_weights: Optional[Start]):
     """The Trainer of a run, at the step from which it continues.
 
     detector: the family's detector. process: this process among the ranks. files: RecordFiles of the training split.
-    validation: AnnotationSet to evaluate on while training, or None.
+    validation: AnnotationSet to evaluate on while training, or None. start_weights: of a new run; None continues the
+    run in `folder`.
     """
     settings = config.train
     ms.set_seed(settings.seed)
@@ -42,15 +43,15 @@ def build_trainer(config, detector, folder: Path, process, files, validation):
     if config.model.use_float16 and config.runtime.device_target != "CPU":
         network.to_float(ms.float16)
     checkpoints = CheckpointFolder(folder / "ckpt_0", detector.checkpoint_prefix, settings.keep_checkpoint_max)
-    saved = checkpoints.latest() if config.runtime.resume and checkpoints.folder.exists() else None
+    saved = checkpoints.latest() if start_weights is None else None
     start = Position(epoch=settings.pre_trained_epoch_size,
                      step=settings.pre_trained_epoch_size * loader.steps_per_epoch)
     data = described_data(files, loader)
     if saved:
         check_same_data(saved[2].get("data"), data, folder)
         load_weights(network, read_weights(saved[0]), detector.from_zoo)
-    else:
-        load_start(network, detector, config)
+    if start_weights is not None:
+        load_start(network, detector, config, start_weights)
     fix_parts(network, settings)
     rates = config.optimizer.learning_rates(settings.epoch_size, loader.steps_per_epoch,
                                             settings.batch_size * process.size * settings.accumulation_steps)

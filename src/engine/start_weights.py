@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import os
-from typing import Sequence
+from typing import Optional, Sequence
 
 from src.checkpoint import Weights, is_optimizer_state, load_weights, read_weights
 from src.conditions import (
@@ -40,15 +40,47 @@ def require_start_files(config) -> None:
                          "--feature_extractor_base_param none")
 
 
-def with_settings_of_start(config):
+class Start:
+    """The file that a training starts from, which is read once.
+
+    weights: of `pre_trained`, else of `feature_extractor_base_param`; None where neither is given, and after `take`.
+    """
+
+    def __init__(self, config):
+        path = config.train.pre_trained or config.model.feature_extractor_base_param
+        self.weights: Optional[Weights] = read_weights(path) if path else None
+
+    def take(self) -> Optional[Weights]:
+        """The weights, which are not kept here any longer: a training needs the memory."""
+        weights, self.weights = self.weights, None
+        return weights
+
+
+def with_settings_of_start(config, start: Start):
     """The configuration with the settings that `pre_trained` needs, where it is a checkpoint of the old zoo."""
-    path = config.train.pre_trained
-    if not path or not os.path.isfile(path):  # a run that is resumed does not need it any more
+    if not config.train.pre_trained or start.weights is None:
         return config
-    return with_zoo_settings(config, read_weights(path), detector_class(config))
+    return with_zoo_settings(config, start.weights, detector_class(config))
 
 
-def load_start(network, detector, config) -> None:
+def with_settings_of_run(config, earlier):
+    """The configuration with the settings that the checkpoint at the start of a run decided, for resuming the run.
+
+    earlier: the configuration of the run. Settings given by flags stay as they are.
+    """
+    if not config.train.pre_trained:
+        return config
+    given, before = config.values(), earlier.values()
+    changed = {key: before[key] for key in detector_class(config).decided_by_zoo
+               if before.get(key) != given[key] and not config.source_of(key).startswith("flag ")}
+    if not changed:
+        return config
+    listed = ", ".join(f"{key} {as_flag(value)}" for key, value in changed.items())
+    print(f"the run began with a checkpoint of the old zoo, and goes on as it began: {listed}")
+    return config.replace(**changed)
+
+
+def load_start(network, detector, config, start: Start) -> None:
     """Put the weights that a training starts from into the network, and print which.
 
     `pre_trained` may hold a detector or a backbone, and wins over `feature_extractor_base_param`.
@@ -56,10 +88,10 @@ def load_start(network, detector, config) -> None:
     """
     from src.ops.norms import has_folded_norms
 
-    path = config.train.pre_trained or config.model.feature_extractor_base_param
-    if not path:
+    weights = start.take()
+    if weights is None:
         return
-    weights = read_weights(path)
+    path = weights.path
     only_backbone = holds_backbone(weights, network, detector)
     if only_backbone or not config.train.pre_trained:
         load_backbone(network, detector, weights)

@@ -33,6 +33,7 @@ class FasterRCNNDetector(Detector):
     not_from_imagenet = NOT_FROM_IMAGENET
     filter_words = FILTER_WORDS
     transform_class = TrainTransform
+    decided_by_zoo = ("without_bg_loss", "stem_batch_statistics")
     built_in_settings = ("rpn_nms_pre", "rpn_max_num", "rpn_nms_thr", "test_score_thr", "test_iou_thr", "test_nms_pre",
                          "test_max_per_img")
     trained_settings: tuple[str, ...] = (

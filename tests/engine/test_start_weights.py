@@ -1,15 +1,24 @@
 """What a training starts from: a checkpoint of a detector or of a backbone, by whatever name the old zoo gave it."""
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from mindspore import Tensor, nn
 
-from src.checkpoint import save_weights
+from src.checkpoint import Weights, save_weights
 from src.command_line import load_config
-from src.engine.start_weights import load_start, require_start_files
+from src.engine import start_weights
+from src.engine.start_weights import (
+    Start,
+    load_start,
+    require_start_files,
+    with_settings_of_run,
+    with_settings_of_start,
+)
 from src.errors import ConfigError, UsageError
-from src.models import build_detector
+from src.models import MODELS, build_detector, detector_class
 from src.settings.old_keys import ALIASES, MODEL_FILE
 
 NO_IMAGENET = ("--feature_extractor_base_param", "none")
@@ -56,7 +65,7 @@ def started(mobilenet_v1, *flags: str) -> dict:
     for parameter in network.get_parameters():
         parameter.set_data(Tensor(np.full(parameter.shape, 0.25, np.float32)))
     config = load_config(["--model_name", "ssd_mobilenet_v1", *NO_IMAGENET, *flags], "train")
-    load_start(network, detector, config)
+    load_start(network, detector, config, Start(config))
     return {parameter.name: parameter.asnumpy() for parameter in network.get_parameters()}
 
 
@@ -120,3 +129,38 @@ def test_weights_with_folded_norms_are_trained_with_fixed_norms_only(mobilenet_v
     with pytest.raises(UsageError, match="folded into the convolutions.*--fixed_norms True"):
         started(mobilenet_v1, *flags)
     started(mobilenet_v1, *flags, "--fixed_norms", "True")
+
+
+# One reading of the file
+
+UP_SAMPLING = "network.resnet50.deconv_layers.0.weight"  # a name that only the zoo's CenterNet has
+
+
+def test_the_file_is_read_once_and_not_kept(monkeypatch):
+    read = []
+    monkeypatch.setattr(start_weights, "read_weights",
+                        lambda path: read.append(path) or Weights({UP_SAMPLING: np.ones(1)}, Path(path)))
+    config = load_config(["--model_name", "centernet_resnet50", "--pre_trained", "zoo.ckpt"], "train")
+    start = Start(config)
+    assert with_settings_of_start(config, start).model.up_sampling == "plain"
+    assert list(start.take().arrays) == [UP_SAMPLING] and start.weights is None and read == ["zoo.ckpt"]
+
+
+def test_a_resumed_run_has_the_settings_its_start_decided_though_the_file_is_gone(capsys):
+    flags = "--model_name", "centernet_resnet50", "--pre_trained", "gone.ckpt"
+    config = load_config(flags, "train")
+    earlier = config.replace(up_sampling="plain")
+    assert not earlier.differences(with_settings_of_run(config, earlier))
+    assert "goes on as it began: up_sampling plain" in capsys.readouterr().out
+    contradicting = load_config([*flags, "--up_sampling", "deformable"], "train")
+    assert earlier.differences(with_settings_of_run(contradicting, earlier))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_what_checkpoints_of_the_zoo_may_decide_is_listed(model):
+    """For resuming, which does not read the checkpoint."""
+    cls = detector_class(load_config(["--model_name", model], "train"))
+    outputs = {f"{head}.{layer}.bias": np.ones(8) for head in ("rcnn", "rcnn_cls.fpn_cls")
+               for layer in ("cls_scores", "reg_scores")}
+    decided = cls.settings_of_zoo({**outputs, UP_SAMPLING: np.ones(1), "backbone.bn1_0.gamma": np.ones(1)})
+    assert set(decided) == set(cls.decided_by_zoo)

@@ -17,6 +17,7 @@ from src.command_line import load_config
 from src.data.annotations import load_split
 from src.data.shapes import draw_shapes
 from src.engine.build import build_trainer
+from src.engine.start_weights import Start
 from src.evaluation.evaluate import audit_as_configured
 from src.evaluation.model_file import open_predictor, read_model
 from src.family import Detector
@@ -104,7 +105,7 @@ def test_a_toy_family_is_trained_evaluated_and_exported(tmp_path, monkeypatch):
     files = train.training_files(config, train.find_data(config), tmp_path, ALONE)
     detector = models.build_detector(config, files.classes)
     validation = audit_as_configured(config, load_split(config.data, "val", files.classes)).annotations
-    with build_trainer(config, detector, tmp_path, ALONE, files, validation) as trainer:
+    with build_trainer(config, detector, tmp_path, ALONE, files, validation, Start(config)) as trainer:
         trainer.fit()
     checkpoint, (evaluation,) = trainer.checkpoints.latest()[0], trainer.log.evaluations()
     targets = [toy_family.to_sample(cv2.imread(str(record.image_path))[..., ::-1], {"boxes": record.boxes,
