@@ -11,6 +11,8 @@ declare -A given=()
 flags=()        # of the positional arguments
 own_flags=()    # --key value behind them, which win
 foreground=()   # the command line without --background
+zoo_results=()  # names that the zoo's evaluation gave predictions.json
+folders_by=rank # what numbers the folders of a job with a rank table: rank or device
 
 show_usage() {
   echo "Usage: bash $0 $usage [--background] [--key value ...]"
@@ -98,6 +100,7 @@ standalone() {
   alone
   [ -z "$target" ] || flags+=("--device_target=$target")
   set_aside "$folder" "$folder/predictions.json"
+  old_names "$folder"
   start "$folder" "$log" python "$project/$program" "--$place=$folder" "${flags[@]}" "${own_flags[@]}"
   supervise "$folder/$log"
 }
@@ -105,6 +108,15 @@ standalone() {
 # set_aside FOLDER FILE: rename a folder with the results of an earlier call, which are known by the file
 set_aside() {
   [ ! -e "$2" ] || mv "$1" "$1-$(date -r "$2" +%Y%m%d-%H%M%S)"
+}
+
+# old_names FOLDER: links with the zoo's names to the file with the detections
+old_names() {
+  local name
+  for name in "${zoo_results[@]}"; do
+    mkdir -p "$1"
+    ln -sfn predictions.json "$1/$name"
+  done
 }
 
 # alone: this is the only process, on the device of --device_id, DEVICE_ID or 0, whatever is left in the shell from an
@@ -121,7 +133,8 @@ alone() {
 }
 
 # distribute TARGET FOLDER LOG: train.py once per device. A rank table places the processes where one is given (rank
-# i prints into FOLDER<i>/LOG), else mpirun on GPUs and msrun everywhere (FOLDER/LOG, msrun's workers FOLDER/worker_*).
+# i, or by `folders_by` device i of a single host, prints into FOLDER<i>/LOG), else mpirun on GPUs and msrun everywhere
+# (FOLDER/LOG, msrun's workers FOLDER/worker_*).
 distribute() {
   local target=$1 folder=$2 log=$3
   flags+=(--run_distribute=true "--device_target=$target")
@@ -146,24 +159,29 @@ by_launcher() {
 }
 
 by_rank_table() {
-  local folder=$1 log=$2 table rank device size cores bind=() first=0
+  local folder=$1 log=$2 table rank device size hosts_devices cores bind=() first=0 number
   # One line per device of this host: rank, device, devices in the whole job.
   table=$(python "$project/tools/rank_table.py" "${given[RANK_TABLE_FILE]}") || exit 2
-  read -r first _ size <<< "$table"
+  hosts_devices=$(wc -l <<< "$table")
+  read -r first device size <<< "$table"
+  [ "$hosts_devices" -eq "$size" ] || folders_by=rank   # hosts that share a disk have devices of the same numbers
+  [ "$folders_by" = rank ] || first=$device
   if [ -n "${given[DEVICE_NUM]:-}" ] && [ "${given[DEVICE_NUM]}" != "$size" ]; then
     wrong "DEVICE_NUM is ${given[DEVICE_NUM]}, but ${given[RANK_TABLE_FILE]} names $size devices"
   fi
   detach "$folder$first/$log"
   export RANK_TABLE_FILE=${given[RANK_TABLE_FILE]} RANK_SIZE=$size DEVICE_NUM=$size HCCL_CONNECT_TIMEOUT=${HCCL_CONNECT_TIMEOUT:-600}
-  cores=$(($(nproc) / $(wc -l <<< "$table")))
+  cores=$(($(nproc) / hosts_devices))
   while read -r rank device _; do
     if [ "${bind_cores:-false}" = true ] && [ "$cores" -ge 1 ]; then
       bind=(taskset -c "$((${#running[@]} * cores))-$(((${#running[@]} + 1) * cores - 1))")
     fi
-    RANK_ID=$rank DEVICE_ID=$device start "$folder$rank" "$log" "${bind[@]}" python "$project/train.py" \
+    number=$rank
+    [ "$folders_by" = rank ] || number=$device
+    RANK_ID=$rank DEVICE_ID=$device start "$folder$number" "$log" "${bind[@]}" python "$project/train.py" \
       "--output_path=${folder}0" "${flags[@]}" "${own_flags[@]}"
   done <<< "$table"
-  supervise "$folder<rank>/$log"
+  supervise "$folder<$folders_by>/$log"
 }
 
 # Words of src/printable.py: the names of credentials, in variables of the environment and in flags.

@@ -25,6 +25,7 @@ from src.settings.old_keys import (
     OLD_BLOCKS,
     OLD_MODEL_NAMES,
     OTHER_BACKBONES,
+    OTHER_MODELS,
     START,
 )
 
@@ -146,9 +147,12 @@ def _model_flag(flags: dict[str, Setting]) -> Setting | None:
 
 
 def _model_of(setting: Setting) -> str | None:
-    """The model that a setting chooses; raises ConfigError for a backbone that is not offered."""
+    """The model that a setting chooses; raises ConfigError for a model or backbone of the zoo that is not offered."""
     value = setting.value
     if ALIASES.get(setting.name, setting.name) == "model_name":
+        if value in OTHER_MODELS:
+            raise ConfigError(f"{setting.source}: model {value} ({OTHER_MODELS[str(value)]}) is not offered; choose "
+                              f"one of {', '.join(MODELS)}")
         return OLD_MODEL_NAMES.get(str(value), str(value))
     if setting.name == "block_class" and isinstance(value, list):
         return OLD_BLOCKS.get(tuple(value))

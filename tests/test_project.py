@@ -37,7 +37,9 @@ MAY_IMPORT = {
     "api": {"ops", "models", "command_line", "data", "checkpoint", "evaluation"},
     "programs": {"ops", "models", "command_line", "data", "checkpoint", "conditions", "description", "conversion",
                  "evaluation", "engine", "entry", "api"},
+    "old programs": {"programs", "entry"},
 }
+OLD_PROGRAMS = {"dataset.py", "download_dataset.py", "eval_onnx.py"}    # the zoo's names of other programs
 FOR_EVERYBODY = {"errors", "files", "printable", "html_page", "settings", "model_utils"}
 # Of the families only these: the first is the second and a head more.
 BUILDS_ON = {("mask_rcnn", "faster_rcnn")}
@@ -73,7 +75,7 @@ def parse(path: Path) -> ast.Module:
 def row_of(path: Path) -> str:
     """The row of MAY_IMPORT that a file of the project belongs to; a package of src without a row is a family."""
     if path.parts[0] != "src":
-        return "programs"
+        return "old programs" if path.as_posix() in OLD_PROGRAMS else "programs"
     in_package = len(path.parts) > 2
     name = path.parts[1] if in_package else path.stem
     return "families" if in_package and name not in MAY_IMPORT else name

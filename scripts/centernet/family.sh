@@ -7,7 +7,17 @@ flags=(--model_name=centernet_resnet50)
 training_flags() {
   existing RANK_TABLE_FILE MINDRECORD_DATASET_PATH LOAD_CHECKPOINT_PATH
   pass mindrecord_dir=MINDRECORD_DATASET_PATH pre_trained=LOAD_CHECKPOINT_PATH
-  flags+=(--epoch_size=330)
+}
+
+# launcher_flags: the settings of hyper_parameter_config.ini, which the zoo's users edit
+launcher_flags() {
+  local file=scripts/ascend_distributed_launcher/hyper_parameter_config.ini key value
+  [ -f "$file" ] || file=$project/$file
+  while IFS="=" read -r key value || [ -n "$key" ]; do
+    value=${value%$'\r'} value=${value#\"} value=${value%\"}
+    [[ ! $key =~ ^[A-Za-z_]+$ ]] || flags+=("--$key=$value")
+  done < "$file"
+  echo "settings of $file: ${flags[*]}"
 }
 
 standalone_train() {
@@ -16,7 +26,7 @@ standalone_train() {
   arguments "DEVICE_ID MINDRECORD_DATASET_PATH [LOAD_CHECKPOINT_PATH]" "$@"
   training_flags
   pass DEVICE_ID
-  flags+=(--save_checkpoint_steps=3664)
+  flags+=(--epoch_size=330 --save_checkpoint_steps=3664)
   standalone train.py "$target" "LOG${given[DEVICE_ID]}" training_log.txt
 }
 
@@ -27,6 +37,8 @@ distribute_train() {
   arguments "MINDRECORD_DATASET_PATH $second [LOAD_CHECKPOINT_PATH]" "$@"
   [ "$target" = Ascend ] || positive DEVICE_NUM
   training_flags
+  launcher_flags
+  folders_by=device
   distribute "$target" LOG training_log.txt
 }
 
@@ -36,6 +48,7 @@ evaluate() {
   arguments "DEVICE_ID RUN_MODE DATA_DIR LOAD_CHECKPOINT_PATH" "$@"
   existing DATA_DIR LOAD_CHECKPOINT_PATH
   pass DEVICE_ID RUN_MODE coco_root=DATA_DIR LOAD_CHECKPOINT_PATH
+  zoo_results=("${given[RUN_MODE]}_pred_eval.json")
   standalone eval.py "$target" "eval${given[DEVICE_ID]}" eval_log.txt
 }
 

@@ -52,5 +52,6 @@ evaluate() {
   existing VALIDATION_JSON_FILE CHECKPOINT_PATH
   model_flags
   pass instances_set=VALIDATION_JSON_FILE CHECKPOINT_PATH
+  zoo_results=(results.pkl.bbox.json)
   standalone eval.py "$target" eval log
 }

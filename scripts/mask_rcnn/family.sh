@@ -33,5 +33,6 @@ evaluate() {
   arguments "VALIDATION_JSON_FILE CHECKPOINT_PATH" "$@"
   existing VALIDATION_JSON_FILE CHECKPOINT_PATH
   pass instances_set=VALIDATION_JSON_FILE CHECKPOINT_PATH
+  zoo_results=(results.pkl.bbox.json results.pkl.segm.json)
   standalone eval.py "$target" eval log
 }

@@ -74,6 +74,8 @@ OTHER_BACKBONES = {
                     "ones, is faster_rcnn_resnet50",
     "inception_resnet_v2": "an Inception-ResNet",
 }
+# model_name that is not offered -> what it is
+OTHER_MODELS = {"maskrcnn_mobilenetv1": "a Mask R-CNN with MobileNetV1"}
 # block_class of an old CenterNet, the blocks of its stages -> model name
 OLD_BLOCKS = {(3, 4, 6, 3): "centernet_resnet50", (3, 4, 23, 3): "centernet_resnet101"}
 

@@ -1,6 +1,7 @@
 """The scripts that users of the old model zoo type, with its positional arguments."""
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -99,7 +100,8 @@ for device in ("ascend", "gpu", "cpu"):
         ("1 records old.ckpt", "train", f"{centernet} save_checkpoint_steps=3664 device_id=1 pre_trained=old.ckpt",
          "LOG1/training_log.txt")]
     LAUNCHES[f"centernet/run_distributed_train_{device}.sh"] = [
-        (f"records {first} old.ckpt", launcher, f"{centernet} pre_trained=old.ckpt", "LOG/training_log.txt")]
+        (f"records {first} old.ckpt", launcher, f"{centernet} pre_trained=old.ckpt save_checkpoint_steps=458 "
+         "save_checkpoint_num=1", "LOG/training_log.txt")]
     LAUNCHES[f"centernet/run_standalone_eval_{device}.sh"] = [
         ("2 val coco old.ckpt", "eval", "model_name=centernet_resnet50 run_mode=val coco_root=coco device_id=2 "
          f"load_checkpoint_path=old.ckpt device_target={target}", "eval2/eval_log.txt")]
@@ -145,7 +147,7 @@ def test_old_arguments_start_todays_command(shell, script, line, launcher, flags
         assert [call["environment"]["RANK_ID"] for call in calls] == ["0", "1"]
         commands = [call["arguments"] for call in calls]
         wanted |= {"--run_distribute=true", f"--output_path={folder}0"}
-        logs = [f"{folder}{rank}" for rank in (0, 1)]
+        logs = [f"{folder}{rank + 4 * script.startswith('centernet')}" for rank in (0, 1)]
     elif launcher.startswith(("msrun", "mpirun")):
         (call,), (name, devices) = calls, launcher.split()
         commands = [check_msrun(call, devices, folder) if name == "msrun" else check_mpirun(call, devices)]
@@ -305,6 +307,53 @@ def test_the_environment_of_a_rank_table_job(shell):
             str(rank), str(4 + rank), "2", "600"]
         assert environment["RANK_TABLE_FILE"] == shell.files["hccl.json"]
         assert f"DEVICE_ID={4 + rank}\n" in (shell.cwd / f"LOG{rank}" / "env.log").read_text()
+
+
+def test_centernet_s_launcher_numbers_its_folders_by_device_on_one_host_and_by_rank_on_several(shell):
+    code, output = shell.run("centernet/run_distributed_train_ascend.sh", "records", "hccl.json",
+                             behaviour={"1": {"exit": 3}})
+    assert code == 3 and "LOG<device>/training_log.txt" in output
+    assert {path.name for path in shell.cwd.glob("LOG*")} == {"LOG4", "LOG5"}
+    table = json.loads((shell.cwd / "hccl.json").read_text())
+    table["server_list"][0]["server_id"] = "127.0.0.1"     # this host
+    table["server_list"] += [{"server_id": "10.0.0.2", "device": [
+        {"device_id": "4", "device_ip": "192.1.28.0", "rank_id": "2"}]}]
+    shell.file("hccl.json", json.dumps(table))
+    shell.run("centernet/run_distributed_train_ascend.sh", "records", "hccl.json")
+    assert {path.name for path in shell.cwd.glob("LOG*")} == {"LOG4", "LOG5", "LOG0", "LOG1"}
+
+
+def test_centernet_s_launcher_reads_the_ini_file_that_the_zoo_s_users_edit(shell):
+    shell.file("scripts/ascend_distributed_launcher/hyper_parameter_config.ini",
+               "[config]\ndistribute=true\n; remark\nepoch_size=7\r\nmindrecord_prefix=\"coco_det.train.mind\"\n"
+               "save_checkpoint_steps=100")
+    code, output = shell.run("centernet/run_distributed_train_ascend.sh", "records", "hccl.json", "--epoch_size=8")
+    assert code == 0 and "settings of scripts/ascend_distributed_launcher/hyper_parameter_config.ini: " in output
+    for call in shell.calls:
+        assert {"--distribute=true", "--epoch_size=7", "--mindrecord_prefix=coco_det.train.mind",
+                "--save_checkpoint_steps=100"} <= set(call["arguments"])
+        assert call["arguments"][-1] == "--epoch_size=8" and not any(
+            word.startswith("--save_checkpoint_num") for word in call["arguments"])
+        config = load_config([word for word in call["arguments"][1:] if "output_path" not in word], "train")
+        assert config.train.epoch_size == 8 and config.train.save_checkpoint_steps == 100
+
+
+@pytest.mark.parametrize("line, names", [
+    ("faster_rcnn/run_eval_cpu.sh val.json old.ckpt", ["eval/results.pkl.bbox.json"]),
+    ("mask_rcnn/run_eval_cpu.sh val.json old.ckpt", ["eval/results.pkl.bbox.json", "eval/results.pkl.segm.json"]),
+    ("centernet/run_standalone_eval_cpu.sh 0 val coco old.ckpt", ["eval0/val_pred_eval.json"]),
+    ("centernet/run_standalone_eval_cpu.sh 0 test coco old.ckpt", ["eval0/test_pred_eval.json"]),
+])
+def test_the_detections_have_the_names_of_the_zoo_too(shell, line, names):
+    shell.run(*line.split())
+    for name in names:
+        link = shell.cwd / name
+        (link.parent / "predictions.json").write_text("[]")
+        assert link.is_symlink() and link.read_text() == "[]"
+    (shell.cwd / names[0]).with_name("predictions.json").write_text("[1]")
+    shell.run(*line.split())     # the folder of the first call is set aside with its links
+    (kept,) = shell.cwd.glob("eval*-*")
+    assert (kept / Path(names[0]).name).read_text() == "[1]" and not (shell.cwd / names[0]).exists()
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")

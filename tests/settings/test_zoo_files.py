@@ -47,6 +47,15 @@ def test_the_one_backbone_that_is_not_offered_is_said_to_be_so(load):
         load(NOT_OFFERED)
 
 
+def test_a_model_that_is_not_offered_is_said_to_be_so(tmp_path):
+    words = r"model maskrcnn_mobilenetv1 \(a Mask R-CNN with MobileNetV1\) is not offered; choose one of ssd300"
+    with pytest.raises(ConfigError, match="flag --model_name: " + words):
+        load_config(["--model_name", "maskrcnn_mobilenetv1"], "train")
+    (tmp_path / "old.yaml").write_text("# the zoo's\nmodel_name: maskrcnn_mobilenetv1\n")
+    with pytest.raises(ConfigError, match="old.yaml:2: " + words):
+        load_config(["--config_path", str(tmp_path / "old.yaml")], "eval")
+
+
 def test_a_backbone_of_other_strides_is_not_taken_for_the_usual_one(load):
     with pytest.raises(ConfigError, match="resnet_v1_50 .*strides in its 1x1.* is not offered"):
         load(R50, "--backbone", "resnet_v1_50")
