@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import get_args
 
 import numpy as np
+from pycocotools import mask as coco_mask
 
 from src.checkpoint import Weights, read_weights
 from src.command_line import load_config
@@ -21,10 +22,14 @@ from src.engine.terminal import quiet_terminal
 from src.entry import keep_traces_in, run
 from src.errors import ExportError, UsageError
 from src.evaluation.model_file import check_model_path, load_network
+from src.evaluation.postprocessed import PostprocessedDetector
 from src.evaluation.predictor import mindir_runner, network_runner, onnx_runner
 from src.evaluation.thresholds import stored_thresholds
+from src.export.onnx_graph import finish_onnx
+from src.export.onnx_postprocess import add_postprocess
 from src.model_utils.device_adapter import set_device
 from src.model_utils.moxing_adapter import stage_files
+from src.ops.detections import Detections
 from src.settings.schema import ExportSection
 
 TOLERANCE = 1e-4  # largest difference of an output, relative to 1 or to its largest value
@@ -44,6 +49,7 @@ def export_model(config) -> None:
     if config.export.file_format == "AIR" and config.runtime.device_target != "Ascend":
         raise ExportError("AIR is written by the Ascend backend only; run this on an Ascend host with --device_target "
                           "Ascend, or choose --file_format MINDIR (which Ascend takes as well) or ONNX")
+    check_postprocess(config.export)
     folder = results_folder(config, path, "export")
     keep_traces_in(folder)
     with quiet_terminal(folder / "mindspore.log", config.runtime.verbose):
@@ -59,9 +65,11 @@ def export(config, checkpoint: Path, folder: Path) -> Path:
     config = detector.config
     if config.model.use_float16:
         print("use_float16 is a setting of the training; the exported model computes in float32")
+    described = PostprocessedDetector(detector) if config.export.with_postprocess else detector
     inference = detector.inference(network)
     inference.set_train(False)
-    inputs = example_batch(detector, config)
+    image = example_image(config)
+    inputs = example_batch(detector, image, config.export.export_batch_size)
     outputs = network_runner(inference)(*inputs)
     file_format = config.export.file_format
     target, name = place_of(config.export, folder)
@@ -71,12 +79,28 @@ def export(config, checkpoint: Path, folder: Path) -> Path:
         if file_format == "ONNX":
             finish_onnx(written, detector.output_names)
         difference = None if file_format == "AIR" else check_equal(written, inputs, outputs, detector)
-        tensors = {"inputs": list_tensors(detector.input_names, inputs),
-                   "outputs": list_tensors(detector.output_names, outputs)}
-        write_description(written, target, config, detector, tensors, checkpoint, difference)
+        if config.export.with_postprocess:
+            add_postprocess(written, described)
+            wanted = detector.postprocess([output[0] for output in outputs], detector.geometry(*image.shape[:2]))
+            inputs = example_batch(described, image, 1)
+            outputs, difference = check_detections(written, inputs, wanted, described, image.shape[:2])
+        tensors = {"inputs": list_tensors(described.input_names, inputs),
+                   "outputs": list_tensors(described.output_names, outputs)}
+        write_description(written, target, config, described, tensors, checkpoint, difference)
         for path in sorted(Path(room).iterdir()):
             os.replace(path, target / path.name)
         return target / written.name
+
+
+def check_postprocess(settings: ExportSection) -> None:
+    """Raises UsageError if with_postprocess is asked for where it cannot be had."""
+    if not settings.with_postprocess:
+        return
+    if settings.file_format != "ONNX":
+        raise UsageError(f"--with_postprocess True needs --file_format ONNX, not {settings.file_format}")
+    if settings.export_batch_size != 1:
+        raise UsageError("--with_postprocess True returns the detections of one image; leave --export_batch_size "
+                         f"{settings.export_batch_size} out")
 
 
 def place_of(settings: ExportSection, folder: Path) -> tuple[Path, str]:
@@ -127,17 +151,20 @@ def export_graph(inference, inputs: list, folder: Path, name: str, file_format: 
     return written.rename(folder / f"{name}{written.suffix}")
 
 
-def example_batch(detector, config) -> list:
-    """A drawn image, or img_path, as network inputs, repeated to the batch size of the export."""
+def example_image(config) -> np.ndarray:
+    """The image that the exported file is compared with the network on: img_path, or else a drawn one."""
     from src.data.images import read_image
     from src.data.shapes import draw_image
 
     if config.eval.img_path:
-        image = read_image(Path(config.eval.img_path), max_pixels=config.data.max_image_pixels)
-    else:
-        image = draw_image((320, 240), np.random.default_rng(0))[0]
+        return read_image(Path(config.eval.img_path), max_pixels=config.data.max_image_pixels)
+    return draw_image((320, 240), np.random.default_rng(0))[0]
+
+
+def example_batch(detector, image: np.ndarray, batch_size: int) -> list:
+    """An image as the inputs of a model, repeated to its batch size."""
     array, geometry = detector.preprocess(image)
-    return [np.stack([row] * config.export.export_batch_size) for row in (array, *detector.further_inputs(geometry))]
+    return [np.stack([row] * batch_size) for row in (array, *detector.further_inputs(geometry))]
 
 
 def check_equal(path: Path, inputs: list, wanted: list, detector) -> float:
@@ -156,6 +183,31 @@ def check_equal(path: Path, inputs: list, wanted: list, detector) -> float:
             raise ExportError(f"{path.name}: output {name} differs from the network's by {difference:.3g} (allowed "
                               f"{TOLERANCE}); nothing was exported")
     return max(differences.values())
+
+
+def check_detections(path: Path, inputs: list, wanted: Detections, detector: PostprocessedDetector,
+                     image_size: tuple[int, int]) -> tuple[list, float]:
+    """The outputs of a file with_postprocess, and the largest difference of its detections from those that the family
+    decodes from the network's outputs; ExportError above the tolerance."""
+    outputs = onnx_runner(path, image_type=detector.image_type).run(*inputs)
+    found = detector.postprocess([output[0] for output in outputs], detector.geometry(*image_size))
+    rows = outputs[0].shape[1]
+    difference = ranked_difference([as_rows(wanted, rows, image_size)], [as_rows(found, rows, image_size)], 4)
+    if not difference <= TOLERANCE:
+        raise ExportError(f"{path.name}: the detections differ from those that are decoded from the network's outputs "
+                          f"by {difference:.3g} (allowed {TOLERANCE}); nothing was exported")
+    return outputs, difference
+
+
+def as_rows(found: Detections, count: int, image_size: tuple[int, int]) -> np.ndarray:
+    """(1, count, 7): x1, y1, x2, y2, score, class, and the fraction of the image that the mask covers; 0 in the rows
+    beyond the last detection."""
+    rows = np.zeros((1, count, 7))
+    rows[0, :len(found), :4] = found.boxes
+    rows[0, :len(found), 4], rows[0, :len(found), 5] = found.scores, found.labels
+    if found.masks:
+        rows[0, :len(found), 6] = coco_mask.area(found.masks) / np.prod(image_size)
+    return rows
 
 
 def ranked_difference(wanted: list, found: list, score_column: int) -> float:
@@ -180,54 +232,6 @@ def ranked_difference(wanted: list, found: list, score_column: int) -> float:
 def side_by_side(outputs: list) -> np.ndarray:
     """Outputs (B, N, ...) as one table (B, N, columns) of float64."""
     return np.concatenate([output.reshape(*output.shape[:2], -1).astype(np.float64) for output in outputs], axis=2)
-
-
-def finish_onnx(path: Path, names) -> None:
-    """Give the outputs of an ONNX file readable names instead of MindSpore's numbers. Write the output size of
-    transposed convolutions as ONNX needs it: height and width only. Remove casts that MindSpore wrote twice."""
-    import onnx
-
-    model = onnx.load(path)
-    nodes = {tuple(node.output): node for node in model.graph.node}
-    del model.graph.node[:]
-    model.graph.node.extend(nodes.values())
-    stack_plainly(model)
-    renamed = {output.name: name for output, name in zip(model.graph.output, names)}
-    for output in model.graph.output:
-        output.name = renamed[output.name]
-    for node in model.graph.node:
-        node.input[:] = [renamed.get(name, name) for name in node.input]
-        node.output[:] = [renamed.get(name, name) for name in node.output]
-        for attribute in node.attribute:
-            if node.op_type == "ConvTranspose" and attribute.name == "output_shape":
-                attribute.ints[:] = attribute.ints[-2:]
-    onnx.save(model, path)
-
-
-def stack_plainly(model) -> None:
-    """In place: MindSpore exports ops.stack as a sequence, of which OpenVINO cannot tell the type; Unsqueeze and Concat
-    are the same."""
-    from onnx import helper
-
-    graph = model.graph
-    sequences = {node.output[0]: node for node in graph.node if node.op_type == "SequenceConstruct"}
-    nodes = []
-    for node in graph.node:
-        if node.op_type == "SequenceConstruct":
-            continue
-        if node.op_type != "ConcatFromSequence":
-            nodes.append(node)
-            continue
-        (stacked,), settings = node.output, {setting.name: setting.i for setting in node.attribute}
-        parts = list(sequences[node.input[0]].input)
-        if settings.get("new_axis"):
-            wider = [f"{stacked}_{number}" for number in range(len(parts))]
-            nodes += [helper.make_node("Unsqueeze", [part], [name], axes=[settings["axis"]])
-                      for part, name in zip(parts, wider)]
-            parts = wider
-        nodes.append(helper.make_node("Concat", parts, [stacked], axis=settings["axis"]))
-    del graph.node[:]
-    graph.node.extend(nodes)
 
 
 def list_tensors(names, arrays) -> list[dict]:

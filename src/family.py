@@ -14,7 +14,9 @@ import numpy as np
 from src.backbones.table import Backbone
 from src.backbones.zoo_names import renamed
 from src.checkpoint import FIT_ADVICE
+from src.errors import ConfigError
 from src.ops.detections import Detections
+from src.ops.onnx_nodes import OnnxNodes, OnnxTensor
 
 
 class Stage(NamedTuple):
@@ -52,6 +54,7 @@ class Detector(abc.ABC):
     enough_priors: int = 1             # for each object; one with fewer is learned slowly
     decided_by_zoo: tuple = ()         # names of the settings that settings_of_zoo may give
     built_in_settings: tuple = ()      # names of further settings that `inference`, so an exported file, computes with
+    decoding_settings: tuple = ()      # names of those that `add_decoding` computes with
     fit_advice: str = FIT_ADVICE       # end of the message when a checkpoint does not fit the network
     results_title: str = ""            # line above the results of an evaluation; {data} stands for the data
 
@@ -233,3 +236,28 @@ class Detector(abc.ABC):
         "input": how an image becomes the network's input: layout, channels, height, width, mean, std, keep_ratio; and
         a sentence about each output.
         """
+
+    # Exported files that contain what is done before and after the network: export.py --with_postprocess True
+
+    def check_decoding(self) -> None:
+        """Raises ConfigError if the family has no post-processing in ONNX, or not with these settings."""
+        raise ConfigError(f"{self.config.model.model_name} has no post-processing in ONNX; leave with_postprocess out")
+
+    def canvas(self, image: np.ndarray) -> np.ndarray:
+        """Image (h, w, 3) uint8 RGB -> (*input_size, 3) RGB, the network input before it is normalised: uint8, or
+        float32 in 0..255 for a model that resizes float32 images."""
+        raise NotImplementedError(f"{type(self).__name__} has no post-processing in ONNX")
+
+    def add_decoding(self, nodes: OnnxNodes, outputs: Sequence[OnnxTensor], image_size: str,
+                     further_inputs: Sequence[str]) -> list[OnnxTensor]:
+        """`postprocess` as ONNX operators; returns detections (N, 6), and masks (N, s, s) if with_masks.
+
+        outputs: of the exported network. image_size: of the original image, (1, 2) float32, height and width.
+        further_inputs: of the network. Rows of detections are x1, y1, x2, y2 in pixels of the original image, score and
+        class, best first, then rows of NO_DETECTION.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no post-processing in ONNX")
+
+    def with_pasted_masks(self, found: Detections, masks: np.ndarray, geometry: Any) -> Detections:
+        """The detections with the masks (N, s, s) of `add_decoding` on the original image."""
+        raise NotImplementedError(f"{type(self).__name__} predicts no masks")

@@ -14,11 +14,12 @@ from mindspore import nn
 from onnx import TensorProto, helper
 
 import export
-from export import TOLERANCE, export_graph, place_of, ranked_difference, stack_plainly, write_description
+from export import TOLERANCE, export_graph, place_of, ranked_difference, write_description
 from src.command_line import load_config
 from src.errors import ExportError, UsageError
 from src.evaluation.model_file import read_model
 from src.evaluation.predictor import mindir_runner, onnx_runner
+from src.export.onnx_graph import stack_plainly
 from src.models import build_detector
 
 # x, score

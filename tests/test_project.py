@@ -31,12 +31,13 @@ MAY_IMPORT = {
     "description": {"checkpoint"},
     "conditions": {"checkpoint", "description"},
     "evaluation": {"ops", "models", "data", "checkpoint", "conditions", "description"},
+    "export": {"ops", "evaluation"},
     "engine": {"ops", "models", "data", "checkpoint", "conditions", "conversion", "evaluation"},
     "conversion": {"backbones", "checkpoint", "conditions", "protobuf"},
     "entry": set(),
     "api": {"ops", "models", "command_line", "data", "checkpoint", "evaluation"},
     "programs": {"ops", "models", "command_line", "data", "checkpoint", "conditions", "description", "conversion",
-                 "evaluation", "engine", "entry", "api"},
+                 "evaluation", "export", "engine", "entry", "api"},
     "old programs": {"programs", "entry"},
 }
 OLD_PROGRAMS = {"dataset.py", "download_dataset.py", "eval_onnx.py"}    # the zoo's names of other programs

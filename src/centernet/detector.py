@@ -8,11 +8,14 @@ import numpy as np
 
 from src.centernet.config import STRIDE
 from src.centernet.decode import Geometry, decode
+from src.centernet.decode_onnx import add_decoding
 from src.centernet.legacy import FILTER_WORDS, NOT_FROM_IMAGENET, TRAINING_CELL, settings_of, zoo_cells
 from src.centernet.targets import TargetEncoder, Targets
 from src.centernet.transforms import TrainTransform, Window, normalize, padded_window, scaled
+from src.errors import ConfigError
 from src.family import FIT_ADVICE, Detector
 from src.ops.detections import Detections
+from src.ops.onnx_nodes import OnnxNodes, OnnxTensor
 
 
 class CenterNetDetector(Detector):
@@ -29,6 +32,7 @@ class CenterNetDetector(Detector):
     results_title = "overall performance on {data}"
     decided_by_zoo = ("up_sampling",)
     built_in_settings = ("K", "peak_tolerance", "flip_test")
+    decoding_settings = ("soft_nms", "multi_scales")
     trained_settings = ("backbone_style", "up_sampling", "head_conv", "mean", "std", "keep_res",
                         "keep_res_multiple", "input_res_test")
     fit_advice = f"Checkpoints with the plain up-sampling need --up_sampling plain. {FIT_ADVICE}"
@@ -118,6 +122,21 @@ class CenterNetDetector(Detector):
     def postprocess_views(self, outputs: Sequence, geometries: Sequence[Geometry]) -> Detections:
         settings = self.config.eval
         return decode([peaks for (peaks,) in outputs], geometries, settings.K, settings.soft_nms)
+
+    def check_decoding(self) -> None:
+        scales = list(self.config.eval.multi_scales)
+        if scales != [1.0]:
+            raise ConfigError(f"with_postprocess sees an image once, at its own scale, and multi_scales is {scales}; "
+                              "give --multi_scales 1")
+
+    def canvas(self, image: np.ndarray) -> np.ndarray:
+        window, size = self._window(image.shape[0], image.shape[1], 1.0, keep_res=False)
+        return window.cut(image, size)
+
+    def add_decoding(self, nodes: OnnxNodes, outputs: Sequence[OnnxTensor], image_size: str,
+                     further_inputs: Sequence[str]) -> list[OnnxTensor]:  # noqa: ARG002 (the network has none)
+        return [add_decoding(nodes, outputs[0], image_size, input_size=self.input_size,
+                             soft=self.config.eval.soft_nms)]
 
     def _view(self, image: np.ndarray, scale: float, keep_res: bool) -> tuple[np.ndarray, Geometry]:
         height, width = image.shape[:2]

@@ -12,6 +12,7 @@ from src.checkpoint import Weights, checkpoint_of_run, load_weights, read_weight
 from src.conditions import as_flag, check_conditions, check_settings, differences, with_zoo_settings
 from src.description import read_description
 from src.errors import CheckpointError, ConfigError, UsageError
+from src.evaluation.postprocessed import PostprocessedDetector, is_postprocessed
 from src.evaluation.predictor import (
     IMAGES_AHEAD,
     OpenedModel,
@@ -139,9 +140,11 @@ def open_predictor(config: Config, model: ModelFile, classes_of_data: Optional[t
                               config.eval.eval_batch_size)
     detector = exported_detector(config, model, classes_of_data)
     if model.path.suffix.lower() in WITHOUT_MINDSPORE:
-        run, shapes = _opened(config, model.path)
+        postprocessed = isinstance(detector, PostprocessedDetector)
+        run, shapes = _opened(config, model.path, detector.image_type if postprocessed else "float32")
         check_inputs(model.path, len(shapes), detector)
-        batch_size, _, *size = _sizes(shapes[0], (config.eval.eval_batch_size, 3, *detector.input_size))
+        batch_size, *size = _batch_and_size(shapes[0], (config.eval.eval_batch_size, *detector.input_size),
+                                            channels_last=postprocessed)
         check_input_size(model.path, size, detector)
     else:
         run, batch_size = mindir_runner(model.path), model.description.get("batch_size", 1)
@@ -165,14 +168,16 @@ def check_engine(config: Config, path: Path) -> None:
                          "leave that out, or take the engine onnxruntime or a .mindir")
 
 
-def _opened(config: Config, path: Path) -> OpenedModel:
+def _opened(config: Config, path: Path, image_type: str) -> OpenedModel:
     if config.eval.engine == "openvino" or path.suffix.lower() == ".xml":
-        return openvino_runner(path, config.eval.precision_mode)
-    return onnx_runner(path, config.runtime.device_target)
+        return openvino_runner(path, config.eval.precision_mode, image_type)
+    return onnx_runner(path, config.runtime.device_target, image_type)
 
 
-def _sizes(shape: Sequence[Any], otherwise: Sequence[int]) -> list[int]:
-    """The shape of a model's input; a side that the file leaves open has no number there, and any number fits."""
+def _batch_and_size(shape: Sequence[Any], otherwise: Sequence[int], channels_last: bool) -> list[int]:
+    """Batch, height and width of a model's input; a side that the file leaves open has no number there, and any number
+    fits."""
+    shape = shape[:3] if channels_last else (shape[0], *shape[2:])
     return [side if isinstance(side, int) else ours for side, ours in zip(shape, otherwise)]
 
 
@@ -202,6 +207,8 @@ def exported_detector(config: Config, model: ModelFile, classes_of_data: Optiona
     description = model.description
     check_model_name(model.path, description.get("model_name"), config)
     detector = build_detector(config, _classes(model.path, model.classes, config, classes_of_data))
+    if is_postprocessed(description):
+        detector = PostprocessedDetector(detector)
     if description:
         check_description(model, detector)
         check_inputs(model.path, len(description.get("inputs", ["images"])), detector)

@@ -16,6 +16,8 @@ from src.ops.nms import suppress_across_classes
 
 IMAGES_AHEAD = 16
 ONNX_PROVIDERS = {"CPU": "CPUExecutionProvider", "GPU": "CUDAExecutionProvider", "Ascend": "CANNExecutionProvider"}
+# numpy's names of types: the engines' names
+TYPE_NAMES = {"float32": ("float", "f32"), "uint8": ("uint8", "u8")}
 Runner = Callable[..., list]  # the input arrays, first images (B, 3, H, W) float32 -> the output arrays
 
 
@@ -230,8 +232,11 @@ class OpenedModel(NamedTuple):
     input_shapes: list[tuple[Any, ...]]
 
 
-def onnx_runner(path: Path, device_target: str = "CPU") -> OpenedModel:
-    """Open an .onnx file with onnxruntime; raises UsageError if onnxruntime cannot use the device."""
+def onnx_runner(path: Path, device_target: str = "CPU", image_type: str = "float32") -> OpenedModel:
+    """Open an .onnx file with onnxruntime; raises UsageError if onnxruntime cannot use the device.
+
+    image_type: numpy's name of the type of the images that will be given, else CheckpointError.
+    """
     import onnxruntime
 
     provider = ONNX_PROVIDERS[device_target]
@@ -243,9 +248,7 @@ def onnx_runner(path: Path, device_target: str = "CPU") -> OpenedModel:
     except Exception as error:  # onnxruntime's own exceptions share no base class
         raise CheckpointError(f"{path} cannot be loaded as ONNX: {str(error).strip().splitlines()[0]}") from None
     model_inputs = session.get_inputs()
-    if model_inputs[0].type != "tensor(float)":
-        raise CheckpointError(f"{path} takes {model_inputs[0].type.removeprefix('tensor').strip('()')} images, and is "
-                              "given float32 here; export it in float32")
+    _check_type(path, model_inputs[0].type.removeprefix("tensor").strip("()"), image_type)
 
     def run(*inputs: np.ndarray) -> list:
         return session.run(None, {model_input.name: array for model_input, array in zip(model_inputs, inputs)})
@@ -253,10 +256,19 @@ def onnx_runner(path: Path, device_target: str = "CPU") -> OpenedModel:
     return OpenedModel(run, [tuple(model_input.shape) for model_input in model_inputs])
 
 
-def openvino_runner(path: Path, precision: str = "f32") -> OpenedModel:
+def _check_type(path: Path, taken: str, given: str) -> None:
+    """Raises CheckpointError unless a model takes images of the type that it will be given."""
+    if taken in TYPE_NAMES[given]:
+        return
+    advice = (f"its description file {path.with_suffix('.json').name}, which says how it is run, is missing: copy it "
+              "from where the model was exported" if taken in TYPE_NAMES["uint8"] else f"export it in {given}")
+    raise CheckpointError(f"{path} takes {taken} images, and is given {given} here; {advice}")
+
+
+def openvino_runner(path: Path, precision: str = "f32", image_type: str = "float32") -> OpenedModel:
     """Open an .onnx or .xml file with OpenVINO, on the CPU.
 
-    precision: f32 or bf16, in which it computes; inputs and outputs are float32.
+    precision: f32 or bf16, in which it computes; inputs and outputs are float32. image_type: as for `onnx_runner`.
     Raises UsageError without OpenVINO, or if the processor has no bf16, where OpenVINO would silently take float32.
     """
     try:
@@ -273,9 +285,7 @@ def openvino_runner(path: Path, precision: str = "f32") -> OpenedModel:
     except RuntimeError as error:
         lines = [line for line in str(error).splitlines() if line.strip()]
         raise CheckpointError(f"{path} cannot be loaded by OpenVINO: {lines[-1].strip() if lines else error}") from None
-    kind = compiled.inputs[0].element_type.get_type_name()
-    if kind != "f32":
-        raise CheckpointError(f"{path} takes {kind} images, and is given float32 here; export it in float32")
+    _check_type(path, compiled.inputs[0].element_type.get_type_name(), image_type)
 
     def run(*inputs: np.ndarray) -> list:
         return list(compiled(list(inputs)).to_tuple())

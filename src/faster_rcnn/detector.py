@@ -9,10 +9,12 @@ import numpy as np
 from src.family import Detector, Stage
 from src.faster_rcnn.anchors import pyramid_anchors
 from src.faster_rcnn.decode import decode
+from src.faster_rcnn.decode_onnx import add_decoding, add_scale
 from src.faster_rcnn.legacy import FILTER_WORDS, NOT_FROM_IMAGENET, imagenet_cells, settings_of, zoo_cells
 from src.faster_rcnn.targets import AnchorSampler
 from src.faster_rcnn.transforms import MEAN, STD, Placement, TrainTransform, fit
 from src.ops.detections import Detections
+from src.ops.onnx_nodes import OnnxNodes, OnnxTensor, Ranked
 
 # What the audit tries.
 SCALES = ([2], [4], [6], [8], [12], [4, 8])
@@ -167,6 +169,27 @@ class FasterRCNNDetector(Detector):
     def preprocess(self, image: np.ndarray) -> tuple[np.ndarray, Placement]:
         placement = self.geometry(*image.shape[:2])
         return placement.network_input(image), placement
+
+    def check_decoding(self) -> None:
+        """Every setting can be had."""
+
+    def canvas(self, image: np.ndarray) -> np.ndarray:
+        return self.geometry(*image.shape[:2]).canvas(image)
+
+    def add_decoding(self, nodes: OnnxNodes, outputs: Sequence[OnnxTensor], image_size: str,
+                     further_inputs: Sequence[str]) -> list[OnnxTensor]:
+        return [self._ranked(nodes, outputs, image_size, further_inputs).detections]
+
+    def _ranked(self, nodes: OnnxNodes, outputs: Sequence[OnnxTensor], image_size: str,
+                further_inputs: Sequence[str]) -> Ranked:
+        (boxes, labels, valid), style = outputs[:3], self.config.model.style
+        if style.scaled_by_sides:
+            scale = nodes.add("Div", further_inputs[0], image_size)
+        else:
+            scale = add_scale(nodes, image_size, self.input_size, self.config.data.keep_ratio,
+                              self.config.data.resize_sides)
+        return add_decoding(nodes, boxes, labels.name, valid.name, image_size, scale,
+                            end_offset=style.scaled_end_offset)
 
     def further_inputs(self, geometry: Placement) -> tuple[np.ndarray, ...]:
         return (np.array(geometry.resized_size, np.float32),) if self.config.model.style.clipped_to_image else ()

@@ -46,9 +46,18 @@ class Placement:
         canvas = np.zeros((3, *self.input_size), np.float32)
         if self.style.padding == "black":
             canvas[:] = normalize(np.zeros((1, 1, 3), np.uint8))
-        canvas[:, :height, :width] = normalize(self.resize(
-            image.astype(np.float32) if self.style.resized_as == "float32" else image))
+        canvas[:, :height, :width] = normalize(self.resize(self._as_resized(image)))
         return canvas
+
+    def canvas(self, image: np.ndarray) -> np.ndarray:
+        """(h, w, 3) uint8 RGB -> (H, W, 3) of the kind that is resized: the image beside black padding."""
+        resized = self.resize(self._as_resized(image))
+        canvas = np.zeros((*self.input_size, 3), resized.dtype)
+        canvas[:resized.shape[0], :resized.shape[1]] = resized
+        return canvas
+
+    def _as_resized(self, image: np.ndarray) -> np.ndarray:
+        return image.astype(np.float32) if self.style.resized_as == "float32" else image
 
     def resize(self, image: np.ndarray) -> np.ndarray:
         """(h, w, 3) uint8 or float32 -> (*resized_size, 3) of the same kind; Pillow's way takes uint8 only."""

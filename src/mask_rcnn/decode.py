@@ -20,6 +20,11 @@ def decode(boxes: np.ndarray, labels: np.ndarray, valid: np.ndarray, masks: np.n
     """boxes (K, 5), labels (K, 1), valid (K, 1) and masks (K, s, s) in 0..1 of one image, best first; pixels whose mask
     is above the threshold belong to the object."""
     found, rows = decode_rows(boxes, labels, valid, placement)
+    return with_pasted_masks(found, masks[rows], placement, threshold)
+
+
+def with_pasted_masks(found: Detections, masks: np.ndarray, placement: Placement, threshold: float) -> Detections:
+    """The detections with their masks (N, s, s) stretched over their boxes."""
     stretch, last = STRETCH[placement.style.masks_over]
-    return replace(found, masks=paste_masks(masks[rows], found.boxes - np.array([0, 0, last, last], np.float32),
+    return replace(found, masks=paste_masks(masks, found.boxes - np.array([0, 0, last, last], np.float32),
                                             placement.image_size, threshold, stretch))

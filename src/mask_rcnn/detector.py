@@ -8,10 +8,11 @@ import numpy as np
 from src.faster_rcnn.detector import FasterRCNNDetector
 from src.faster_rcnn.legacy import settings_of
 from src.faster_rcnn.transforms import Placement
-from src.mask_rcnn.decode import decode
+from src.mask_rcnn.decode import decode, with_pasted_masks
 from src.mask_rcnn.legacy import BOX_HEAD, FILTER_WORDS, zoo_cells
 from src.mask_rcnn.transforms import TrainTransform
 from src.ops.detections import Detections
+from src.ops.onnx_nodes import OnnxNodes, OnnxTensor
 
 
 class MaskRCNNDetector(FasterRCNNDetector):
@@ -54,6 +55,16 @@ class MaskRCNNDetector(FasterRCNNDetector):
     def postprocess(self, outputs: Sequence[np.ndarray], geometry: Placement) -> Detections:
         boxes, labels, valid, masks = outputs
         return decode(boxes, labels, valid, masks, geometry, self.config.eval.mask_thr_binary)
+
+    def add_decoding(self, nodes: OnnxNodes, outputs: Sequence[OnnxTensor], image_size: str,
+                     further_inputs: Sequence[str]) -> list[OnnxTensor]:
+        detections, order = self._ranked(nodes, outputs, image_size, further_inputs)
+        masks = outputs[3]
+        ordered = nodes.add("Gather", nodes.add("Squeeze", masks.name, axes=[0]), order, axis=0)
+        return [detections, OnnxTensor(ordered, (detections.shape[0], *masks.shape[2:]))]
+
+    def with_pasted_masks(self, found: Detections, masks: np.ndarray, geometry: Placement) -> Detections:
+        return with_pasted_masks(found, masks, geometry, self.config.eval.mask_thr_binary)
 
     def export_description(self) -> dict:
         shared = super().export_description()

@@ -328,6 +328,9 @@ class ExportSection(Section):
     file_format: Literal["MINDIR", "ONNX", "AIR"] = Field(
         "MINDIR", description="format of the exported file; AIR needs an Ascend device")
     export_batch_size: int = Field(1, ge=1, description="images per call of the exported model")
+    with_postprocess: bool = Field(
+        False, description="ONNX: the file takes resized uint8 images and returns detections in pixels of the original "
+        "image; normalisation, decoding and NMS are inside")
 
 
 class RuntimeSection(Section):

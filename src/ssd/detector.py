@@ -8,11 +8,13 @@ import numpy as np
 from src.errors import ConfigError
 from src.family import Detector, Stage
 from src.ops.detections import Detections
+from src.ops.onnx_nodes import OnnxNodes, OnnxTensor
 from src.ssd.decode import decode
+from src.ssd.decode_onnx import add_decoding
 from src.ssd.legacy import FILTER_WORDS, NOT_FROM_IMAGENET, zoo_cells
 from src.ssd.priors import feature_sizes, prior_boxes, prior_settings, priors_to_try
 from src.ssd.targets import TargetEncoder
-from src.ssd.transforms import TrainTransform, eval_input
+from src.ssd.transforms import TrainTransform, eval_input, resize
 
 
 class SSDDetector(Detector):
@@ -27,6 +29,8 @@ class SSDDetector(Detector):
     trained_settings = ("backbone_style", "mean", "std", "img_shape", "ssd_style", "num_default", "extras_in_channels",
                         "extras_out_channels", "extras_strides", "extras_ratio", "num_addition_layers", "ssd_vgg_bn",
                         "vgg_bias", "vgg_extra_relu", "prior_scaling")
+
+    decoding_settings = ("min_score", "nms_threshold", "nms_candidates", "max_boxes", "max_per_image")
 
     def __init__(self, config, classes: Sequence[str]):
         super().__init__(config, classes)
@@ -104,18 +108,38 @@ class SSDDetector(Detector):
         return zoo_cells(self.config.model)
 
     def preprocess(self, image: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
-        # torchvision resizes numbers.
-        image = image.astype(np.float32) if self.as_torchvision else image
-        return eval_input(image, self.config.model.input_size, self.mean, self.std), self.geometry(*image.shape[:2])
+        return (eval_input(self._as_resized(image), self.input_size, self.mean, self.std),
+                self.geometry(*image.shape[:2]))
+
+    def _as_resized(self, image: np.ndarray) -> np.ndarray:
+        """torchvision resizes numbers."""
+        return image.astype(np.float32) if self.as_torchvision else image
 
     def geometry(self, height: int, width: int) -> tuple[int, int]:
         return height, width
 
     def postprocess(self, outputs: Sequence[np.ndarray], geometry: tuple) -> Detections:
-        settings, (boxes, scores) = self.config.eval, outputs
-        return decode(boxes, scores, geometry, min_score=settings.min_score, nms_threshold=settings.nms_threshold,
-                      max_boxes=settings.max_boxes, max_per_image=settings.max_per_image,
-                      candidates_per_class=settings.nms_candidates, end_offset=0 if self.as_torchvision else 1)
+        boxes, scores = outputs
+        return decode(boxes, scores, geometry, **self._decoding)
+
+    @property
+    def _decoding(self) -> dict:
+        settings = self.config.eval
+        return {"min_score": settings.min_score, "nms_threshold": settings.nms_threshold,
+                "max_boxes": settings.max_boxes, "max_per_image": settings.max_per_image,
+                "candidates_per_class": settings.nms_candidates, "end_offset": 0 if self.as_torchvision else 1}
+
+    def check_decoding(self) -> None:
+        if self.config.eval.max_per_image is None:
+            raise ConfigError("with_postprocess needs a fixed number of rows; give --max_per_image, for example 100")
+
+    def canvas(self, image: np.ndarray) -> np.ndarray:
+        return resize(self._as_resized(image), self.input_size)
+
+    def add_decoding(self, nodes: OnnxNodes, outputs: Sequence[OnnxTensor], image_size: str,
+                     further_inputs: Sequence[str]) -> list[OnnxTensor]:  # noqa: ARG002 (the network has none)
+        boxes, scores = outputs
+        return [add_decoding(nodes, boxes, scores.name, image_size, **self._decoding)]
 
     def export_description(self) -> dict:
         return {"input": {"layout": "NCHW", "channels": "RGB", "height": self.input_size[0],

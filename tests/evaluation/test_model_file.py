@@ -99,14 +99,14 @@ def test_a_model_that_is_not_the_configuration_s_is_refused(model, changed, flag
 
 
 def test_an_onnx_file_without_a_description_file_tells_its_size_itself(tmp_path, monkeypatch):
-    monkeypatch.setattr(model_file, "onnx_runner", lambda _path, _device: (str, [(4, 3, 128, 96)]))
+    monkeypatch.setattr(model_file, "onnx_runner", lambda *_: (str, [(4, 3, 128, 96)]))
     with pytest.raises(ConfigError, match=r"a.onnx was exported for an input of \[128, 96\], .* says \[300, 300\]"):
         open_predictor(config(), ModelFile(tmp_path / "a.onnx"), ("cat",))
     assert open_predictor(config("--img_shape", "128,96"), ModelFile(tmp_path / "a.onnx"), ("cat",)).batch_size == 4
 
 
 def test_an_onnx_file_may_leave_its_batch_size_open(tmp_path, monkeypatch):
-    monkeypatch.setattr(model_file, "onnx_runner", lambda _path, _device: (str, [("batch", 3, 300, None)]))
+    monkeypatch.setattr(model_file, "onnx_runner", lambda *_: (str, [("batch", 3, 300, None)]))
     assert open_predictor(config("--eval_batch_size", "5"), ModelFile(tmp_path / "a.onnx"), ("cat",)).batch_size == 5
 
 
@@ -157,7 +157,7 @@ def test_a_file_of_an_earlier_version_without_the_images_sizes_is_refused(model,
 
 
 def test_so_is_such_an_onnx_file_without_a_description_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(model_file, "onnx_runner", lambda _path, _device: (str, [(1, 3, 768, 1280)]))
+    monkeypatch.setattr(model_file, "onnx_runner", lambda *_: (str, [(1, 3, 768, 1280)]))
     with pytest.raises(CheckpointError, match="a.onnx takes 1 inputs"):
         open_predictor(config("--model_name", "faster_rcnn_resnet50", "--box_style", "mmdet"),
                        ModelFile(tmp_path / "a.onnx"), ("cat",))

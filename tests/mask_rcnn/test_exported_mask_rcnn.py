@@ -58,13 +58,15 @@ def test_a_checkpoint_and_its_exports_have_one_ap(tmp_path):
     save_weights(checkpoint, confident_network(detector).parameters_dict(), "mask_rcnn_resnet50", CLASSES)
     files = [checkpoint] + [export(config.replace(file_format=file_format), checkpoint, tmp_path)
                             for file_format in ("MINDIR", "ONNX")]
-    assert [path.suffix for path in files] == [".ckpt", ".mindir", ".onnx"]
+    with_postprocess = config.replace(file_format="ONNX", with_postprocess=True, export_batch_size=1, file_name="whole")
+    files.append(export(with_postprocess, checkpoint, tmp_path))
+    assert [path.name for path in files] == ["random.ckpt", "detector.mindir", "detector.onnx", "whole.onnx"]
 
     predictors = [open_predictor(config, read_model(path)) for path in files]
     annotations = drawn(tmp_path, predictors[0])
     summaries = []
     for path, predictor in zip(files, predictors):
-        predictions = tmp_path / f"{path.suffix[1:]}.json"
+        predictions = tmp_path / f"{path.name}.json"
         predict_dataset(predictor, annotations, predictions, progress=False)
         summaries.append(summary_of(measure(to_coco(annotations), read_predictions(predictions), "pycocotools",
                                             with_masks=True)))
@@ -72,4 +74,4 @@ def test_a_checkpoint_and_its_exports_have_one_ap(tmp_path):
     for name in ("AP", "mask_AP"):
         aps = [summary[name] for summary in summaries]
         assert 0.1 < aps[0] < 0.95
-        assert aps[1:] == pytest.approx([aps[0]] * 2, abs=1e-4)
+        assert aps[1:] == pytest.approx([aps[0]] * 3, abs=1e-4)

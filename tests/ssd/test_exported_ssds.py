@@ -61,18 +61,20 @@ def test_a_checkpoint_and_its_exports_have_one_ap(detector, tmp_path):
     save_weights(checkpoint, network_of_the_recipe(detector, Golden(model)).parameters_dict(), model, detector.classes)
     files = [checkpoint] + [export(config.replace(file_format=file_format), checkpoint, tmp_path)
                             for file_format in ("MINDIR", "ONNX")]
-    assert [path.suffix for path in files] == [".ckpt", ".mindir", ".onnx"]
+    with_postprocess = config.replace(file_format="ONNX", with_postprocess=True, export_batch_size=1, file_name="whole")
+    files.append(export(with_postprocess, checkpoint, tmp_path))
+    assert [path.name for path in files] == ["random.ckpt", "detector.mindir", "detector.onnx", "whole.onnx"]
 
     # when all of them are evaluated
     predictors = [open_predictor(config, read_model(path)) for path in files]
     annotations = drawn(tmp_path, half_of_what_is_found(predictors[0]))
     results = []
     for path, predictor in zip(files, predictors):
-        predictions = tmp_path / f"{path.suffix[1:]}.json"
+        predictions = tmp_path / f"{path.name}.json"
         predict_dataset(predictor, annotations, predictions, progress=False)
         results += measure(to_coco(annotations), read_predictions(predictions), "pycocotools")
 
     # then
     aps = [result.summary["AP"] for result in results]
     assert 0.1 < aps[0] < 0.95
-    assert aps[1:] == pytest.approx([aps[0]] * 2, abs=1e-4)
+    assert aps[1:] == pytest.approx([aps[0]] * 3, abs=1e-4)
