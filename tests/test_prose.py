@@ -35,7 +35,8 @@ PLACES = ("README.md", "docs", "config", "tools", "src", "scripts", "benchmarks"
           "ascend310_infer/inc", "Makefile", "Dockerfile", *(path.name for path in ROOT.glob("*.py")))
 ENDINGS = {"", ".md", ".yaml", ".py", ".sh", ".cc", ".h", ".j2"}
 # Names that others have given, or that files of earlier versions carry.
-KNOWN_NAMES = re.compile(r"draw_picture|[\"'`]pictures?[\"'`]|frozen_body|pictures\.txt|</?body|body \{|backbone\.body|body=graph")
+KNOWN_NAMES = re.compile(r"draw_picture|[\"'`]pictures?[\"'`]|frozen_body|pictures\.txt|</?body|body \{|backbone\.body"
+                         r"|body=graph")
 
 
 def texts():

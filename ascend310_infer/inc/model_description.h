@@ -19,10 +19,15 @@ struct ModelDescription {
   bool bgr = false;                   // order of the channels
   std::array<float, 3> mean{};        // in that order, of values 0 to 255
   std::array<float, 3> std{};
-  bool image_sizes = false;           // a second input is the height and width that the image has in the first
+  bool image_sizes = false;           // a further input is the height and width that the image has in the first
+  bool with_postprocess = false;      // takes resized images as they are, channels last, and their original sizes
   std::vector<std::string> outputs;   // names; empty: unknown
 
-  std::vector<int64_t> InputShape() const { return {batch_size, 3, height, width}; }
+  std::vector<int64_t> InputShape() const {
+    return with_postprocess ? std::vector<int64_t>{batch_size, height, width, 3}
+                            : std::vector<int64_t>{batch_size, 3, height, width};
+  }
+  std::string InputType() const { return with_postprocess && resized_as != "float32" ? "uint8" : "float32"; }
 };
 
 // Throws InferError for a file that is missing or lacks an entry.

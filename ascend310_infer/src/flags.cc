@@ -227,6 +227,10 @@ void CheckPlaces(const Options &options) {
   if (!std::filesystem::is_directory(folder)) {
     throw UsageError(folder + " is no folder");
   }
+  if (options.dvpp && options.description.with_postprocess) {
+    throw UsageError("--cpu_dvpp DVPP normalises images itself, and this model contains that; export it without "
+                     "--with_postprocess");
+  }
   if (options.dvpp && (options.dataset_path.empty() || options.description.keep_ratio)) {
     throw UsageError("--cpu_dvpp DVPP takes images from --dataset_path, for models whose input is stretched");
   }

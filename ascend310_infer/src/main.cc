@@ -57,11 +57,21 @@ class Progress {
 // The inputs of the network without data; the images come first.
 std::vector<TensorInfo> WantedInputs(const Options &options) {
   std::vector<TensorInfo> inputs = {
-      {"images", options.dvpp ? "uint8" : "float32", options.description.InputShape()}};
+      {"images", options.dvpp ? "uint8" : options.description.InputType(), options.description.InputShape()}};
+  const std::vector<int64_t> sizes = {options.description.batch_size, 2};
   if (options.description.image_sizes) {
-    inputs.push_back({"image_sizes", "float32", {options.description.batch_size, 2}});
+    inputs.push_back({"image_sizes", "float32", sizes});
+  }
+  if (options.description.with_postprocess) {
+    inputs.push_back({"original_size", "float32", sizes});
   }
   return inputs;
+}
+
+void AppendSize(const cv::Size &size, std::vector<char> *data) {
+  const std::array<float, 2> sides = {static_cast<float>(size.height), static_cast<float>(size.width)};
+  const char *bytes = reinterpret_cast<const char *>(sides.data());
+  data->insert(data->end(), bytes, bytes + sizeof(sides));
 }
 
 void CheckInputs(const Options &options, const std::vector<TensorInfo> &found) {
@@ -120,11 +130,12 @@ std::vector<Tensor> NetworkInputs(const Options &options, const std::vector<Prep
     const Prepared &image = batch[std::min(row, batch.size() - 1)];
     std::vector<char> &images = inputs.front().data;
     images.insert(images.end(), image.input.begin(), image.input.end());
+    const cv::Size size(image.size.width, image.size.height);
     if (options.description.image_sizes) {
-      const cv::Size size = SizeInInput({image.size.width, image.size.height}, options.description);
-      const std::array<float, 2> sides = {static_cast<float>(size.height), static_cast<float>(size.width)};
-      const char *bytes = reinterpret_cast<const char *>(sides.data());
-      inputs.back().data.insert(inputs.back().data.end(), bytes, bytes + sizeof(sides));
+      AppendSize(SizeInInput(size, options.description), &inputs[1].data);
+    }
+    if (options.description.with_postprocess) {
+      AppendSize(size, &inputs.back().data);
     }
   }
   return inputs;

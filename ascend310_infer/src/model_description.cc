@@ -54,6 +54,7 @@ ModelDescription ReadDescription(const std::string &path) {
     description.resize_sides = input.CountsOr("resize_sides", description.resize_sides);
     description.padding = input.TextOr("padding", description.padding);
   }
+  description.with_postprocess = input.TextOr("layout", "NCHW") == "NHWC";
   description.resized_as = input.TextOr("resized_as", description.resized_as);
   description.bgr = IsBgr(path, input.Text("channels"));
   description.mean = input.Colors("mean");

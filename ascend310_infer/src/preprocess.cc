@@ -22,6 +22,16 @@ cv::Mat InCenter(const cv::Mat &image, const ModelDescription &description) {
   return canvas;
 }
 
+// The resized image, of the input's size where it lies in the middle.
+cv::Mat Placed(const cv::Mat &bgr, const ModelDescription &description) {
+  cv::Mat image = bgr;
+  if (description.resized_as == "float32") {
+    bgr.convertTo(image, CV_32F);
+  }
+  const bool centered = description.keep_ratio && description.placement == "center";
+  return centered ? InCenter(image, description) : Resized(image, description);
+}
+
 // Writes a channel into the upper left corner of rows that are `width` long.
 template <typename Value, typename Normalize>
 void WriteChannel(const cv::Mat &placed, int channel, int64_t width, float *target, const Normalize &normalize) {
@@ -54,13 +64,22 @@ cv::Size SizeInInput(const cv::Size &image, const ModelDescription &description)
   return {side(image.width, across, description.width), side(image.height, down, description.height)};
 }
 
-std::vector<float> Preprocess(const cv::Mat &bgr, const ModelDescription &description) {
-  cv::Mat image = bgr;
-  if (description.resized_as == "float32") {
-    bgr.convertTo(image, CV_32F);
+std::vector<char> InputBytes(const cv::Mat &bgr, const ModelDescription &description) {
+  if (!description.with_postprocess) {
+    const std::vector<float> values = Preprocess(bgr, description);
+    const char *bytes = reinterpret_cast<const char *>(values.data());
+    return {bytes, bytes + values.size() * sizeof(float)};
   }
-  const bool centered = description.keep_ratio && description.placement == "center";
-  const cv::Mat placed = centered ? InCenter(image, description) : Resized(image, description);
+  cv::Mat placed = Placed(bgr, description);
+  cv::cvtColor(placed, placed, cv::COLOR_BGR2RGB);
+  cv::Mat canvas = cv::Mat::zeros(description.height, description.width, placed.type());
+  placed.copyTo(canvas(cv::Rect(0, 0, placed.cols, placed.rows)));
+  const char *bytes = reinterpret_cast<const char *>(canvas.data);
+  return {bytes, bytes + canvas.total() * canvas.elemSize()};
+}
+
+std::vector<float> Preprocess(const cv::Mat &bgr, const ModelDescription &description) {
+  const cv::Mat placed = Placed(bgr, description);
   const size_t pixels = static_cast<size_t>(description.height) * description.width;
   std::vector<float> values(3 * pixels);
   for (int channel = 0; channel < 3; ++channel) {

@@ -172,9 +172,7 @@ void Reader::ReadImage(const fs::path &path, Prepared *prepared) const {
   const int orientation = given != orientations_.end() ? given->second : options_.ignore_orientation ? 1 : kOwnOrientation;
   const Image image = DecodeImage(file, orientation, options_.max_image_pixels);
   prepared->size = {image.bgr.rows, image.bgr.cols, image.orientation};
-  const std::vector<float> values = Preprocess(image.bgr, options_.description);
-  const char *bytes = reinterpret_cast<const char *>(values.data());
-  prepared->input.assign(bytes, bytes + values.size() * sizeof(float));
+  prepared->input = InputBytes(image.bgr, options_.description);
 }
 
 void Reader::ReadInput(const fs::path &path, Prepared *prepared) const {
@@ -186,7 +184,7 @@ void Reader::ReadInput(const fs::path &path, Prepared *prepared) const {
     throw FileError("is a link that leads out of " + options_.input0_path + "; run preprocess.py again");
   }
   prepared->size = size->second;
-  const size_t wanted = ByteSize("float32", {3, options_.description.height, options_.description.width});
+  const size_t wanted = ByteSize(options_.description.InputType(), {3, options_.description.height, options_.description.width});
   const std::vector<uint8_t> bytes = ReadBytes(path, wanted + 1);
   if (bytes.size() != wanted) {
     throw FileError("has " + std::to_string(bytes.size()) + " bytes, the network takes " + std::to_string(wanted));

@@ -12,10 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import recipe
+from constant_networks import CLASSES, centernet_outputs, ssd_outputs, two_stage_outputs, write_network
 from pycocotools import mask
 
 from src.command_line import load_config
 from src.data.images import encode_jpeg, read_image
+from src.evaluation.postprocessed import PostprocessedDetector
+from src.evaluation.result_files import ResultFiles
+from src.export.onnx_postprocess import add_postprocess
 from src.models import MODELS, build_detector
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -238,6 +242,45 @@ def test_models_of_other_programs_are_refused_by_what_they_take(application, tmp
     done = application(tmp_path, mindir_path="MODEL.ONNX", dataset_path="images", image_height=8, image_width=8,
                        mean="0,0,0", std="1,1,1")
     assert done.returncode in (1, 2) and message in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("model, flags, make_outputs", [
+    ("ssd300", ["--img_shape", "96,128"], ssd_outputs), ("centernet_resnet50", ["--input_res_test", "128,160"],
+                                                         centernet_outputs),
+    *(("mask_rcnn_resnet50", ["--img_height", "96", "--img_width", "128", "--box_style", style], two_stage_outputs)
+      for style in ("zoo", "torchvision", "mmdet"))])
+def test_a_model_with_postprocess_gets_resized_images_and_gives_detections(application, tmp_path, model, flags,
+                                                                           make_outputs):
+    if "openvino" not in application.engines:
+        pytest.skip("the engine openvino is not tested: its package is not installed")
+    inner = build_detector(load_config(["--model_name", model, *flags], "export"), CLASSES)
+    outputs, detector = make_outputs(inner), PostprocessedDetector(inner)
+    write_network(tmp_path / "model.onnx", inner, outputs)
+    add_postprocess(tmp_path / "model.onnx", detector)
+    rows = [{"name": name, "type": "float32", "shape": [1, *shape]}
+            for name, shape in zip(detector.output_names, ((100, 6) if model == "ssd300" else (len(outputs[0]), 6),
+                                                           outputs[-1].shape))]
+    (tmp_path / "model.json").write_text(json.dumps({
+        "batch_size": 1, "inputs": [{"name": name} for name in detector.input_names], "outputs": rows,
+        **detector.export_description()}))
+    image = recipe.image(70, 100, 1)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.jpg").write_bytes(encode_jpeg(image))
+
+    done = application(tmp_path, mindir_path="model.onnx", dataset_path="images", save_inputs="inputs")
+
+    assert done.returncode == 0, done.stderr
+    wanted, geometry = detector.preprocess(read_image(tmp_path / "images" / "a.jpg"))
+    found = np.fromfile(tmp_path / "inputs" / "a.bin", wanted.dtype).reshape(wanted.shape)
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-2 if wanted.dtype == np.float32 else 0)
+    results = ResultFiles(detector, tmp_path / "result_Files", rows)
+    detections = results.detector.postprocess(
+        [np.fromfile(tmp_path / "result_Files" / f"a_{number}.bin", np.float32).reshape(output.shape)
+         for number, output in enumerate(results.outputs)], geometry)
+    of_eval = inner.postprocess(outputs, inner.geometry(70, 100))
+    assert len(of_eval) and detections.labels.tolist() == of_eval.labels.tolist()
+    np.testing.assert_allclose(detections.boxes, of_eval.boxes, atol=NEAR)
+    assert detections.masks == of_eval.masks
 
 
 @pytest.mark.nightly
