@@ -125,8 +125,8 @@ def test_an_engine_that_does_not_run_the_file_is_wrong_use(tmp_path, name, flags
     ("a.onnx", ["--engine", "openvino"], "f32"), ("a.xml", ["--precision_mode", "bf16"], "bf16")])
 def test_the_engine_is_that_of_the_settings_or_of_the_file(tmp_path, monkeypatch, name, flags, opened_by):
     shape = [(1, 3, 300, 300)]
-    monkeypatch.setattr(model_file, "onnx_runner", lambda _path, _device: ("onnxruntime", shape))
-    monkeypatch.setattr(model_file, "openvino_runner", lambda _path, precision: (precision, shape))
+    monkeypatch.setattr(model_file, "onnx_runner", lambda *_: ("onnxruntime", shape))
+    monkeypatch.setattr(model_file, "openvino_runner", lambda _path, precision, _type: (precision, shape))
     assert open_predictor(config(*flags), ModelFile(tmp_path / name), ("cat",)).run == opened_by
 
 

@@ -40,9 +40,10 @@ def opened(path: Path, *flags: str):
     return open_predictor(load_config([f"--model_path={path}", *flags], "predict"), read_model(path))
 
 
-def test_its_rows_become_the_detections(tmp_path):
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_its_rows_become_the_detections(tmp_path, engine):
     path = written(tmp_path)
-    (found,) = opened(path)([np.zeros((50, 60, 3), np.uint8)])
+    (found,) = opened(path, "--engine", engine)([np.zeros((50, 60, 3), np.uint8)])
     np.testing.assert_array_equal(found.boxes, ROWS[:2, :4])
     np.testing.assert_array_equal(found.scores, ROWS[:2, 4])
     np.testing.assert_array_equal(found.labels, [1, 0])

@@ -2,9 +2,6 @@
 is a stand-in here: it returns the same outputs for every image. The engines are onnxruntime and OpenVINO."""
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Callable
-
 import numpy as np
 import pytest
 from constant_networks import CLASSES, centernet_outputs, save, ssd_outputs, two_stage_outputs, write_network
@@ -13,7 +10,7 @@ from onnx import TensorProto, helper
 from src.command_line import load_config
 from src.errors import ConfigError
 from src.evaluation.postprocessed import PostprocessedDetector
-from src.evaluation.predictor import onnx_runner
+from src.evaluation.predictor import onnx_runner, openvino_runner
 from src.export.onnx_postprocess import add_postprocess
 from src.models import build_detector
 from src.ops.detections import Detections
@@ -22,12 +19,6 @@ from src.ops.onnx_nodes import OnnxTensor
 IMAGE = (70, 100)       # height, width
 SMALL = ["--img_height", "96", "--img_width", "128"]
 PIXELS, SCORES = 2e-3, 1e-6     # largest difference: boxes are computed in float32 here, in float64 by numpy
-
-
-def openvino_runner(path: Path) -> Callable:
-    openvino = pytest.importorskip("openvino")
-    model = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return lambda *inputs: list(model(list(inputs)).values())
 
 
 def detector_of(model: str, *flags: str):
@@ -50,9 +41,9 @@ CASES = [
       for style in STYLES)]
 
 
-@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("open_model", [onnx_runner, openvino_runner])
 @pytest.mark.parametrize("model, flags, make_outputs", CASES, ids=[" ".join([case[0], *case[1]]) for case in CASES])
-def test_detections_are_those_of_the_family(model, flags, make_outputs, engine, tmp_path):
+def test_detections_are_those_of_the_family(model, flags, make_outputs, open_model, tmp_path):
     # given the outputs of a network
     inner = detector_of(model, *flags)
     outputs = make_outputs(inner)
@@ -62,8 +53,7 @@ def test_detections_are_those_of_the_family(model, flags, make_outputs, engine, 
     # when the file has got its post-processing
     detector = PostprocessedDetector(inner)
     add_postprocess(tmp_path / "a.onnx", detector)
-    run = (onnx_runner(tmp_path / "a.onnx", image_type=detector.image_type).run if engine == "onnxruntime"
-           else openvino_runner(tmp_path / "a.onnx"))
+    run, _ = open_model(tmp_path / "a.onnx", image_type=detector.image_type)
     array, geometry = detector.preprocess(np.random.default_rng(0).integers(0, 256, (*IMAGE, 3), dtype=np.uint8))
     found = run(*(np.asarray(value)[None] for value in (array, *detector.further_inputs(geometry))))
 
