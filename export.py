@@ -27,6 +27,7 @@ from src.evaluation.predictor import mindir_runner, network_runner, onnx_runner
 from src.evaluation.thresholds import stored_thresholds
 from src.export.onnx_graph import finish_onnx
 from src.export.onnx_postprocess import add_postprocess
+from src.files import sha256_of
 from src.model_utils.device_adapter import set_device
 from src.model_utils.moxing_adapter import stage_files
 from src.ops.detections import Detections
@@ -249,7 +250,8 @@ def write_description(path: Path, target: Path, config, detector, tensors: dict,
     interface = {"model_name": config.model.model_name, "classes": list(detector.classes),
                  "batch_size": config.export.export_batch_size, **tensors, **detector.export_description(),
                  "settings": detector.conditions(), "built_in": detector.built_in()}
-    measured = {config.export.file_format: {"checkpoint": checkpoint.name, "largest_difference": difference}}
+    measured = {config.export.file_format: {"checkpoint": checkpoint.name, "largest_difference": difference,
+                                            "name": path.name, "sha256": sha256_of(path)}}
     earlier = read_description(target / path.name)
     siblings = [name for name in earlier.get("files", {}) if name != config.export.file_format]
     other = [key for key, value in interface.items() if key in earlier and earlier[key] != value]

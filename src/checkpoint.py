@@ -23,6 +23,7 @@ from typing import Any, Callable, Iterable, Iterator, NamedTuple, Optional
 
 import numpy as np
 
+from src.abort_notice import named_if_aborted
 from src.errors import CheckpointError, TrainingError, UsageError
 from src.files import open_input, parse_json, read_file, write_file
 from src.protobuf import BYTES, fields
@@ -31,6 +32,7 @@ POINTER = "latest.json"
 CHECKSUM, CHECKSUM_BYTES = b"crc_num", 17
 RESUME = "the checkpoint before it is complete: make room and continue with --resume"
 BEGIN_AGAIN = "there is no checkpoint before it: make room and start the run again"
+COPY_AGAIN = "copy the file again"
 BEST = "best_map.ckpt"  # of the evaluations while training
 FIT_ADVICE = "Give the checkpoint's own model and classes, or for transfer training --filter_weight True"
 # Exceptions from reading a damaged checkpoint, npz or json file.
@@ -66,7 +68,8 @@ def read_weights(path) -> Weights:
     if not os.path.isfile(path):
         raise UsageError(f"checkpoint {path} does not exist; give the path of a .ckpt file")
     try:
-        content = ms.load_checkpoint(str(path), crc_check=True)
+        with named_if_aborted(f"MindSpore read {path}", COPY_AGAIN):
+            content = ms.load_checkpoint(str(path), crc_check=True)
         about = {name: value for name, value in content.items() if isinstance(value, str)}
         arrays = {name: value.asnumpy() for name, value in content.items() if hasattr(value, "asnumpy")}
         if "parameter_count" in about and about["parameter_count"] != str(len(arrays)):
@@ -77,7 +80,7 @@ def read_weights(path) -> Weights:
     except DAMAGED as error:
         reason = (str(error).strip().splitlines() or ["unknown format"])[0]
         raise CheckpointError(f"{path} cannot be read as a MindSpore checkpoint ({path.stat().st_size} bytes): "
-                              f"{reason} It may be damaged or of another format; copy the file again") from None
+                              f"{reason} It may be damaged or of another format; {COPY_AGAIN}") from None
 
 
 def _ends_in_check_sum(path: Path) -> bool:
@@ -174,9 +177,9 @@ def _nothing_to_resume(error: FileNotFoundError) -> CheckpointError:
     return CheckpointError(f"nothing to resume: {error.filename} does not exist; start without --resume")
 
 
-def _unreadable_state(folder: Path, error: Exception) -> CheckpointError:
-    return CheckpointError(f"the state that {folder / POINTER} names cannot be read: {error}; start without --resume, "
-                           "or with --pre_trained from one of the checkpoints beside it")
+def _unreadable_state(folder: Path, error: Exception, name: str = "") -> CheckpointError:
+    return CheckpointError(f"the state {name and name + ' '}that {folder / POINTER} names cannot be read: {error}; "
+                           "start without --resume, or with --pre_trained from one of the checkpoints beside it")
 
 
 def is_list_of_names(value) -> bool:
@@ -321,7 +324,7 @@ class CheckpointFolder:
         except FileNotFoundError as error:
             raise _nothing_to_resume(error) from None
         except DAMAGED as error:
-            raise _unreadable_state(self.folder, error) from None
+            raise _unreadable_state(self.folder, error, names["state"]) from None
         return self.folder / names["checkpoint"], state, position
 
     def _write(self, path: Path, content) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from src.checkpoint import is_list_of_names
 from src.errors import CheckpointError
-from src.files import parse_json, read_file
+from src.files import parse_json, read_file, sha256_of
 
 
 def read_description(path: Path) -> dict:
@@ -25,6 +25,21 @@ def read_description(path: Path) -> dict:
     if wrong:
         raise CheckpointError(f"{file} does not describe a model ({wrong}); export the model again")
     return description
+
+
+def check_unchanged(path: Path, description: dict) -> None:
+    """Raises CheckpointError if an exported model is not the file that its description was written for.
+
+    Libraries load many damaged files without a word, and compute other numbers. Descriptions of earlier versions, and
+    files of another name, are not compared.
+    """
+    for entry in description.get("files", {}).values():
+        said = entry.get("sha256") if isinstance(entry, dict) and entry.get("name") == path.name else None
+        if said is not None and said != sha256_of(path):
+            raise CheckpointError(f"{path} is not the file that {path.with_suffix('.json').name} was written for (its "
+                                  "SHA-256 is another): it is damaged, or the two are of different exports; copy both "
+                                  "again, or export again. If you have changed the file on purpose, give it another "
+                                  "name, and a copy of the description file")
 
 
 def _wrong_part(content: Any) -> str:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import platform
@@ -51,6 +52,15 @@ def read_text(path: Path, max_bytes: int = MAX_BYTES) -> str:
     """The content of a UTF-8 file, without the byte order mark that Windows programs write. Raises OSError and
     ValueError."""
     return read_file(path, max_bytes).decode("utf-8-sig")
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's content, in hexadecimal digits. Raises OSError."""
+    digest = hashlib.sha256()
+    with open_input(path) as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def parse_json(text: Union[str, bytes]) -> Any:

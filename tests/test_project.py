@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "files": set(),
     "printable": set(),
     "html_page": set(),
+    "abort_notice": set(),
     "settings": set(),
     "model_utils": set(),
     "ops": set(),
@@ -41,7 +42,7 @@ MAY_IMPORT = {
     "old programs": {"programs", "entry"},
 }
 OLD_PROGRAMS = {"dataset.py", "download_dataset.py", "eval_onnx.py"}    # the zoo's names of other programs
-FOR_EVERYBODY = {"errors", "files", "printable", "html_page", "settings", "model_utils"}
+FOR_EVERYBODY = {"errors", "files", "printable", "html_page", "abort_notice", "settings", "model_utils"}
 # Of the families only these: the first is the second and a head more.
 BUILDS_ON = {("mask_rcnn", "faster_rcnn")}
 

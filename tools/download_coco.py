@@ -6,7 +6,6 @@ A download that was cut off goes on where it stopped, in the same call or the ne
 from __future__ import annotations
 
 import errno
-import hashlib
 import http.client
 import shutil
 import sys
@@ -25,7 +24,7 @@ from src.command_line import load_config  # noqa: E402
 from src.engine.run_folder import make_folder  # noqa: E402
 from src.entry import run  # noqa: E402
 from src.errors import DatasetError, StorageError  # noqa: E402
-from src.files import open_input, unpack  # noqa: E402
+from src.files import sha256_of, unpack  # noqa: E402
 
 SERVER = "https://s3.amazonaws.com/images.cocodataset.org"     # images.cocodataset.org itself has no certificate
 ATTEMPTS = 5            # in a row that bring nothing
@@ -105,7 +104,7 @@ def fetch(url: str, path: Path, archive: Archive) -> None:
                 raise StorageError(f"{url} cannot be read ({error}); {_size(part) >> 20} MB of it are in {part}, and "
                                    "the next call goes on from there") from None
             time.sleep(FIRST_PAUSE * 2 ** max(0, idle - 1))
-    found = _sha256(part)
+    found = sha256_of(part)
     if found != archive.sha256:
         part.unlink()
         raise DatasetError(f"{url}: the SHA-256 is {found} instead of {archive.sha256}; what came was deleted, run "
@@ -155,14 +154,6 @@ def _continue(url: str, part: Path, size: int) -> None:
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open_input(path) as file:
-        for block in iter(lambda: file.read(BLOCK), b""):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def main(argv=None) -> int:

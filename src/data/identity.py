@@ -13,11 +13,10 @@ from src.data.annotations import find_sources
 from src.data.audit_policy import resolve_policy
 from src.data.records import Record
 from src.errors import AnnotationError
-from src.files import open_input
+from src.files import sha256_of
 from src.settings.data_formats import DATA_FORMATS
 from src.settings.schema import DataSection
 
-BLOCK = 1 << 20
 STATES_PER_TASK = 1000
 
 
@@ -50,7 +49,7 @@ def request_of(data: DataSection, split: str, with_masks: bool) -> DataRequest:
     """The request for a split. Raises UsageError that names the setting if a file or folder is missing."""
     sources = find_sources(data, split)
     try:
-        annotations = {name: _sha256(path) for name, path in sorted(sources.annotation_files.items())}
+        annotations = {name: sha256_of(path) for name, path in sorted(sources.annotation_files.items())}
     except OSError as error:
         raise AnnotationError(f"{error.filename}: cannot be read: {error.strerror}") from error
     described = {
@@ -98,7 +97,7 @@ def image_state(path: Path, name: str, content: Optional[bytes] = None) -> Image
     """The state of a file. name: used in messages and the description file. content: its bytes, if already read."""
     try:
         status = path.stat()
-        digest = _sha256(path) if content is None else hashlib.sha256(content).hexdigest()
+        digest = sha256_of(path) if content is None else hashlib.sha256(content).hexdigest()
     except OSError:  # the audit has already dealt with a missing file
         return ImageState(name, 0, 0, "")
     return ImageState(name, status.st_size, status.st_mtime_ns, digest)
@@ -144,7 +143,7 @@ def same_content(paths: Sequence[Path], states: Sequence[ImageState]) -> dict[Pa
 
     def look(path: Path) -> str:
         try:
-            return names.get(_sha256(path), "") if path.stat().st_size in sizes else ""
+            return names.get(sha256_of(path), "") if path.stat().st_size in sizes else ""
         except OSError:     # the audit names it
             return ""
 
@@ -152,9 +151,3 @@ def same_content(paths: Sequence[Path], states: Sequence[ImageState]) -> dict[Pa
         return {path: name for path, name in zip(paths, pool.map(look, paths)) if name}
 
 
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open_input(path) as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()

@@ -97,8 +97,10 @@ def write_mindrecord(annotations: AnnotationSet, audit: Callable[[AnnotationSet]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{prefix}.writing-", dir=folder))
-        states = write_shards(audited, temporary / prefix, shards, request.described["with_masks"], place.workers)
+        states, checksums = write_shards(audited, temporary / prefix, shards, request.described["with_masks"],
+                                         place.workers)
         all_states = states + _left_out(annotations, states)
+        image_ids = ids_of_rows([temporary / name for name in shard_names(prefix, shards)], len(states))
         names = [name + ending for name in shard_names(prefix, shards) for ending in ("", ".db")]
         _make_current(temporary, place, {
             "format": FORMAT, "version": SCHEMA_VERSION, "request": request.fingerprint,
@@ -106,7 +108,7 @@ def write_mindrecord(annotations: AnnotationSet, audit: Callable[[AnnotationSet]
             "with_masks": request.described["with_masks"], "classes": audited.classes,
             "category_ids": audited.category_ids, "image_count": len(audited.records),
             "max_objects": max(len(record.labels) for record in audited.records),
-            "image_ids": ids_of_rows([temporary / name for name in shard_names(prefix, shards)], len(states)),
+            "image_ids": image_ids, "checksums": [checksums[image_id] for image_id in image_ids],
             "sizes": {name: (temporary / name).stat().st_size for name in names}, "images": all_states,
         })
     except (OSError, RuntimeError, MindRecordException) as error:

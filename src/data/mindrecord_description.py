@@ -38,7 +38,8 @@ class RecordFiles:
 
     files: the shards in order. category_ids: the data set's own id of each class. max_objects: largest number of
     objects in one image. with_masks: whether rows hold polygons and run-length encodings. fingerprint: the result of
-    `content_fingerprint`. image_ids: of the rows, in the order of their index; empty for files of earlier versions.
+    `content_fingerprint`. image_ids, checksums: of the rows, in the order of their index; empty for files of earlier
+    versions.
     """
 
     files: tuple[Path, ...]
@@ -50,6 +51,7 @@ class RecordFiles:
     fingerprint: str
     description: Path
     image_ids: tuple[int, ...] = field(default=(), compare=False, repr=False)
+    checksums: tuple[int, ...] = field(default=(), compare=False, repr=False)
 
 
 class _Content(NamedTuple):
@@ -171,11 +173,13 @@ def _checked_content(path: Path, meta: dict, prefix: str) -> Optional[_Content]:
     images: Any
     sizes, classes, category_ids, images = (meta.get(key) for key in ("sizes", "classes", "category_ids", "images"))
     ids: Any = meta.get("image_ids", [])
+    checksums: Any = meta.get("checksums", [])
     names = shard_names(prefix, len(sizes) // 2) if isinstance(sizes, dict) else []
     sound = (names and sorted(sizes) == sorted(names + [name + ".db" for name in names])
              and is_list_of(str, classes) and is_list_of(int, category_ids) and len(classes) == len(category_ids)
              and is_list_of(int, [meta.get("image_count"), meta.get("max_objects")])
-             and is_list_of(int, ids) and len(ids) in (0, meta["image_count"])
+             and all(is_list_of(int, of_rows) and len(of_rows) in (0, meta["image_count"])
+                     for of_rows in (ids, checksums))
              and meta["image_count"] > 0 and type(meta.get("with_masks")) is bool
              and is_list_of(str, [meta.get("fingerprint"), meta.get("request")])
              and isinstance(meta.get("described"), dict) and is_list_of(list, images)
@@ -185,7 +189,8 @@ def _checked_content(path: Path, meta: dict, prefix: str) -> Optional[_Content]:
     files = RecordFiles(
         files=tuple(path.parent / name for name in names), classes=tuple(classes), category_ids=tuple(category_ids),
         image_count=meta["image_count"], max_objects=meta["max_objects"], with_masks=meta["with_masks"],
-        fingerprint=meta["fingerprint"], description=path, image_ids=tuple(ids))
+        fingerprint=meta["fingerprint"], description=path, image_ids=tuple(ids),
+        checksums=tuple(checksums))
     return _Content(files, sizes, meta["request"], meta["described"], [ImageState(*state) for state in images])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, Callable, Iterator, NamedTuple, Optional, Sequence, Unio
 import numpy as np
 from tqdm import tqdm
 
+from src.abort_notice import named_if_aborted
 from src.data.identity import ImageState
 from src.data.mindrecord_description import FORMAT, RecordFiles, check_not_replaced
 from src.data.records import AnnotationSet, Record
@@ -38,6 +40,7 @@ SMALLEST_PAGE = 1 << 20
 ROW_OVERHEAD = 64     # bytes per row that MindRecord adds for the lengths of the parts
 LARGEST_PAGE = 1 << 28  # MindRecord's own limit
 SMALLEST_HEADER = 1 << 16
+WRITE_AGAIN = "delete the MindRecord files to have them written again"
 LARGEST_HEADER = 1 << 27  # MindRecord's own limit
 HEADER_BYTES_PER_PAGE = 256  # measured: 190
 BYTES_PER_NUMBER = 24  # longest number of an outline in JSON
@@ -48,6 +51,30 @@ class _Packed(NamedTuple):
     state: ImageState
 
 
+class Written(NamedTuple):
+    """What `write_shards` has stored: the state of each image, and {image id: checksum of its row}."""
+
+    states: list[ImageState]
+    checksums: dict[int, int]
+
+
+def checksum(row: dict[str, Any]) -> int:
+    """CRC-32 over all columns of a row, as they are written or as they are read."""
+    found = 0
+    for name, column in {**SCHEMA, **MASK_SCHEMA}.items():
+        if name not in row:
+            continue
+        value = row[name]
+        if column["type"] == "string":
+            value = str(np.asarray(value).item())
+        elif column["type"] != "bytes":
+            value = np.asarray(value, column["type"]).tobytes()
+        elif not isinstance(value, bytes):
+            value = value.tobytes()     # item() would drop zero bytes at the end
+        found = zlib.crc32(value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value, found)
+    return found
+
+
 def read_rows(files: RecordFiles, indices: Union[Sequence[int], np.ndarray],
               columns: Optional[Sequence[str]] = None) -> Iterator[dict]:
     """Yield rows by their index in the shards, in the order of `indices`; repeated indices are allowed.
@@ -55,10 +82,12 @@ def read_rows(files: RecordFiles, indices: Union[Sequence[int], np.ndarray],
     A row is a dict: image_id, file (relative to the data set's root, with '/'), height, width, orientation (see
     `Record`), boxes (N, 4) float32, labels (N,) int32, crowd (N,) bool, difficult (N,) bool, areas (N,) float32, image
     (the file's bytes), and segments when they were stored; only `columns` of these when given.
-    Raises DatasetError, before the first row, if another run has replaced the files since `files` was opened.
+    Raises DatasetError, before the first row, if another run has replaced the files since `files` was opened; and for a
+    row that is not as it was written, which is noticed when all of its columns are read.
     """
     import mindspore.dataset as ds
 
+    checked = files.checksums if columns is None else ()
     columns = list(columns or ({**SCHEMA, **MASK_SCHEMA} if files.with_masks else SCHEMA))
     paths = [path.as_posix() for path in files.files]
     check_not_replaced(files)
@@ -66,16 +95,20 @@ def read_rows(files: RecordFiles, indices: Union[Sequence[int], np.ndarray],
     for start in range(0, len(indices), files.image_count):  # SubsetSampler's limit on indices
         sampler = ds.SubsetSampler([int(index) for index in indices[start:start + files.image_count]])
         try:
-            # One thread reads thousands of rows per second; MindSpore refuses more threads than cores.
-            dataset = ds.MindDataset(paths, columns_list=columns, sampler=sampler, num_parallel_workers=1)
-            for values in dataset.create_tuple_iterator(num_epochs=1, output_numpy=True):
-                if is_first:    # open files keep their content even if they are replaced
-                    check_not_replaced(files)
-                    is_first = False
-                yield _unpack(dict(zip(columns, values)))
+            with named_if_aborted(f"MindSpore read {paths[0]}", WRITE_AGAIN):
+                # One thread reads thousands of rows per second; MindSpore refuses more threads than cores.
+                dataset = ds.MindDataset(paths, columns_list=columns, sampler=sampler, num_parallel_workers=1)
+                rows = dataset.create_tuple_iterator(num_epochs=1, output_numpy=True)
+                for index, values in zip(indices[start:], rows):
+                    if is_first:    # open files keep their content even if they are replaced
+                        check_not_replaced(files)
+                        is_first = False
+                    row = dict(zip(columns, values))
+                    if checked and checksum(row) != checked[int(index)]:
+                        raise ValueError(f"row {index} is not as it was written")
+                    yield _unpack(row)
         except (RuntimeError, ValueError) as error:
-            raise DatasetError(f"{paths[0]}: cannot be read, {reason_of(error)}. Delete the MindRecord files "
-                               "to have them written again.") from error
+            raise DatasetError(f"{paths[0]}: cannot be read, {reason_of(error)}; {WRITE_AGAIN}") from error
 
 
 def ids_of_rows(paths: Sequence[Path], count: int) -> list[int]:
@@ -132,11 +165,13 @@ def _unpack(row: dict[str, np.ndarray]) -> dict[str, Any]:
 
 
 def write_shards(annotations: AnnotationSet, path: Path, shards: int, with_masks: bool,
-                 workers: Optional[int]) -> list[ImageState]:
-    """Write `<path>0`, ... and return the state of each image as it was stored."""
+                 workers: Optional[int]) -> Written:
+    """Write `<path>0`, ..."""
     from mindspore.mindrecord import FileWriter
 
-    records, states = annotations.records, []
+    records = annotations.records
+    states: list[ImageState] = []
+    checksums: dict[int, int] = {}
     writer = FileWriter(path.as_posix(), shards)
     layout = _layout(records, shards, with_masks)
     writer.set_page_size(layout.page_bytes)
@@ -149,9 +184,10 @@ def write_shards(annotations: AnnotationSet, path: Path, shards: int, with_masks
             packed = list(pool.map(pack, records[start:start + ROWS_PER_WRITE]))
             writer.write_raw_data([item.row for item in packed])
             states += [item.state for item in packed]
+            checksums.update((item.row["image_id"], checksum(item.row)) for item in packed)
             progress.update(len(packed))
     writer.commit()
-    return states
+    return Written(states, checksums)
 
 
 class _Layout(NamedTuple):

@@ -10,7 +10,7 @@ import numpy as np
 
 from src.checkpoint import Weights, checkpoint_of_run, load_weights, read_weights
 from src.conditions import as_flag, check_conditions, check_settings, differences, with_zoo_settings
-from src.description import read_description
+from src.description import check_unchanged, read_description
 from src.errors import CheckpointError, ConfigError, UsageError
 from src.evaluation.postprocessed import PostprocessedDetector, is_postprocessed
 from src.evaluation.predictor import (
@@ -139,6 +139,7 @@ def open_predictor(config: Config, model: ModelFile, classes_of_data: Optional[t
         return make_predictor(config.eval, detector, network_runner(detector.inference(network)),
                               config.eval.eval_batch_size)
     detector = exported_detector(config, model, classes_of_data)
+    check_unchanged(model.path, model.description)
     if model.path.suffix.lower() in WITHOUT_MINDSPORE:
         postprocessed = isinstance(detector, PostprocessedDetector)
         run, shapes = _opened(config, model.path, detector.image_type if postprocessed else "float32")
@@ -186,9 +187,8 @@ def _explained(run: Runner, path: Path) -> Runner:
     def explained(*inputs: np.ndarray) -> list:
         try:
             return run(*inputs)
-        except (RuntimeError, ValueError) as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise CheckpointError(f"{path} does not take inputs of the shape {inputs[0].shape} ({reason}). Its "
+        except CheckpointError as error:
+            raise CheckpointError(f"{path} does not take inputs of the shape {inputs[0].shape} ({error}). Its "
                                   f"description file {path.with_suffix('.json').name}, which says what it takes, is "
                                   "missing: copy it from where the model was exported") from None
 

@@ -1,6 +1,8 @@
 """Images -> detections, for every kind of model file: checkpoint, MindIR, ONNX or OpenVINO's IR."""
 from __future__ import annotations
 
+import contextlib
+import io
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +12,7 @@ from typing import Any, Callable, Hashable, Iterable, Iterator, NamedTuple, Opti
 
 import numpy as np
 
+from src.abort_notice import named_if_aborted
 from src.errors import CheckpointError, ImageError, UsageError
 from src.ops.detections import Detections
 from src.ops.nms import suppress_across_classes
@@ -18,6 +21,7 @@ IMAGES_AHEAD = 16
 ONNX_PROVIDERS = {"CPU": "CPUExecutionProvider", "GPU": "CUDAExecutionProvider", "Ascend": "CANNExecutionProvider"}
 # numpy's names of types: the engines' names
 TYPE_NAMES = {"float32": ("float", "f32"), "uint8": ("uint8", "u8")}
+ANOTHER_COPY = "copy it again, or export it again"
 Runner = Callable[..., list]  # the input arrays, first images (B, 3, H, W) float32 -> the output arrays
 
 
@@ -184,14 +188,34 @@ def network_runner(inference: Any) -> Runner:
 
 
 def mindir_runner(path: Path) -> Runner:
-    """Make a Runner of an exported .mindir file."""
+    """Make a Runner of an exported .mindir file. It is compiled on its first call."""
     import mindspore as ms
     from mindspore import nn
 
+    with _opening(path, "MindSpore", "loaded as MindIR"):
+        call = _compiled(nn.GraphCell(ms.load(str(path))))
+    return _named(call, path, "MindSpore")
+
+
+def _named(call: Runner, path: Path, library: str) -> Runner:
+    """`call`, whose errors name the model file."""
+    def run(*inputs: np.ndarray) -> list:
+        with _opening(path, library, f"run by {library}"):
+            return call(*inputs)
+
+    return run
+
+
+@contextlib.contextmanager
+def _opening(path: Path, library: str, done: str) -> Iterator[None]:
+    """Whatever the library raises, or does to the process, names the model file. done: as in "cannot be loaded"."""
     try:
-        return _compiled(nn.GraphCell(ms.load(str(path))))
-    except (RuntimeError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be loaded as MindIR: {str(error).strip().splitlines()[0]}") from None
+        with named_if_aborted(f"{library} read {path}", ANOTHER_COPY):
+            yield
+    except Exception as error:  # onnxruntime's exceptions share no base class; MindSpore raises those of Python
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = (lines[-1] if library == "OpenVINO" else lines[0]) if lines else type(error).__name__
+        raise CheckpointError(f"{path} cannot be {done}: {reason}. If the file is damaged: {ANOTHER_COPY}") from error
 
 
 def _compiled(network: Any) -> Runner:
@@ -243,17 +267,16 @@ def onnx_runner(path: Path, device_target: str = "CPU", image_type: str = "float
     if provider not in onnxruntime.get_available_providers():
         raise UsageError(f"onnxruntime {onnxruntime.__version__} cannot run {path} on a {device_target} (it has no "
                          f"{provider}); install its build for this device or give --device_target CPU")
-    try:
+    with _opening(path, "onnxruntime", "loaded as ONNX"), contextlib.redirect_stdout(io.StringIO()):
+        # What it prints is that it tries the same provider again.
         session = onnxruntime.InferenceSession(str(path), providers=[provider])
-    except Exception as error:  # onnxruntime's own exceptions share no base class
-        raise CheckpointError(f"{path} cannot be loaded as ONNX: {str(error).strip().splitlines()[0]}") from None
     model_inputs = session.get_inputs()
     _check_type(path, model_inputs[0].type.removeprefix("tensor").strip("()"), image_type)
 
     def run(*inputs: np.ndarray) -> list:
         return session.run(None, {model_input.name: array for model_input, array in zip(model_inputs, inputs)})
 
-    return OpenedModel(run, [tuple(model_input.shape) for model_input in model_inputs])
+    return OpenedModel(_named(run, path, "onnxruntime"), [tuple(model_input.shape) for model_input in model_inputs])
 
 
 def _check_type(path: Path, taken: str, given: str) -> None:
@@ -280,15 +303,13 @@ def openvino_runner(path: Path, precision: str = "f32", image_type: str = "float
     if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         raise UsageError(f"this processor ({core.get_property('CPU', 'FULL_DEVICE_NAME').strip()}) does not compute in "
                          "bf16; leave --precision_mode out")
-    try:
+    with _opening(path, "OpenVINO", "loaded by OpenVINO"):
         compiled = core.compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": precision})
-    except RuntimeError as error:
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        raise CheckpointError(f"{path} cannot be loaded by OpenVINO: {lines[-1].strip() if lines else error}") from None
     _check_type(path, compiled.inputs[0].element_type.get_type_name(), image_type)
 
     def run(*inputs: np.ndarray) -> list:
         return list(compiled(list(inputs)).to_tuple())
 
-    return OpenedModel(run, [tuple(side.get_length() if side.is_static else None for side in model_input.partial_shape)
-                             for model_input in compiled.inputs])
+    return OpenedModel(_named(run, path, "OpenVINO"), [
+        tuple(side.get_length() if side.is_static else None for side in model_input.partial_shape)
+        for model_input in compiled.inputs])

@@ -235,7 +235,7 @@ def test_a_copied_data_set_is_read_once_and_then_known_by_its_times(tmp_path, mo
     prepare(annotations, folder, audit=forbidden_audit)
 
     read = []
-    monkeypatch.setattr(identity, "_sha256", read.append)
+    monkeypatch.setattr(identity, "sha256_of", read.append)
     prepare(annotations, folder, audit=forbidden_audit)
     assert read == []
 
@@ -276,6 +276,38 @@ def test_missing_and_short_shards_are_half_written(written, tmp_path, damage):
 
     with pytest.raises(DatasetError, match=r"ssd\.mindrecord[01].*: half-written or damaged"):
         open_mindrecord(folder, PREFIX, asked_for(annotations))
+
+
+def rows_of(folder) -> list:
+    return list(read_rows(open_mindrecord(folder, PREFIX), range(3)))
+
+
+@pytest.mark.parametrize("image_id", [3, 7, 11])
+def test_an_image_with_other_bytes_than_were_written_is_not_trained_on(written, tmp_path, image_id):
+    """Shards keep their size, so that only the content tells; tests/cli/test_mutated_files.py changes other bytes."""
+    annotations, folder = written
+    (record,) = (record for record in annotations.records if record.image_id == image_id)
+    image = record.image_path.read_bytes()
+    copied = shutil.copytree(folder, tmp_path / "records")
+    (path,) = (path for path in copied.glob(f"{PREFIX}?") if image in path.read_bytes())
+    changed = bytes([*image[:-9], image[-9] ^ 1, *image[-8:]])
+    path.write_bytes(path.read_bytes().replace(image, changed))
+    with pytest.raises(DatasetError, match=f"{PREFIX}0: cannot be read, row . is not as it was written; delete"):
+        rows_of(copied)
+
+
+def test_changed_boxes_are_noticed_and_files_of_earlier_versions_are_read_unchecked(written, tmp_path):
+    copied = shutil.copytree(written[1], tmp_path / "records")
+    box = np.array([10.5, 4.25, 20, 14], np.float32).tobytes()
+    (path,) = (path for path in copied.glob(f"{PREFIX}?") if box in path.read_bytes())
+    path.write_bytes(path.read_bytes().replace(box, np.array([10.5, 4.25, 20, 15], np.float32).tobytes()))
+    with pytest.raises(DatasetError, match="row 2 is not as it was written; delete the MindRecord files"):
+        rows_of(copied)
+    description = copied / f"{PREFIX}.json"
+    meta = json.loads(description.read_text())
+    assert len(meta.pop("checksums")) == 3
+    description.write_text(json.dumps(meta))
+    assert any(row["boxes"].ravel()[-1:] == 15 for row in rows_of(copied))
 
 
 def test_a_description_that_does_not_say_it_is_complete_is_half_written(tmp_path):

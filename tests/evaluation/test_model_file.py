@@ -1,6 +1,7 @@
 """What is said about a model file that is missing, damaged or of another model, before and after it is opened."""
 from __future__ import annotations
 
+import hashlib
 import json
 from functools import lru_cache
 
@@ -77,6 +78,19 @@ def test_an_exported_file_knows_its_classes_and_batch_size(model):
     assert predictor.detector.classes == tuple(CLASSES) and predictor.batch_size == 2
 
 
+def test_a_file_that_is_not_the_exported_one_is_refused(model):
+    digest = hashlib.sha256(b"").hexdigest()
+    files = {"MINDIR": {"name": "a.mindir", "sha256": digest}, "ONNX": {"name": "a.onnx", "sha256": "0" * 64}}
+    path = model({**DESCRIPTION, "files": files})
+    open_predictor(config(), read_model(path))
+    path.write_bytes(b"1")
+    with pytest.raises(CheckpointError, match="a.mindir is not the file that a.json was written for"):
+        open_predictor(config(), read_model(path))
+    # Another name, as that of a file that was changed on purpose; a description of an earlier version.
+    for named in ({"MINDIR": {"name": "b.mindir", "sha256": digest}}, {"MINDIR": {"checkpoint": "a.ckpt"}}):
+        open_predictor(config(), read_model(model({**DESCRIPTION, "files": named})))
+
+
 def test_without_a_description_file_the_classes_have_to_be_given(model):
     path = model(None)
     assert read_model(path).classes is None
@@ -132,7 +146,7 @@ def test_the_engine_is_that_of_the_settings_or_of_the_file(tmp_path, monkeypatch
 
 def test_a_mindir_without_its_description_file_that_does_not_fit_is_explained(tmp_path, monkeypatch):
     def run(_images):
-        raise ValueError("For primitive[Reshape], the accumulate of x_shape must be equal to out_shape\nmore")
+        raise CheckpointError("a.mindir cannot be run by MindSpore: For primitive[Reshape], the accumulate of x_shape")
 
     monkeypatch.setattr(model_file, "mindir_runner", lambda _path: run)
     predictor = open_predictor(config(), ModelFile(tmp_path / "a.mindir"), ("cat",))

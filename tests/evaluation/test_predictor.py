@@ -159,6 +159,13 @@ def test_exported_files_are_run(doubling, ending):
         assert [output.tolist() for output in outputs] == [(images * 2).tolist(), (images + 1).tolist()]
 
 
+@pytest.mark.parametrize("ending", ["mindir", "onnx"])
+def test_what_a_library_raises_while_it_runs_a_file_names_the_file(doubling, ending):
+    run = onnx_runner(doubling["onnx"]).run if ending == "onnx" else mindir_runner(doubling["mindir"])
+    with pytest.raises(CheckpointError, match=f"double.{ending} cannot be run by .*: .*copy it again"):
+        run(*[np.zeros((3, 4), np.float32)] * (2 if ending == "mindir" else 1))
+
+
 def test_an_onnx_file_says_the_shapes_of_its_inputs(doubling):
     assert onnx_runner(doubling["onnx"]).input_shapes == [(2, 3)]
 
