@@ -1,11 +1,11 @@
-"""ImageNet backbones of torchvision, timm and MindCV: how they name what ours have, and where they compute differently.
+"""ImageNet backbones of torchvision, timm and MindCV: their names, and where they compute differently.
 
-The tables hold the names of cells (theirs -> ours). Channels per group, activations and strides agree; what differs:
-- padding of strided layers: the setting backbone_style, which the checkpoint asks for when it is loaded;
+The tables hold the names of cells (theirs -> ours). Channels per group, activations and strides agree. What differs:
+- padding of strided layers: the converted checkpoint requires the setting backbone_style;
 - epsilon of the batch norms: gamma is scaled so that the norm gives the same numbers;
 - order of the input's colours: the stem's input channels are reversed for a family that takes BGR;
-- mean and spread of the input: the checkpoint asks for the settings when it is loaded;
-- biases in front of a batch norm: part of its moving mean.
+- mean and std of the input: the converted checkpoint requires these settings;
+- biases before a batch norm: they are subtracted from its moving mean.
 """
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FEATURES_MEAN, FEATURES_STD = (0.48235, 0.45882, 0.40784), (1 / 255, 1 / 255, 1 
 
 
 def backbone_namings(detector, network: nn.Cell) -> list:
-    """The files of other libraries that fit the backbone of the network."""
+    """The namings of other libraries' files for the backbone of the network."""
     return [_naming(backbone, detector, network) for backbone in detector.backbone.libraries]
 
 

@@ -1,10 +1,10 @@
-"""Converts weights with other names to the parameters of our network, and accounts for every one of them."""
+"""Converts weights with other names to the parameters of our network and reports what became of each of them."""
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterable, Optional
+from typing import Iterable, NamedTuple, Optional
 
 import numpy as np
 
@@ -15,12 +15,23 @@ from src.errors import CheckpointError
 SCORES = ("box_head.logits.", "class_predictors.", "heatmap.")  # layers with an output for each class, in every family
 
 
+class ConversionRow(NamedTuple):
+    """what: "taken", "ignored" or "missing". details: names, or the reason. parameters: how many."""
+
+    what: str
+    details: str
+    parameters: int
+
+
 @dataclass(frozen=True)
 class Conversion:
-    """What became of a file: arrays by our names, and a line for each of its arrays and our parameters.
+    """The result of a conversion. "Their" names occur in the file, "our" names in our network.
 
-    taken: their name by ours. ignored: reason by their name. missing: our parameters that the file has nothing for.
-    conditions: see Weights.
+    arrays: {our name: array}.
+    taken: {our name: their name}.
+    ignored: {their name: reason}.
+    missing: our names that the file does not have.
+    conditions: settings that the network needs with these weights, see Weights.
     """
 
     naming: Naming
@@ -30,14 +41,14 @@ class Conversion:
     missing: tuple
     conditions: dict
 
-    def rows(self, each: bool = False) -> list:
-        """(what happened, details, number of parameters): one row for each group, or for each parameter."""
+    def rows(self, each: bool = False) -> list[ConversionRow]:
+        """The rows of the table that the user sees: one for each group of parameters, or for `each` parameter."""
         rows = [("taken", f"{theirs} -> {ours}" if each else f"into {_part(ours)}") for ours, theirs in
                 self.taken.items()]
         rows += [("ignored", f"{theirs}: {reason}" if each else reason) for theirs, reason in self.ignored.items()]
         rows += [("missing", ours if each else f"{_part(ours)}: not in such a file, keeps its initial values")
                  for ours in self.missing]
-        return [(what, details, count) for (what, details), count in Counter(rows).items()]
+        return [ConversionRow(what, details, count) for (what, details), count in Counter(rows).items()]
 
 
 def _part(name: str) -> str:
@@ -46,10 +57,11 @@ def _part(name: str) -> str:
 
 def choose_naming(weights: Weights, namings: Iterable[Naming], parameters: Iterable[str],
                   source: Optional[str]) -> Naming:
-    """The naming that knows most of the file's names and, of several, misses least of our `parameters`, and then the
-    one that knows most of the rest.
+    """The naming that translates most names of the file into our `parameters`.
 
-    Raises CheckpointError when none knows any, and when the file is another network's than it looks like.
+    Between equals, the one that leaves fewer of our parameters without a value wins, then the one that knows more of
+    the other names in the file. source: only namings of this library are tried; None tries all.
+    Raises CheckpointError if no naming knows a name, or if the file belongs to a network that a naming refuses.
     """
     candidates = [naming for naming in namings if source in (None, naming.source)]
     for required, reason in (item for naming in candidates for item in naming.refused.items()):
@@ -64,8 +76,8 @@ def choose_naming(weights: Weights, namings: Iterable[Naming], parameters: Itera
     if best is None or not found[best]:
         names = "; ".join(list(weights.arrays)[:3])
         tried = ", ".join(f"{naming.source} ({naming.content})" for naming in candidates) or f"none of {source}"
-        raise CheckpointError(f"{weights.path} is no file that this model can be made of: its {len(weights.arrays)} "
-                              f"names ({names}, ...) are unknown. Tried: {tried}. Check --model and --source")
+        raise CheckpointError(f"{weights.path} does not hold weights of this model: its {len(weights.arrays)} names "
+                              f"({names}, ...) are unknown. Tried: {tried}. Check --model and --source")
     return best
 
 
@@ -104,7 +116,10 @@ def convert(weights: Weights, naming: Naming, parameters: dict, num_classes: Opt
 
 
 def _about_classes(wrong: dict, parameters: dict, ours: Optional[int]) -> Optional[str]:
-    """How many classes the file has, where that alone explains the shapes that are `wrong` {our name: shape}."""
+    """A sentence with the number of classes in the file, if that number alone explains the wrong shapes.
+
+    wrong: {our name: shape in the file}. parameters: {our name: shape of our network}. ours: our number of classes.
+    """
     if not any(name.startswith(SCORES) for name in wrong):
         return None
     theirs = set()

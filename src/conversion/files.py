@@ -1,4 +1,4 @@
-"""Weights out of whatever file they come in."""
+"""Reads weights from the files of all libraries."""
 from __future__ import annotations
 
 import zipfile
@@ -15,7 +15,7 @@ from src.files import open_input
 
 READABLE = "MindSpore's .ckpt, PyTorch's .pth and .pt (a state_dict or a training checkpoint), .safetensors, " \
     "pickles of NumPy's arrays (detectron2's .pkl), TensorFlow's frozen graphs (.pb) and TensorFlow.js' model.json"
-# Files that hold weights in a format that is not read: how they begin (at which byte), or how their names end.
+# Formats that are not read: {(position, first bytes): name}, and {ending of the file name: name}.
 BEGINNINGS = {
     (0, b"\x89HDF\r\n\x1a\n"): "an HDF5 file, as Keras writes it",
     (0, b"\x93NUMPY"): "an array of NumPy (.npy)",
@@ -33,7 +33,7 @@ QUERY_ENCODER, WRAPPERS = "module.encoder_q.", ("module.", "model.")
 
 
 def existing_file(path: str) -> Path:
-    """The path, of a folder that of its model.json; raises UsageError when there is no such file."""
+    """The path of the file; for a folder, of the model.json in it. Raises UsageError if it does not exist."""
     file = Path(path, "model.json") if Path(path).is_dir() else Path(path)
     if not file.is_file():
         raise UsageError(f"{file} does not exist; give one of these with --ckpt_file: {READABLE}")
@@ -41,9 +41,9 @@ def existing_file(path: str) -> Path:
 
 
 def read_any_weights(path: Path) -> Weights:
-    """Weights in any of the READABLE formats, without a wrapper's prefix.
+    """The weights in a file of any READABLE format; a wrapper's prefix is removed from the names.
 
-    Raises CheckpointError when it is damaged, of a format that is not read, or holds no dictionary of tensors.
+    Raises CheckpointError if the file is damaged, has another format, or holds no dictionary of tensors.
     """
     foreign = foreign_format(path)
     if foreign:
@@ -60,7 +60,7 @@ def read_any_weights(path: Path) -> Weights:
 
 
 def foreign_format(path: Path) -> Optional[str]:
-    """What a file is that is none of READABLE; None when it may be one of them."""
+    """The name of a file's format if it is not READABLE; None if it may be."""
     with open_input(path) as file:
         start = file.read(16)
     for (place, magic), name in BEGINNINGS.items():
@@ -90,7 +90,7 @@ def _foreign_archive(path: Path) -> Optional[str]:
 
 
 def _without_prefix(arrays: dict, found_in: str, path: Path) -> Weights:
-    """The arrays without the prefix of a wrapper, as often as there is one; what has another prefix is left out."""
+    """The arrays without the prefixes of wrappers, also nested ones. Arrays with another prefix are left out."""
     notes = [found_in] if found_in else []
     while True:
         prefix = next((prefix for prefix in (QUERY_ENCODER, *WRAPPERS) if _is_wrapped(arrays, prefix)), None)
@@ -99,11 +99,12 @@ def _without_prefix(arrays: dict, found_in: str, path: Path) -> Weights:
         inside = {name[len(prefix):]: array for name, array in arrays.items() if name.startswith(prefix)}
         others = [name for name in arrays if not name.startswith(prefix)]
         listed = ", ".join(others[:3]) + ", ..." * (len(others) > 3)
-        notes.append(f"what begins with {prefix}" + (f" ({len(others)} others left out: {listed})" if others else ""))
+        left_out = f" ({len(others)} others left out: {listed})" if others else ""
+        notes.append(f"names that begin with {prefix}{left_out}")
         arrays = inside
 
 
 def _is_wrapped(arrays: dict, prefix: str) -> bool:
-    """MoCo holds a second encoder, the others little besides."""
+    """Whether the prefix is a wrapper's. MoCo's files hold a second encoder; in others most names have the prefix."""
     count = sum(name.startswith(prefix) for name in arrays)
     return count > 0 if prefix == QUERY_ENCODER else 2 * count >= len(arrays) > 0

@@ -1,4 +1,4 @@
-"""The weights among what a pickled file holds: a state_dict, or a training checkpoint with one in it."""
+"""Finds the weights in a pickled file: a state_dict, or a training checkpoint that contains one."""
 from __future__ import annotations
 
 from typing import Any, NamedTuple
@@ -14,20 +14,27 @@ DEEPEST = 3
 
 
 class NamedTensors(NamedTuple):
-    """arrays: by name. found_in: where in the file they lay when it holds more than them, else empty."""
+    """arrays: {name: array}. found_in: their place in a file that holds more; else empty."""
 
     arrays: dict
     found_in: str
 
 
 class ForeignObject(Exception):
-    """Something else stands where tensors should be."""
+    """An object of another kind takes the place of a tensor."""
 
 
-def find_tensors(found, kind: type) -> tuple[dict[str, Any], str]:
-    """(tensors by name, where they lay) of what a file holds; a tensor is an object of that kind.
+class FoundTensors(NamedTuple):
+    """tensors: {name: object of the file's kind of tensor}. found_in: as in NamedTensors."""
 
-    Raises ForeignObject where something else stands in their place, ValueError where nothing does.
+    tensors: dict[str, Any]
+    found_in: str
+
+
+def find_tensors(found, kind: type) -> FoundTensors:
+    """The tensors, objects of `kind`, in the object of a file.
+
+    Raises ForeignObject if an object of another kind takes the place of a tensor, ValueError if there are none.
     """
     # mmengine exchanges the two when it saves: its state_dict is the moving average.
     exchanged = isinstance(found, dict) and "message_hub" in found and "ema_state_dict" in found
@@ -41,7 +48,7 @@ def find_tensors(found, kind: type) -> tuple[dict[str, Any], str]:
         found = found[key]
     _require_tensors(found, kind)
     averaged = exchanged or not set(EMA_KEYS).isdisjoint(path)
-    return found, ".".join(path) + (" (moving average of the weights)" if averaged else "")
+    return FoundTensors(found, ".".join(path) + (" (moving average of the weights)" if averaged else ""))
 
 
 def _require_tensors(found, kind: type) -> None:

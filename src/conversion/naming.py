@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Callable, Iterable, Mapping, Optional
+from typing import Callable, Iterable, Mapping, NamedTuple, Optional
 
 from src.backbones.depths import RESNET_BLOCKS
 from src.checkpoint import is_optimizer_state
@@ -13,14 +13,18 @@ SOURCES = ("zoo", "mindcv", "torchvision", "timm", "mmdet", "detectron2", "cente
 
 @dataclass(frozen=True)
 class Naming:
-    """One kind of file.
+    """How one kind of file names its weights. "Their" names occur in the file, "our" names in our network.
 
-    content: "detector" or "backbone". rename: their name -> ours, None where there is none. reason_to_ignore: why an
-    array of theirs is left out, None if it is not. is_needed: whether a parameter of ours has to be in the file.
-    prepare: arrays of the file, which has all that is needed -> what they have to be where our layers compute
-    differently. conditions: arrays of the file -> what the network that loads the result has to have, see Weights.
-    copies: {our cell: the one whose weights it has, too}, where one layer of theirs is two of ours. refused: {names of
-    theirs: why a file that has all of them is another network's}.
+    source: the library, one of SOURCES.
+    content: "detector" or "backbone".
+    rename: their name -> our name, None if our network has no such parameter.
+    reason_to_ignore: their name -> why the array is left out, None if it is taken.
+    is_needed: our name -> whether the file must have the parameter.
+    prepare: {their name: array} of a complete file -> the same with values that suit our layers, where these compute
+        differently.
+    conditions: {their name: array} -> settings that the network needs with these weights, see Weights.
+    copies: {our cell: our other cell}, where one layer of theirs fills both.
+    refused: {their names: reason}; a file that has all of these names belongs to another network.
     """
 
     source: str
@@ -34,16 +38,23 @@ class Naming:
     refused: Mapping[tuple, str] = field(default_factory=dict, hash=False)
 
 
-def resnet_of(names: Iterable[str]) -> tuple[Optional[str], Optional[int]]:
-    """(kind, depth) of the ResNet or Res2Net whose parameters have these names, depth None if it is neither."""
+class ResNetKind(NamedTuple):
+    """kind: "resnet" or "res2net". depth: 50, 101 or 152; None if the names belong to neither network."""
+
+    kind: str
+    depth: Optional[int]
+
+
+def resnet_of(names: Iterable[str]) -> ResNetKind:
+    """The ResNet or Res2Net whose parameters have these names."""
     names = list(names)
     third_stage = {found.group(1) for found in (re.search(r"layer3\.(\d+)\.", name) for name in names) if found}
     depth = next((depth for depth, counts in RESNET_BLOCKS.items() if counts[2] == len(third_stage)), None)
-    return "res2net" if any(".convs." in name for name in names) else "resnet", depth
+    return ResNetKind("res2net" if any(".convs." in name for name in names) else "resnet", depth)
 
 
 def zoo_namings(detector) -> list:
-    """The old zoo's checkpoints: of whole detectors, and the ImageNet files its backbones started from."""
+    """The old zoo's checkpoints of whole detectors, and the ImageNet checkpoints that its trainings start from."""
     elsewhere = tuple(detector.not_from_imagenet)
     return [
         Naming("zoo", "detector", detector.from_zoo, _of_the_optimizer, is_needed=bool,  # every name

@@ -1,7 +1,7 @@
-"""Arrays of NumPy out of a pickle, as in detectron2's model zoo (.pkl), without running anything that the file says.
+"""Reads NumPy arrays from a pickle, as in detectron2's model zoo (.pkl), without running code that the file names.
 
-NumPy writes an array as a call of `_reconstruct` whose result gets the state (version, shape, dtype, whether columns
-come first, bytes), or since protocol 5 as a call of `_frombuffer`.
+NumPy writes an array as a call of `_reconstruct`, followed by the state (version, shape, dtype, Fortran order, bytes).
+Since protocol 5 it writes a call of `_frombuffer`.
 """
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def is_pickle(path: Path) -> bool:
 
 
 def read_numpy_pickle(path: Path) -> NamedTensors:
-    """The arrays in a file, of a training checkpoint the weights.
+    """The arrays in a file; if it is a training checkpoint, the weights in it.
 
-    Raises CheckpointError when the file is damaged or holds no dictionary of arrays.
+    Raises CheckpointError if the file is damaged or holds no dictionary of arrays.
     """
     try:
         content = read_file(path, MAX_WEIGHT_BYTES)

@@ -1,12 +1,12 @@
-"""The values of a pickle, without running anything that it names.
+"""Reads the values of a pickle without running code that it names.
 
-Unpickling calls whatever functions a file names. Here the opcodes are interpreted for containers, numbers and texts;
-functions in a table of the caller are called, and every other object is replaced by a `Foreign`, which is never built.
+Unpickling calls the functions that a file names. Here the opcodes are interpreted for containers, numbers and texts.
+Functions in a table of the caller are called; every other object is replaced by a `Foreign`, which is never built.
 
-The standard library's `pickle.Unpickler` with a `find_class` of one's own stops such calls, too, but not the files
-that only want to do harm: it hashes whatever a file uses as the key of a dictionary, which does not end in anybody's
-lifetime when tuples share tuples 80 levels deep (a file of 700 bytes), and it reserves as much memory as an index in
-the file asks for (16 GB for 8 bytes). Here keys are texts or integers, and memory grows with the file alone.
+The standard library's `pickle.Unpickler` with its own `find_class` stops such calls, too, but two kinds of hostile
+files remain. It hashes any object that a file uses as the key of a dictionary: tuples that share tuples 80 levels deep
+(a file of 700 bytes) would take 2^80 steps. And it reserves memory for an index in the file (16 GB for 8 bytes). Here
+keys are texts or integers, and the memory is bounded by the size of the file.
 """
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ LONGEST_KEY_BITS = 60  # the hashes of such integers differ
 
 
 class Foreign:
-    """What stands in the place of a class, function or object that is not built. name: module and name of the class."""
+    """Replaces a class, function or object that is not built. name: module and name of the class."""
 
     def __init__(self, name: str):
         self.name = name[:200]
 
 
 class Stateful:
-    """What a known function returns for an object whose state follows in the file."""
+    """An object whose state follows in the file; a known function returns it."""
 
     def set_state(self, state) -> None:
         raise NotImplementedError

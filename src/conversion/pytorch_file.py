@@ -1,7 +1,7 @@
-"""Tensors out of PyTorch's files (.pth, .pt), without PyTorch and without running anything that the file says.
+"""Reads tensors from PyTorch's files (.pth, .pt), without PyTorch and without running code that the file names.
 
-Such a file is a pickle (see src/conversion/pickled.py) and the bytes of its tensors. Both layouts are read: the zip
-archive of PyTorch 1.6 and later, and the older one, which starts with a magic number.
+Such a file consists of a pickle (see src/conversion/pickled.py) and the bytes of its tensors. Both layouts are read:
+the zip archive of PyTorch 1.6 and later, and the older one, which starts with a magic number.
 """
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def is_pytorch_file(path: Path) -> bool:
 def read_pytorch_file(path: Path) -> NamedTensors:
     """The weights in a file, bfloat16 widened to float32.
 
-    Of a training checkpoint the weights are taken, the moving average where there is one, and the rest is skipped.
-    Raises CheckpointError when the file is damaged or holds no dictionary of tensors.
+    From a training checkpoint the moving average of the weights is taken, else the weights; the rest is skipped.
+    Raises CheckpointError if the file is damaged or holds no dictionary of tensors.
     """
     try:
         content = read_file(path, MAX_WEIGHT_BYTES)
@@ -59,14 +59,14 @@ def read_pytorch_file(path: Path) -> NamedTensors:
 
 @dataclass(frozen=True)
 class StorageType:
-    """What the file calls a class of storages: the numbers in it."""
+    """A class of storages. dtype: of the numbers in such a storage."""
 
     dtype: str
 
 
 @dataclass(frozen=True)
 class Storage:
-    """A run of numbers that tensors are views of."""
+    """A one-dimensional array; tensors are views of it. size: in numbers."""
 
     dtype: str
     key: str
@@ -85,7 +85,7 @@ class Storage:
 
 @dataclass(frozen=True)
 class Tensor:
-    """A view of a storage, all in numbers of elements."""
+    """A view of a storage; offset and strides count elements."""
 
     storage: Storage
     offset: int
@@ -125,7 +125,11 @@ def _read_zip(content: bytes) -> tuple[Any, Callable]:
 
 
 def _read_legacy(content: bytes) -> tuple[Any, Callable]:
-    """Four pickles - magic number, protocol, about the machine, the object - then keys, then sizes and bytes."""
+    """(the pickled object, function that gives the numbers of a storage) of the layout before PyTorch 1.6.
+
+    Such a file has four pickles (magic number, protocol, byte order and sizes of the machine, the object), then the
+    keys of the storages, then the size and bytes of each.
+    """
     file = io.BytesIO(content)
     storages: dict = {}
     if _interpret(file, {}) != LEGACY_MAGIC_NUMBER:
@@ -145,7 +149,8 @@ def _read_legacy(content: bytes) -> tuple[Any, Callable]:
 
 
 def _read_once(storage_bytes: Callable) -> Callable[[Storage], np.ndarray]:
-    """Storage -> its numbers; one that many tensors share is read once, so that they do not take more than the file."""
+    """Storage -> its numbers. A storage that many tensors share is read once: the size of the file bounds the memory.
+    """
     known = {}
 
     def numbers(storage: Storage) -> np.ndarray:

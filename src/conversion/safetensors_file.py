@@ -1,4 +1,4 @@
-"""Tensors out of .safetensors files."""
+"""Reads tensors from .safetensors files."""
 from __future__ import annotations
 
 from pathlib import Path

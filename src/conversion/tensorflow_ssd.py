@@ -23,7 +23,7 @@ CLASSES = "/ClassPredictor/"
 WEIGHTS, DEPTHWISE, BIASES = "/weights", "/depthwise_weights", "/biases"
 FIRST_STRIDE = 16
 NORM_WORDS = ("gamma", "beta", "moving_mean", "moving_variance")
-# TensorFlow makes the second map from the layer that gives the first one.
+# In TensorFlow one layer gives the first map and is the input of the second; ours are two layers.
 COPIES = {"backbone.expand16": "backbone.stage32.0.expand"}
 COCO_IDS = dict(zip(COCO_CLASSES, (number for number in range(1, COCO_OUTPUTS) if number not in UNUSED_IDS)))
 
@@ -77,7 +77,7 @@ def _names(extras_channels: list) -> dict:
 
 
 def _as_ours(name: str, array: np.ndarray, boxes: dict, classes: tuple) -> np.ndarray:
-    """Output channels first, and of a class predictor the outputs of our classes."""
+    """The array with its output channels first; from a class predictor, the outputs of our classes."""
     if name.endswith(DEPTHWISE) and array.ndim == 4:
         return array.transpose(2, 3, 0, 1)
     if name.endswith(WEIGHTS) and array.ndim == 4:
@@ -89,8 +89,11 @@ def _as_ours(name: str, array: np.ndarray, boxes: dict, classes: tuple) -> np.nd
 
 
 def _of_classes(array: np.ndarray, boxes: int, classes: tuple) -> np.ndarray:
-    """Rows of a class predictor (boxes * outputs, ...); of a detector of COCO, which has an output for each id up to
-    90, those of background and of our classes, when all of them are COCO's."""
+    """Rows of a class predictor, (boxes * outputs, ...) -> (boxes * (our classes + 1), ...).
+
+    A detector of COCO has an output for each id up to 90. If all our classes are COCO's, the outputs of background and
+    of our classes are taken; otherwise the array is returned as it is.
+    """
     if len(array) != boxes * COCO_OUTPUTS or not set(classes) <= set(COCO_IDS):
         return array
     outputs = [0, *(COCO_IDS[name] for name in classes)]

@@ -1,4 +1,4 @@
-"""ssd300_vgg16 of torchvision: how it names and lays out what our SSD with VGG16 has, with ssd_style torchvision."""
+"""ssd300_vgg16 of torchvision: names and layout of its weights, for our SSD with VGG16 and ssd_style torchvision."""
 from __future__ import annotations
 
 from typing import Optional
@@ -28,7 +28,8 @@ def ssd_namings(detector, network: nn.Cell) -> list:
         result = dict(arrays)
         for level, layer in enumerate(network.box_predictors.output_layers):
             boxes = layer.out_channels // 4
-            # Of a cell: the square box, the one on the way to the next level, which with us is last, and the others.
+            # torchvision's order in a cell: the square box, the larger square box, the others. Ours has the larger
+            # square box last.
             order = [0, *range(2, boxes), 1]
             for word in ("weight", "bias"):
                 name = f"{BOXES}.{level}.{word}"

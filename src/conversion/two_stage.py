@@ -1,7 +1,7 @@
-"""Faster and Mask R-CNN of torchvision, mmdetection and detectron2: how they name and lay out what ours have.
+"""Faster and Mask R-CNN of torchvision, mmdetection and detectron2: names and layout of their weights.
 
-Where they compute differently is a matter of settings, backbone_style and box_style above all, which stand together in
-config/*/*_torchvision.yaml, *_mmdet.yaml and *_detectron2.yaml.
+Differences in the computation are settings, above all backbone_style and box_style. The files
+config/*/*_torchvision.yaml, *_mmdet.yaml and *_detectron2.yaml hold them.
 """
 from __future__ import annotations
 
@@ -28,16 +28,21 @@ MASK_CONVS = 4
 # torchvision reads its own files of COCO, whose batch norms are frozen, with this epsilon.
 FROZEN_EPS, FROZEN_DEPTH = 0.0, 50
 
-# What detectron2's files may hold besides: the mean and spread of the input, and the anchors of a cell of each level.
+# Further arrays in detectron2's files: mean and std of the input, and the anchors of a cell, for each level.
 LARGEST_ROUNDING = 1.01  # pixels, of the sides of anchors in another box_style
 PIXEL_MEAN, PIXEL_STD, ANCHORS = "pixel_mean", "pixel_std", "proposal_generator.anchor_generator.cell_anchors."
 
 
 @dataclass(frozen=True)
 class Library:
-    """name: also that of its box_style. cells: theirs -> ours. prepare: changes arrays {their name: array} that are
-    laid out otherwise, given the name of theirs by ours and the number of our outputs. backbone_style: of the arrays
-    in a file."""
+    """A library that publishes two-stage detectors.
+
+    name: also the name of its box_style.
+    cells: {their cell: our cell}.
+    prepare: (arrays {their name: array}, {our cell: their cell}, number of our class outputs) -> None; changes the
+        arrays that have another layout.
+    backbone_style: {their name: array} -> value of the setting backbone_style.
+    """
 
     name: str
     cells: dict
@@ -46,7 +51,7 @@ class Library:
 
 
 def two_stage_namings(detector, network: nn.Cell) -> list:
-    """The detectors with a ResNet and a feature pyramid, for a network with these layers."""
+    """The namings of the three libraries, for a network with a ResNet and a feature pyramid."""
     depth = int(detector.config.model.backbone_name[len("resnet"):])
     detectron2 = Library("detectron2", _detectron2_cells(depth), partial(_prepare_detectron2, detector),
                          lambda arrays: "caffe" if _sees_bgr(arrays, detector.mean) else "pytorch")
@@ -79,12 +84,12 @@ def _reason_to_ignore(name: str) -> Optional[str]:
     if name.startswith(ANCHORS):
         return "anchors, which were compared with those of the settings"
     if name in (PIXEL_MEAN, PIXEL_STD):
-        return "mean and spread of the input, part of the first layer"
+        return "mean and std of the input, part of the first layer"
     return "PyTorch's count of batches" if name.endswith(COUNTER) else None
 
 
 def _torchvision_cells(depth: int) -> dict:
-    """Several layers got a number behind their name in 2022; the published files are older."""
+    """Both names of the layers that torchvision renamed in 2022; the published files have the older names."""
     cells = torchvision_resnet(depth, "backbone.body.")
     for level in range(PYRAMID_LEVELS):
         for number in (".0", ""):
@@ -110,7 +115,7 @@ def _prepare_torchvision(arrays: dict, theirs_of: dict, outputs: int) -> None:
 
 
 def _mmdet_cells(depth: int) -> dict:
-    """Of mmdetection 2 and 3."""
+    """The cells of mmdetection 2 and 3, {their cell: our cell}."""
     cells = torchvision_resnet(depth, "backbone.")
     for level in range(PYRAMID_LEVELS):
         cells[f"neck.lateral_convs.{level}.conv"] = f"fpn.laterals.{level}"
@@ -125,7 +130,7 @@ def _mmdet_cells(depth: int) -> dict:
 
 
 def _prepare_mmdet(arrays: dict, theirs_of: dict, _outputs: int) -> None:
-    """Background is the last class there and the first here; it has no mask there, and an unused one here."""
+    """Put the background first, which mmdetection has last, and add its mask, which is unused."""
     for word in ("weight", "bias"):
         logits, masks = f"{theirs_of[LOGITS]}.{word}", f"{theirs_of[MASKS]}.{word}"
         if logits in arrays:
@@ -157,9 +162,9 @@ def _detectron2_cells(depth: int) -> dict:
 
 
 def _sees_bgr(arrays: dict, mean: np.ndarray) -> bool:
-    """Whether detectron2's first layer takes blue, green, red, as all of its model zoo does; its mean tells.
+    """Whether detectron2's first layer takes blue, green, red, as in its model zoo; the order of its mean shows it.
 
-    mean: of the input of our network, RGB. Raises CheckpointError when theirs is not the same, in either order.
+    mean: (3,), of our network's input, RGB. Raises CheckpointError if the file has another mean in either order.
     """
     theirs = np.asarray(arrays.get(PIXEL_MEAN, mean[::-1])).ravel()
     for bgr in (True, False):
@@ -170,7 +175,10 @@ def _sees_bgr(arrays: dict, mean: np.ndarray) -> bool:
 
 
 def _prepare_detectron2(detector, arrays: dict, theirs_of: dict, outputs: int) -> None:
-    """Classes as in mmdetection. The first layer divides by our spread what it has divided by theirs, usually 1."""
+    """As for mmdetection, with the first layer adapted to our order of channels and our std, and the anchors compared.
+
+    Raises CheckpointError if mean or anchors of the file differ from the settings.
+    """
     _prepare_mmdet(arrays, theirs_of, outputs)
     stem, order = f"{theirs_of[STEM]}.weight", -1 if _sees_bgr(arrays, detector.mean) else 1
     std = np.broadcast_to(np.asarray(arrays.get(PIXEL_STD, 1.0), np.float64).ravel(), 3)

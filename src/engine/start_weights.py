@@ -46,7 +46,7 @@ class Start:
     weights: of `pre_trained`, else of `feature_extractor_base_param`; None where neither is given, and after `take`.
     """
 
-    def __init__(self, config):
+    def __init__(self, config) -> None:
         path = config.train.pre_trained or config.model.feature_extractor_base_param
         self.weights: Optional[Weights] = read_weights(path) if path else None
 

@@ -166,5 +166,5 @@ def fit(image_size: Sequence[int], input_size: Sequence[int], keep_ratio: bool =
 
 
 def normalize(canvas: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 RGB -> (3, H, W) float32 with the mean and spread of ImageNet."""
+    """(H, W, 3) uint8 RGB -> (3, H, W) float32 with the mean and std of ImageNet."""
     return np.ascontiguousarray(((canvas.astype(np.float32) - MEAN) / STD).transpose(2, 0, 1))

@@ -1,4 +1,4 @@
-"""What detectron2's files hold besides the weights: mean and spread of the input, and anchors."""
+"""What detectron2's files hold besides the weights: mean and std of the input, and anchors."""
 from __future__ import annotations
 
 from pathlib import Path

@@ -202,7 +202,7 @@ class Settings:
     ({"model_state_dict": {"a": tensor()}}, "model_state_dict"),
     ({"net": {"a": tensor()}}, "net"),
     ({"model": {"a": tensor(1, (2,), (1,))}, "model_ema": {"module.a": tensor(), "n_averaged": tensor()}},
-     "model_ema (moving average of the weights); what begins with module. (1 others left out: n_averaged)"),
+     "model_ema (moving average of the weights); names that begin with module. (1 others left out: n_averaged)"),
     ({"state_dict": {"a": tensor(1, (2,), (1,))}, "state_dict_ema": {"a": tensor()}},
      "state_dict_ema (moving average of the weights)"),
     ({"model": {"a": tensor(1, (2,), (1,))}, "ema": {"module": {"a": tensor()}, "updates": 7}},
@@ -224,14 +224,15 @@ def test_a_pickled_model_among_other_things_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("names, note", [
-    (["module.conv.weight", "module.fc.weight"], "what begins with module."),
+    (["module.conv.weight", "module.fc.weight"], "names that begin with module."),
     (["model.conv.weight", "model.fc.weight", "loss.weight"],
-     "what begins with model. (1 others left out: loss.weight)"),
-    (["module.model.conv.weight", "module.model.fc.weight"], "what begins with module.; what begins with model."),
+     "names that begin with model. (1 others left out: loss.weight)"),
+    (["module.model.conv.weight", "module.model.fc.weight"],
+     "names that begin with module.; names that begin with model."),
     (["module.encoder_q.conv.weight", "module.encoder_q.fc.weight", "module.encoder_k.conv.weight",
       "module.encoder_k.fc.weight", "module.queue"],
-     "what begins with module.encoder_q. (3 others left out: module.encoder_k.conv.weight, module.encoder_k.fc.weight, "
-     "module.queue)"),
+     "names that begin with module.encoder_q. (3 others left out: module.encoder_k.conv.weight, "
+     "module.encoder_k.fc.weight, module.queue)"),
 ])
 def test_the_prefix_of_a_wrapper_is_taken_off_and_said(tmp_path, names, note):
     safetensors.numpy.save_file({name: SIX for name in names}, tmp_path / "a.safetensors")
