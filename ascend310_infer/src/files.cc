@@ -92,7 +92,7 @@ void MakeFolder(const fs::path &folder) {
   std::error_code error;
   fs::create_directories(folder, error);
   if (error) {
-    throw InferError(folder.string() + " cannot be made: " + error.message());
+    throw InferError(folder.string() + " cannot be created: " + error.message());
   }
 }
 

@@ -29,7 +29,7 @@ bool TrueOrFalse(std::string text) {
   if (text == "false" || text == "0") {
     return false;
   }
-  throw UsageError("'" + text + "' is neither true nor false");
+  throw UsageError("'" + text + "' is not true or false");
 }
 
 std::array<float, 3> Colors(const std::string &text) {
@@ -118,11 +118,12 @@ CommandLine::CommandLine(Options *o) {
   SessionOptions *session = &o->session;
   Text("--mindir_path,--model_path", "FILE", "the exported model: .mindir, .ms, .onnx or .xml", &session->model_path);
   Text("--sidecar_path", "FILE",
-       "json that export.py wrote: input size, channels, mean, std, ... (beside the model)", &o->sidecar_path);
+       "description file that export.py wrote: input size, mean, std, ... (the one beside the model)",
+       &o->sidecar_path);
   Text("--dataset_path,--data_path", "FOLDER", "images, JPEG, PNG or BMP", &o->dataset_path);
   Text("--input0_path", "FOLDER", "inputs from preprocess.py, instead of images", &o->input0_path);
   Text("--result_path", "FOLDER", "where result_Files and time_Result are written (.)", &o->result_path);
-  Text("--engine", "NAME", "mslite, openvino or mindspore (by the ending of the model)", &o->engine);
+  Text("--engine", "NAME", "mslite, openvino or mindspore (chosen by the ending of the model)", &o->engine);
   Add("--device_type", "NAME", "Ascend, Ascend310, Ascend310P or CPU (Ascend with mslite, else CPU)",
       [session](const std::string &value) {
         const std::string type = OneOf(value, {"Ascend", "Ascend310", "Ascend310P", "CPU"});
@@ -143,8 +144,8 @@ CommandLine::CommandLine(Options *o) {
   Text("--save_inputs", "FOLDER", "also write the network inputs, as <image>.bin", &o->save_inputs);
   Switch("--ignore_orientation", "do not turn images by their EXIF orientation (false)", &o->ignore_orientation);
   Text("--orientations_path", "FILE",
-       "orientations.json that audit.py or postprocess.py wrote: the EXIF orientation of images whose boxes refer to "
-       "another than their own", &o->orientations_path);
+       "orientations.json that audit.py or postprocess.py wrote: the EXIF orientation to use for images whose boxes "
+       "do not fit their own", &o->orientations_path);
   Number("--max_image_pixels", "larger images are not decoded (" + std::to_string(kMaxPixels) + ")",
          &o->max_image_pixels);
   Number("--image_height,--IMAGEHEIGHT", "height of the network input", &model->height);
@@ -154,7 +155,7 @@ CommandLine::CommandLine(Options *o) {
   Add("--resize_sides", "SHORT,LONG", "with keep_ratio: length of the shorter side, limit of the longer (as fits)",
       [model](const std::string &value) { model->resize_sides = Sides(value); });
   Text("--resized_as", "NAME", "uint8 or float32", &model->resized_as);
-  Text("--padding", "NAME", "beside images that do not fill the input: black, or mean, which becomes 0",
+  Text("--padding", "NAME", "fills the input beside a smaller image: black, or mean (0 after mean and std)",
        &model->padding);
   Switch("--image_sizes", "the second input is the height and width that the image has in the first",
          &model->image_sizes);
@@ -162,7 +163,8 @@ CommandLine::CommandLine(Options *o) {
       [model](const std::string &value) { model->bgr = OneOf(value, {"RGB", "BGR"}) == "BGR"; });
   Add("--mean", "R,G,B", "subtracted from values of 0 to 255, in the order of the channels",
       [model](const std::string &value) { model->mean = Colors(value); });
-  Add("--std", "R,G,B", "divisors after that", [model](const std::string &value) { model->std = Colors(value); });
+  Add("--std", "R,G,B", "divisors of the values after the mean is subtracted",
+      [model](const std::string &value) { model->std = Colors(value); });
   Number("--batch_size", "images per call, as exported (1)", &model->batch_size);
   // postprocess.py always returns boxes in pixels of the image.
   Switch("--RESTOREBBOX", "accepted for old command lines, without effect", &unused_);
@@ -225,7 +227,7 @@ void CheckPlaces(const Options &options) {
   }
   const std::string &folder = options.dataset_path.empty() ? options.input0_path : options.dataset_path;
   if (!std::filesystem::is_directory(folder)) {
-    throw UsageError(folder + " is no folder");
+    throw UsageError(folder + " is not a folder");
   }
   if (options.dvpp && options.description.with_postprocess) {
     throw UsageError("--cpu_dvpp DVPP normalises images itself, and this model contains that; export it without "
@@ -264,7 +266,7 @@ std::string HelpText() {
   Options options;
   std::string text =
       "usage: main --mindir_path FILE --dataset_path FOLDER [--flag value ...]\n"
-      "Runs an exported detector on a folder of images; postprocess.py makes detections of its results.\n\n" +
+      "Runs an exported detector on a folder of images; postprocess.py turns its results into detections.\n\n" +
       CommandLine(&options).Listed() + "\nEngines built in:";
   for (const std::string &engine : BuiltEngines()) {
     text += " " + engine;

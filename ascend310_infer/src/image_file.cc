@@ -250,7 +250,7 @@ cv::Size CheckImage(const std::vector<uint8_t> &data, int max_pixels) {
   if (size.height > max_pixels / size.width) {  // a product of two sides of a PNG could overflow
     throw FileError(std::to_string(size.width) + " x " + std::to_string(size.height) + " is more than " +
                     std::to_string(max_pixels) +
-                    " pixels; shrink it, or raise --max_image_pixels if it is to be trusted");
+                    " pixels; shrink it, or raise --max_image_pixels if you trust the file");
   }
   if (!IsComplete(file)) {
     throw FileError("the file breaks off before the end of the image; fetch it again");

@@ -73,7 +73,7 @@ size_t ElementSize(const std::string &type) {
                                                       {"int64", 8},   {"uint8", 1},   {"bool", 1}};
   const auto found = sizes.find(type);
   if (found == sizes.end()) {
-    throw InferError("the model gives a tensor of the type " + type + ", which is not supported");
+    throw InferError("the model has an output of the type " + type + ", which is not supported");
   }
   return found->second;
 }

@@ -34,7 +34,7 @@ def read_any_image(path: Union[str, Path], max_pixels: Optional[int] = None) -> 
     limit = MAX_PIXELS if max_pixels is None else max_pixels
     if height * width > limit:
         raise ImageError(f"{path}: {width} x {height} is more than {limit} pixels; shrink it, or raise "
-                         "max_image_pixels if it is to be trusted")
+                         "max_image_pixels if you trust the file")
     try:
         bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
         if bgr is not None and bgr.dtype not in (np.uint8, np.uint16):  # TIFF of floating-point numbers

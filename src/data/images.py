@@ -59,7 +59,7 @@ def decode_stored(data: bytes, name: object, max_pixels: Optional[int] = None) -
     limit = MAX_PIXELS if max_pixels is None else max_pixels
     if height * width > limit:
         raise ImageError(f"{name}: {width} x {height} is more than {limit} pixels; shrink it, or raise "
-                         "max_image_pixels if it is to be trusted")
+                         "max_image_pixels if you trust the file")
     if not is_complete(data):
         raise ImageError(f"{name}: the file breaks off before the end of the image; fetch it again")
     if _jpeg_scans(data) > MAX_SCANS:

@@ -442,7 +442,7 @@ def test_a_missing_compiler_is_named_with_what_installs_it(tmp_path):
 
 @pytest.mark.parametrize("changed, message", [
     ({"mindir_path": "missing.mindir"}, "missing.mindir does not exist"),
-    ({"dataset_path": "nowhere"}, "nowhere is no folder"),
+    ({"dataset_path": "nowhere"}, "nowhere is not a folder"),
     ({"dataset_path": "."}, "holds no file that ends in .jpg, .jpeg, .png, .bmp"),
     ({"mindir_path": "model.json", "engine": ""}, "it has to end in .mindir, .ms, .onnx or .xml"),
     ({"engine": "tensorrt"}, "unknown engine 'tensorrt'; choose mslite, openvino or mindspore"),
@@ -458,7 +458,7 @@ def test_a_missing_compiler_is_named_with_what_installs_it(tmp_path):
      "not name; export the model again, or give --image_sizes"),
     ({"device_id": "-1"}, "--device_id: '-1' is not a whole number"),
     ({"batch_size": "0"}, "batch_size has to be at least 1"),
-    ({"keep_ratio": "maybe"}, "--keep_ratio: 'maybe' is neither true nor false"),
+    ({"keep_ratio": "maybe"}, "--keep_ratio: 'maybe' is not true or false"),
     ({"keep_ratio": "true", "placement": "left"}, "placement 'left': choose corner or center"),
     ({"device_type": "GPU"}, "--device_type: 'GPU': choose one of Ascend"),
     ({"device_type": "Ascend310", "engine": "mindspore"}, "the engine mindspore runs on the CPU"),
@@ -511,7 +511,7 @@ def test_a_broken_description_is_named(application, room, content, message):
     (("--mindir_path", "--engine", "mslite"), "--mindir_path needs a value, not '--engine'"),
     (("model.mindir",), "unexpected argument 'model.mindir'; flags are written --name value"),
     (("-nonsense=3",), "unknown flag '-nonsense'"),
-    (("--ignore_orientation=maybe",), "--ignore_orientation: 'maybe' is neither true nor false"),
+    (("--ignore_orientation=maybe",), "--ignore_orientation: 'maybe' is not true or false"),
 ])
 def test_a_broken_command_line_is_said(application, room, arguments, message):
     done = application(room, *arguments)
