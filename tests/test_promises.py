@@ -24,7 +24,8 @@ def test_every_change_applies_and_its_tests_are_there(mutant):
     text = (ROOT / mutant.file).read_text(encoding="utf-8")
     changed = mutant.changed(text)
     assert changed is not None, f"the text to change occurs {text.count(mutant.old)} times in {mutant.file}"
-    ast.parse(changed)
+    if mutant.file.endswith(".py"):
+        ast.parse(changed)
     for test in mutant.tests:
         file, _, name = test.partition("::")
         tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))

@@ -156,6 +156,9 @@ def check(mutants: list[Mutant]) -> int:
             print("the tests fail without any change; see python -m pytest " + " ".join(tests))
             return 1
         for mutant in mutants:
+            if mutant.file.endswith(".cc") and shutil.which("g++") is None:
+                print(f"{mutant.promise:>4}          not tried, there is no g++: {mutant.what} ({mutant.file})")
+                continue
             started = time.perf_counter()
             said = verdict(tree, mutant)
             wrong += said not in ("killed", "equivalent")
