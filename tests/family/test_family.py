@@ -93,6 +93,23 @@ def test_a_family_without_a_member_cannot_be_used():
         Unfinished(None, [])
 
 
+@pytest.mark.parametrize("accumulation, updates", [(1, 6), (2, 3)])
+def test_the_optimizer_goes_on_where_an_earlier_training_ended(tmp_path, monkeypatch, accumulation, updates):
+    """Its count of updates says which learning rate comes next, and how far the weights are averaged."""
+    draw_shapes(tmp_path / "shapes", train=4, val=1, size=(60, 50))
+    (tmp_path / "toy.yaml").write_text("model:\n  model_name: toy\n", encoding="utf-8")
+    toy_family.register(monkeypatch, tmp_path / "toy.yaml")
+    flags = {"coco_root": tmp_path / "shapes", "mindrecord_dir": tmp_path / "mindrecord", "batch_size": 2,
+             "epoch_size": 5, "pre_trained_epoch_size": 3, "num_parallel_workers": 1,
+             "accumulation_steps": accumulation, "python_multiprocessing": False}
+    config = load_config(["--model_name", "toy", *(f"--{name}={value}" for name, value in flags.items())], "train")
+    files = train.training_files(config, train.find_data(config), tmp_path, ALONE)
+    detector = models.build_detector(config, files.classes)
+    with build_trainer(config, detector, tmp_path, ALONE, files, None, Start(config)) as trainer:
+        assert trainer.train_step.optimizer.global_step.asnumpy().tolist() == [updates]
+        assert (trainer.position.epoch, trainer.position.step) == (3, 6)
+
+
 def test_a_toy_family_is_trained_evaluated_and_exported(tmp_path, monkeypatch):
     draw_shapes(tmp_path / "shapes", train=4, val=2, size=(60, 50))
     (tmp_path / "toy.yaml").write_text("model:\n  model_name: toy\n", encoding="utf-8")
