@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import NamedTuple, Optional
+from typing import Callable, NamedTuple, Optional
 
 import mindspore as ms
 import numpy as np
@@ -46,6 +46,7 @@ class StepResult(NamedTuple):
     losses: tuple        # scalars named by the loss's `parts`
     grad_norm: Tensor    # global norm of the gradient, unscaled, before clipping
     skipped_in_row: Tensor  # steps without a finite gradient since the last good one
+    stop: Tensor         # (1,) above 0 if any rank was called with `stop`
 
 
 class TrainStep(nn.Cell):
@@ -58,11 +59,13 @@ class TrainStep(nn.Cell):
     loss_scale: factor on the loss before the gradient; dynamic_loss_scale: halve it on overflow.
     clip_norm: largest global norm of the gradient, 0 = off. accumulation_steps: batches per update.
     ema_decay: final decay of the averaged weights in `averages`, 0 = off. reducer: averages gradients over the ranks.
+    all_finite: gradients -> () bool, asked besides the norm of the gradient. A chip that saturates (910A) turns Inf
+    into its largest number and NaN into 0, so that only its own record of overflows shows them.
     """
 
     def __init__(self, loss: nn.Cell, optimizer: nn.Optimizer, normalize: nn.Cell, *, loss_scale: float = 1.0,
                  dynamic_loss_scale: bool = False, clip_norm: float = 0.0, accumulation_steps: int = 1,
-                 ema_decay: float = 0.0, reducer: Optional[nn.Cell] = None):
+                 ema_decay: float = 0.0, reducer: Optional[nn.Cell] = None, all_finite: Optional[Callable] = None):
         super().__init__(auto_prefix=False)
         self.loss = loss
         self.optimizer = optimizer
@@ -73,6 +76,8 @@ class TrainStep(nn.Cell):
         self.accumulation_steps = accumulation_steps
         self.ema_decay = ema_decay
         self.reducer = reducer
+        self.sum_over_ranks = None if reducer is None else ops.AllReduce()
+        self.all_finite = all_finite
         self.scale = Parameter(Tensor(loss_scale, ms.float32), name="loss_scale", requires_grad=False)
         self.good_in_row = Parameter(Tensor(0, ms.int32), name="good_in_row", requires_grad=False)
         self.skipped_in_row = Parameter(Tensor(0, ms.int32), name="skipped_in_row", requires_grad=False)
@@ -85,11 +90,15 @@ class TrainStep(nn.Cell):
         self.value_and_grad = ms.value_and_grad(self._scaled_loss, None, self.weights, has_aux=True)
         self.micro_step = 0
 
-    def __call__(self, images: np.ndarray, *targets: np.ndarray) -> StepResult:
-        """Process one batch. With accumulation only every accumulation_steps-th call updates the parameters."""
+    def __call__(self, images: np.ndarray, *targets: np.ndarray, stop: bool = False) -> StepResult:
+        """Process one batch. With accumulation only every accumulation_steps-th call updates the parameters.
+
+        stop: wish of this rank to end after this step; the result tells it to all ranks without a collective of its own
+        that the host would wait for.
+        """
         self.loss.set_train(True)  # an evaluation before may have set the other mode
         self.micro_step = (self.micro_step + 1) % self.accumulation_steps
-        arrays = [Tensor(array) for array in (images, *targets)]
+        arrays = [Tensor(array) for array in (np.array([stop], np.float32), images, *targets)]
         return StepResult(*(self._update(*arrays) if self.micro_step == 0 else self._accumulate(*arrays)))
 
     def state(self) -> dict:
@@ -167,20 +176,30 @@ class TrainStep(nn.Cell):
         return losses, gradients if self.reducer is None else self.reducer(gradients)
 
     @ms.jit
-    def _accumulate(self, images, *targets):
+    def _accumulate(self, stop, images, *targets):
         losses, gradients = self._losses_and_gradients(images, *targets)
         _for_each(ops.assign_add, self.sums, gradients)
-        return losses, ops.zeros_like(self.scale), self.skipped_in_row + 0
+        if self.sum_over_ranks is not None:
+            stop = self.sum_over_ranks(stop)
+        return losses, ops.zeros_like(self.scale), self.skipped_in_row + 0, stop
 
     @ms.jit
-    def _update(self, images, *targets):
+    def _update(self, stop, images, *targets):
         losses, gradients = self._losses_and_gradients(images, *targets)
         if self.accumulation_steps > 1:
             gradients = _for_each(_add, self.sums, gradients)
         # The norm is finite exactly if every gradient is, so one pass serves the check, clipping and the log.
         grad_norm = ops.sqrt(ops.addn(_for_each(_square_sum, gradients)))
         unscale = 1.0 / (self.scale * self.accumulation_steps)
-        if ops.isfinite(grad_norm):
+        finite = ops.isfinite(grad_norm)
+        if self.all_finite is not None:
+            finite = ops.logical_and(finite, self.all_finite(gradients))
+        if self.sum_over_ranks is not None:
+            # The record of overflows belongs to one chip, and all ranks have to leave out the same steps.
+            overflow = 1.0 - finite.astype(ms.float32).reshape(1)
+            overflow, stop = ops.split(self.sum_over_ranks(ops.concat((overflow, stop))), 1)
+            finite = overflow.reshape(()) < 0.5
+        if finite:
             factor = unscale
             if self.clip_norm > 0:
                 factor = factor * ops.minimum(1.0, self.clip_norm / (grad_norm * unscale + 1e-12))
@@ -196,7 +215,7 @@ class TrainStep(nn.Cell):
             self._after_overflow()
         if self.accumulation_steps > 1:
             _for_each(ops.assign, self.sums, _for_each(ops.zeros_like, self.sums))
-        return losses, grad_norm * unscale, self.skipped_in_row + 0
+        return losses, grad_norm * unscale, self.skipped_in_row + 0, stop + 0
 
     def _after_good_step(self):
         ops.assign(self.skipped_in_row, Tensor(0, ms.int32))

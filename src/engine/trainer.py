@@ -146,8 +146,8 @@ class Trainer:
                 batch = next(batches)
                 data_seconds = time.perf_counter() - asked
                 waited += data_seconds
-                self._step(batch, data_seconds)
-                if self.process.any(signals.caught is not None):
+                stop = self._step(batch, data_seconds, signals)
+                if stop:
                     self.save()
                     self.process.barrier()  # launchers kill all ranks when one ends, so rank 0 must finish first
                     if signals.caught == signal.SIGTERM and self.evaluation_seconds < QUICK_EVALUATION:
@@ -160,9 +160,10 @@ class Trainer:
                 self.log.epoch(position.step, position.epoch, seconds, self.loader.steps_per_epoch - first,
                                waited / seconds)
 
-    def _step(self, batch: dict, data_seconds: float) -> None:
+    def _step(self, batch: dict, data_seconds: float, signals: _DeferredSignals) -> bool:
+        """Process a batch; returns whether all ranks stop after this step, because one of them got a signal."""
         position, started = self.position, time.perf_counter()
-        result = self.train_step(*(batch[column] for column in self.columns))
+        result = self.train_step(*(batch[column] for column in self.columns), stop=signals.caught is not None)
         skipped = int(result.skipped_in_row.asnumpy())
         losses = {name: float(value.asnumpy()) for name, value in zip(self.train_step.loss.parts, result.losses)}
         numbers = {"lr": float(self.learning_rates[min(position.step, len(self.learning_rates) - 1)]),
@@ -178,6 +179,11 @@ class Trainer:
         interval = self.settings.save_checkpoint_steps
         if interval and position.step % interval == 0 and position.step_in_epoch < self.loader.steps_per_epoch:
             self.save()
+        if self.process.size == 1:
+            return signals.caught is not None
+        # A signal during the step is known to the other ranks with the next one; behind an epoch there may be none.
+        is_last = position.step_in_epoch == self.loader.steps_per_epoch or self._is_finished()
+        return self.process.any(signals.caught is not None) if is_last else bool(result.stop.asnumpy()[0] > 0)
 
     def _report_skipped(self, skipped: int, losses: dict, numbers: dict, image_ids: np.ndarray) -> None:
         parts = ", ".join(f"{name} {value:.6g}" for name, value in losses.items())

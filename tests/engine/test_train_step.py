@@ -145,6 +145,19 @@ def test_a_gradient_that_is_infinite_does_not_enter_the_weights():
     np.testing.assert_array_equal(step.weights[0].asnumpy(), WEIGHTS)
 
 
+@pytest.mark.parametrize("finite", [True, False])
+def test_an_overflow_that_only_the_chip_has_recorded_changes_nothing(finite):
+    """On a chip that saturates, the gradient looks finite."""
+    def all_finite(_):
+        return Tensor(finite)
+
+    step = step_of(linear(), loss_scale=8.0, dynamic_loss_scale=True, all_finite=all_finite)
+    result = step(X, Y)
+    assert np.isfinite(result.grad_norm.asnumpy()) and int(result.skipped_in_row.asnumpy()) == int(not finite)
+    assert step.scale.asnumpy() == (8 if finite else 4)
+    assert np.array_equal(step.weights[0].asnumpy(), WEIGHTS) is not finite
+
+
 def test_what_a_step_reports():
     result = step_of(linear())(X, Y)
     error = X @ WEIGHTS.T - Y

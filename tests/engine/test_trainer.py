@@ -41,7 +41,7 @@ class Step:
         self.restored = None
         self.is_deployed = False
 
-    def __call__(self, _images):
+    def __call__(self, _images, **_stop):
         self.calls += 1
         if self.during is not None:
             self.during(self.calls)
