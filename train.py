@@ -51,7 +51,7 @@ def train_detector(config) -> None:
         elif (folder / "config.yaml").exists():
             config = with_settings_of_run(config, read_config(folder / "config.yaml"))
         open_run(config, folder)
-        set_device(config.runtime)
+        set_device(config.runtime, training=True)
         process = init_distributed(config.runtime)
         files = training_files(config, training, folder, process)
         if not training.classes:

@@ -116,6 +116,9 @@ def test_a_resumed_run_has_to_find_its_data_again(tmp_path):
 
     check_same_data(data, dict(data), tmp_path)
     check_same_data(None, data, tmp_path)   # a state of an earlier version
+    check_same_data(data, {**data, "devices": 8}, tmp_path)
+    with pytest.raises(UsageError, match="was trained on 4 devices, not 8"):
+        check_same_data({**data, "devices": 4}, {**data, "devices": 8, "steps per epoch": 2}, tmp_path)
     with pytest.raises(UsageError, match="images: 23 before, 8 now; steps per epoch: 5 before, 2 now"):
         check_same_data(data, {**data, "images": 8, "steps per epoch": 2}, tmp_path)
     with pytest.raises(UsageError, match=r"classes: \['circle', 'rectangle', 'triangle'\] before, \['zebra'\] now"):

@@ -22,8 +22,9 @@ from src.engine.train_step import TrainStep
 from src.engine.trainer import Position, Trainer
 from src.engine.validation import Validation
 from src.errors import UsageError
+from src.model_utils.device_adapter import described_device, fuse_gradients
 from src.ops.normalize import NormalizeImages
-from src.ops.norms import use_statistics
+from src.ops.norms import synchronise_norms, use_statistics
 
 
 @contextlib.contextmanager
@@ -46,13 +47,16 @@ def build_trainer(config, detector, folder: Path, process, files, validation, st
     saved = checkpoints.latest() if start_weights is None else None
     start = Position(epoch=settings.pre_trained_epoch_size,
                      step=settings.pre_trained_epoch_size * loader.steps_per_epoch)
-    data = described_data(files, loader)
+    data = described_data(files, loader, process)
     if saved:
         check_same_data(saved[2].get("data"), data, folder)
         load_weights(network, read_weights(saved[0]), detector.from_zoo)
     if start_weights is not None:
         load_start(network, detector, config, start_weights)
+    process.broadcast(list(network.get_parameters()))
     fix_parts(network, settings)
+    if config.runtime.sync_batch_norm and process.size > 1:
+        synchronise_norms(network, process.size)
     rates = config.optimizer.learning_rates(settings.epoch_size, loader.steps_per_epoch,
                                             settings.batch_size * process.size * settings.accumulation_steps)
     step = build_step(config, detector.loss(network), detector, rates, process)
@@ -72,7 +76,8 @@ def build_trainer(config, detector, folder: Path, process, files, validation, st
         if process.rank == 0:
             log.say(f"{len(network.trainable_params())} trained parameters, {files.image_count} images, "
                     f"{loader.steps_per_epoch} steps per epoch, batch {settings.batch_size} x {process.size}, "
-                    f"learning rate up to {rates.max():.6g}{scaling(config.optimizer, settings, process)}")
+                    f"learning rate up to {rates.max():.6g}{scaling(config.optimizer, settings, process)}; "
+                    f"{described_device(config.runtime, config.model.use_float16)}")
             if detector.max_objects is not None and files.max_objects > detector.max_objects:
                 log.say(crowded(files, detector.max_objects))
         yield trainer
@@ -87,16 +92,23 @@ def fix_parts(network: nn.Cell, settings) -> None:
             parameter.requires_grad = False
 
 
-def described_data(files, loader) -> dict:
+def described_data(files, loader, process) -> dict:
     """The facts about the data that must be the same in a resumed run."""
     return {"fingerprint": files.fingerprint, "images": files.image_count, "steps per epoch": loader.steps_per_epoch,
-            "classes": list(files.classes)}
+            "classes": list(files.classes), "devices": process.size}
 
 
 def check_same_data(saved: Optional[dict], found: dict, folder: Path) -> None:
-    """Raises UsageError if a run is resumed with other data; states of earlier versions do not record their data."""
-    changed = [f"{name}: {saved.get(name)} before, {value} now" for name, value in found.items()
-               if saved and saved.get(name) != value]
+    """Raises UsageError if a run is resumed with other data, or a number of devices that divides it differently.
+
+    States of earlier versions do not record all of this.
+    """
+    changed = [f"{name}: {saved[name]} before, {value} now" for name, value in found.items()
+               if saved and name in saved and saved[name] != value]
+    if saved and any(line.startswith("devices:") for line in changed):
+        raise UsageError(f"{folder} was trained on {saved['devices']} devices, not {found['devices']}: the images per "
+                         "step and the learning rate belong to that number. Resume with as many devices, or start a "
+                         "new run with --pre_trained")
     if changed:
         raise UsageError(f"{folder} was trained on other data: {'; '.join(changed)}. Resume with the data of that run, "
                          "or start a new run with --pre_trained")
@@ -127,12 +139,15 @@ def build_step(config, loss: nn.Cell, detector, rates: np.ndarray, process) -> T
     parameters = loss.trainable_params()
     per_update = rates[config.train.accumulation_steps - 1::config.train.accumulation_steps]
     optimizer = build_optimizer(settings, parameters, per_update)
+    if process.size > 1:
+        fuse_gradients(config.runtime, [parameter.size for parameter in parameters])
     return TrainStep(loss, optimizer, NormalizeImages(detector.mean, detector.std),
                      loss_scale=1.0 if on_cpu else settings.loss_scale,
                      dynamic_loss_scale=settings.dynamic_loss_scale and not on_cpu,
                      clip_norm=settings.grad_clip_norm, accumulation_steps=config.train.accumulation_steps,
                      ema_decay=config.train.ema_decay,
-                     reducer=nn.DistributedGradReducer(parameters) if process.size > 1 else None)
+                     reducer=nn.DistributedGradReducer(parameters) if process.size > 1 else None,
+                     all_finite=ms.amp.all_finite if config.runtime.device_target == "Ascend" else None)
 
 
 @contextlib.contextmanager

@@ -2,8 +2,9 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,10 @@ from src.model_utils.local_adapter import (
 )
 
 LONGEST_TEXT = 4096     # bytes
+# Seconds that a device waits for the others: while rank 0 reads the annotations, and while it measures an evaluation.
+# The 910A rounds the second one down to a multiple of 68, and MindSpore wants it above 900.
+COLLECTIVE_TIMEOUTS = {"HCCL_CONNECT_TIMEOUT": 1800, "HCCL_EXEC_TIMEOUT": 7208}
+GRADIENT_BUCKETS = 4    # gradients of the last layers travel while those of the first ones are computed
 _device = None
 
 
@@ -56,6 +61,19 @@ class Process:
         letters = np.frombuffer(content.ljust(LONGEST_TEXT, b"\0"), np.uint8).astype(np.float32)
         return ms.ops.AllReduce()(ms.Tensor(letters)).asnumpy().astype(np.uint8).tobytes().rstrip(b"\0").decode()
 
+    def broadcast(self, parameters: Sequence) -> None:
+        """Give the float32 parameters the values of rank 0. Collective: every rank must call it with the same ones."""
+        if self.size == 1:
+            return
+        import mindspore as ms
+
+        own = np.concatenate([parameter.asnumpy().ravel() for parameter in parameters])
+        # The sum over all ranks, of which only rank 0 has numbers.
+        shared = ms.ops.AllReduce()(ms.Tensor(own if self.rank == 0 else np.zeros_like(own))).asnumpy()
+        ends = np.cumsum([parameter.size for parameter in parameters])[:-1]
+        for parameter, values in zip(parameters, np.split(shared, ends)):
+            parameter.set_data(ms.Tensor(values.reshape(parameter.shape)))
+
 
 ALONE = Process(0, 1, 0)
 
@@ -83,8 +101,10 @@ def this_process(runtime, environ: Mapping = os.environ) -> Process:
     return Process(rank, size, device_id)
 
 
-def set_device(runtime) -> None:
+def set_device(runtime, *, training: bool = False) -> None:
     """Choose the device, graph mode, deterministic operators and the precision of Ascend's for this process.
+
+    training: allow_hf32 counts; what evaluates or exports computes with all bits.
 
     A second call for the same device does nothing. For another device it raises UsageError, because MindSpore accepts a
     device once per process.
@@ -98,6 +118,9 @@ def set_device(runtime) -> None:
                          f"{wanted[0]} {wanted[1]}; start another process")
     import mindspore as ms
 
+    if runtime.device_target == "Ascend" and runtime.run_distribute:    # read when the device is opened
+        for name, seconds in COLLECTIVE_TIMEOUTS.items():
+            os.environ.setdefault(name, str(seconds))
     try:
         ms.set_device(*wanted)
     except (RuntimeError, ValueError) as error:
@@ -106,21 +129,61 @@ def set_device(runtime) -> None:
                          "the build for this device or give --device_target CPU") from None
     _device = wanted
     ms.set_context(mode=ms.GRAPH_MODE)
-    if runtime.deterministic or runtime.deterministic is None and runtime.device_target == "CPU":
+    if is_deterministic(runtime):
         ms.set_deterministic(True)
     if runtime.device_target == "Ascend":
         # By default the 910A computes float32 in float16, in which whole numbers above 2048 are lost: positions of
         # boxes and cells.
         precision = ms.device_context.ascend.op_precision
         precision.precision_mode("must_keep_origin_dtype")
-        precision.conv_allow_hf32(runtime.allow_hf32)
-        precision.matmul_allow_hf32(runtime.allow_hf32)
+        hf32 = training and runtime.allow_hf32
+        precision.conv_allow_hf32(hf32)
+        precision.matmul_allow_hf32(hf32)
     if runtime.device_target == "CPU":
         if runtime.runtime_num_threads:
             ms.device_context.cpu.op_tuning.threads_num(runtime.runtime_num_threads)
         warning = slow_cpu_warning(ms.__version__)
         if warning:
             print(f"warning: {warning}", file=sys.stderr)
+
+
+def is_deterministic(runtime) -> bool:
+    """Whether operators always add in the same order: by default on a CPU only, where it costs little."""
+    return runtime.device_target == "CPU" if runtime.deterministic is None else runtime.deterministic
+
+
+def chip_name() -> str:
+    """The name of this process's Ascend, such as Ascend910B2; empty on other devices and where it is unknown."""
+    import mindspore as ms
+
+    if ms.get_context("device_target") != "Ascend":
+        return ""
+    try:
+        return ms.hal.get_device_name(ms.get_context("device_id"), "Ascend")
+    except (RuntimeError, ValueError):
+        return ""
+
+
+def rounds_nms(chip: str) -> bool:
+    """Whether MindSpore's operator for suppression takes float16 only on this chip: all but 910B and later."""
+    return chip.startswith("Ascend") and not re.match(r"Ascend910(B\d|_9)", chip)
+
+
+def convolves_in_half(chip: str) -> bool:
+    """Whether convolutions and matrix products of this chip take float16 only: all but 910B and later."""
+    return rounds_nms(chip)
+
+
+def described_device(runtime, use_float16: bool) -> str:
+    """The arithmetic of a training and its time-outs, for the first line of its log."""
+    words = [f"{runtime.device_target} {chip_name()}".strip(),
+             "float16 with float32 losses" if use_float16 and runtime.device_target != "CPU" else "float32"]
+    if runtime.device_target == "Ascend":
+        words.append(f"HF32 {'on' if runtime.allow_hf32 else 'off'}")
+    words.append(f"operators {'' if is_deterministic(runtime) else 'not '}deterministic")
+    if runtime.device_target == "Ascend" and runtime.run_distribute:
+        words += [f"{name} {os.environ[name]} s" for name in COLLECTIVE_TIMEOUTS if name in os.environ]
+    return ", ".join(words)
 
 
 def slow_cpu_warning(version: str) -> str:
@@ -147,6 +210,31 @@ def init_distributed(runtime) -> Process:
     process = Process(communication.get_rank(), communication.get_group_size(), process.device_id)
     ms.set_auto_parallel_context(parallel_mode=ms.ParallelMode.DATA_PARALLEL, gradients_mean=True,
                                  device_num=process.size)
-    if runtime.device_target == "Ascend" and runtime.all_reduce_fusion_config:
-        ms.set_auto_parallel_context(all_reduce_fusion_config=runtime.all_reduce_fusion_config)
     return process
+
+
+def fuse_gradients(runtime, sizes: Sequence[int]) -> None:
+    """Let Ascend reduce the gradients in few collectives; call it before the training step is compiled.
+
+    sizes: numbers of the trained parameters. all_reduce_fusion_config is taken where it fits their number; otherwise
+    they are divided into GRADIENT_BUCKETS of equal size, also where an old file counts another network's parameters.
+    """
+    if runtime.device_target != "Ascend":
+        return
+    import mindspore as ms
+
+    indices = runtime.all_reduce_fusion_config
+    if not indices or indices[-1] >= len(sizes) or 2 * indices[-1] < len(sizes):
+        indices = bucket_ends(sizes)
+    try:
+        ms.set_auto_parallel_context(all_reduce_fusion_config=indices)
+    except (AttributeError, OSError) as error:
+        # MindSpore knows the indices by now; what is missing is a function of this CANN's collective library.
+        print(f"gradients may be reduced one by one, which is slower: {error}", file=sys.stderr)
+
+
+def bucket_ends(sizes: Sequence[int]) -> list[int]:
+    """The last index of each of GRADIENT_BUCKETS parts of about equal sums, in rising order."""
+    sums = np.cumsum(sizes)
+    return sorted({int(np.searchsorted(sums, sums[-1] * part / GRADIENT_BUCKETS))
+                   for part in range(1, GRADIENT_BUCKETS + 1)})

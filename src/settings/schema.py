@@ -345,16 +345,21 @@ class RuntimeSection(Section):
     rank_id: int = Field(0, ge=0, description="rank of this process; launchers set it through the environment")
     run_distribute: bool = Field(False, description="data-parallel training on device_num devices")
     all_reduce_fusion_config: List[int] = Field(
-        default_factory=list, description="Ascend: parameter indices at which the all-reduce of the gradients is "
-        "split")
+        default_factory=list, description="Ascend: indices of the last parameters of each all-reduce of gradients; "
+        "empty, or for another number of parameters = four of equal size")
     runtime_num_threads: Optional[int] = Field(
         None, ge=1, description="CPU: threads per operator; none = number of cores")
     deterministic: Optional[bool] = Field(
         None, description="operators that always add in the same order, so that a resumed run is exact; none = on a "
         "CPU; on Ascend they are slower, and kernels are compiled by one process")
     allow_hf32: bool = Field(
-        False, description="Ascend 910B: convolutions and matrix products with 10 instead of 23 bits of mantissa, "
-        "which is faster and CANN's default for convolutions")
+        False, description="train.py on an Ascend 910B: convolutions and matrix products with 10 instead of 23 bits of "
+        "mantissa, which is faster and CANN's default for convolutions; also for evaluations while training")
+    nms_by_matrix: Optional[bool] = Field(
+        None, description="Faster and Mask R-CNN: suppress boxes by a matrix of their IoUs in float32; none = on chips "
+        "whose operator for it rounds corners to float16 (Ascend 910A); give True to export for an Ascend 310 or 310P")
+    sync_batch_norm: bool = Field(
+        False, description="train.py on several devices: batch norms use the images of all devices; for small batches")
     enable_profiling: bool = Field(False, description="write a MindSpore profile into the run folder")
     tensorboard: bool = Field(False, description="train.py: write event files for TensorBoard into events/ of the run "
                               "folder; needs the package tensorboardX")

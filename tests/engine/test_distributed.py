@@ -22,6 +22,7 @@ import numpy as np
 from mindspore import nn
 from src.engine.train_step import TrainStep
 from src.model_utils.device_adapter import init_distributed, set_device
+from src.ops.norms import synchronise_norms
 from src.settings.schema import RuntimeSection
 
 accumulation = int(sys.argv[2])
@@ -53,12 +54,44 @@ course = []
 for index in range(6):
     step(rows[0, index, own], wanted[index, own])
     course.append([float(x) for parameter in parameters for x in parameter.asnumpy().ravel()])
+sums = [float(x) for parameter in step.sums for x in parameter.asnumpy().ravel()]
 process.barrier()
 agreed = [process.any(False), process.any(process.rank == process.size - 1), process.any(False)]
+# Rank 1 wishes to stop, and later its chip alone records an overflow.
+stops = [bool(step(rows[0, 0, own], wanted[0, own], stop=wish).stop.asnumpy()[0] > 0)
+         for wish in [False, process.rank == process.size - 1] * accumulation]
+
+
+def all_finite(_):
+    return ms.Tensor(process.rank == 0)
+
+
+if process.size > 1:
+    careful = TrainStep(SquaredError(network), nn.Momentum(parameters, 0.1, 0.9), nn.Identity(), reducer=step.reducer,
+                        all_finite=all_finite)
+    before = [parameter.asnumpy() for parameter in parameters]
+    result = careful(rows[0, 0, own], wanted[0, own])
+    assert np.isfinite(result.grad_norm.asnumpy()) and result.skipped_in_row.asnumpy() == 1
+    assert all((parameter.asnumpy() == array).all() for parameter, array in zip(parameters, before))
+# With a batch norm, ranks that share its statistics train as one process, and end with its moving statistics.
+norm = nn.BatchNorm2d(3, momentum=0.8)
+network = nn.SequentialCell(norm, nn.Conv2d(3, 2, 1), nn.ReLU(), nn.Flatten(), nn.Dense(8, 1))
+if process.rank == 1:
+    network[1].weight.set_data(ms.Tensor(np.full((2, 3, 1, 1), 7, np.float32)))
+process.broadcast(list(network.get_parameters()))
+if process.size > 1:
+    synchronise_norms(network, process.size)
+parameters = network.trainable_params()
+step = TrainStep(SquaredError(network), nn.Momentum(parameters, 0.1, 0.9), nn.Identity(),
+                 reducer=nn.DistributedGradReducer(parameters) if process.size > 1 else None)
+images = rng.normal(3, 2, size=(3, 8, 3, 2, 2)).astype(np.float32)
+for index in range(3):
+    step(images[index, own], wanted[index, own])
+normed = [float(x) for parameter in network.get_parameters() for x in parameter.asnumpy().ravel()]
 if process.rank == 0:
-    sums = [float(x) for parameter in step.sums for x in parameter.asnumpy().ravel()]
     with open(sys.argv[1], "w") as file:
-        json.dump({"size": process.size, "course": course, "sums": sums, "agreed": agreed}, file)
+        json.dump({"size": process.size, "course": course, "sums": sums, "agreed": agreed,
+                   "stops": stops, "normed": normed, "moving": norm.moving_variance.asnumpy().tolist()}, file)
 """
 
 
@@ -93,3 +126,6 @@ def test_two_ranks_with_half_the_rows_each_train_as_one_with_all(tmp_path, accum
     assert len(one["sums"]) == (0 if accumulation == 1 else course.shape[1])
     np.testing.assert_allclose(two["sums"], one["sums"], rtol=1e-4, atol=1e-6)
     assert one["agreed"] == two["agreed"] == [False, True, False]
+    np.testing.assert_allclose(two["normed"], one["normed"], rtol=1e-4, atol=1e-5)
+    assert min(one["moving"]) > 1.5, "of images with a variance of 4"
+    assert one["stops"] == two["stops"] == [False, True] * accumulation

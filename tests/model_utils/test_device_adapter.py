@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -129,9 +130,11 @@ def calls(monkeypatch) -> list:
     return made
 
 
-@pytest.mark.parametrize("flags, hf32", [({}, False), ({"allow_hf32": True}, True)])
-def test_ascend_keeps_float32_and_its_operators_are_not_deterministic_unless_asked(flags, hf32, calls):
-    device_adapter.set_device(RuntimeSection(device_target="Ascend", **flags))
+@pytest.mark.parametrize("flags, training, hf32", [({}, True, False), ({"allow_hf32": True}, True, True),
+                                                   ({"allow_hf32": True}, False, False)])
+def test_ascend_keeps_float32_and_its_operators_are_not_deterministic_unless_asked(flags, training, hf32, calls):
+    """HF32 is for trainings: evaluations and the check of exported files keep all bits."""
+    device_adapter.set_device(RuntimeSection(device_target="Ascend", **flags), training=training)
     assert ("precision_mode", "must_keep_origin_dtype") in calls
     assert ("conv_allow_hf32", hf32) in calls and ("matmul_allow_hf32", hf32) in calls
     assert ("set_deterministic", True) not in calls
@@ -145,3 +148,53 @@ def test_operators_are_deterministic_where_that_is_asked_for(calls):
 def test_operators_are_deterministic_on_a_cpu_by_default(calls):
     device_adapter.set_device(RuntimeSection())
     assert ("set_deterministic", True) in calls and not any(name == "precision_mode" for name, *_ in calls)
+
+
+@pytest.mark.usefixtures("calls")
+def test_ranks_on_ascend_wait_long_enough_for_rank_0(monkeypatch):
+    """The time-outs are set before the device is opened, which reads them, and one of the user's stays."""
+    for name in device_adapter.COLLECTIVE_TIMEOUTS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HCCL_CONNECT_TIMEOUT", "300")
+    seen = []
+    monkeypatch.setattr(mindspore, "set_device", lambda *_: seen.append(dict(os.environ)))
+    runtime = RuntimeSection(device_target="Ascend", run_distribute=True, device_num=8)
+    device_adapter.set_device(runtime)
+    assert (seen[0]["HCCL_CONNECT_TIMEOUT"], seen[0]["HCCL_EXEC_TIMEOUT"]) == ("300", "7208")
+    assert int(seen[0]["HCCL_EXEC_TIMEOUT"]) % 68 == 0, "the 910A rounds down to a multiple of 68"
+    monkeypatch.setattr(device_adapter, "chip_name", lambda: "Ascend910B2")
+    assert device_adapter.described_device(runtime, True) == (
+        "Ascend Ascend910B2, float16 with float32 losses, HF32 off, operators not deterministic, HCCL_CONNECT_TIMEOUT "
+        "300 s, HCCL_EXEC_TIMEOUT 7208 s")
+
+
+def test_the_first_line_names_the_arithmetic_of_a_cpu():
+    described = device_adapter.described_device(RuntimeSection(), use_float16=True)
+    assert described == "CPU, float32, operators deterministic"
+
+
+@pytest.mark.parametrize("chip, rounds", [
+    ("", False), ("Ascend910A", True), ("Ascend910ProB", True), ("Ascend910B", True), ("Ascend310P3", True),
+    ("Ascend310B4", True), ("Ascend910B2", False), ("Ascend910B4-1", False), ("Ascend910_9392", False)])
+def test_chips_whose_suppression_takes_float16_only(chip, rounds):
+    assert device_adapter.rounds_nms(chip) is rounds
+
+
+@pytest.mark.parametrize("given, ends", [([], [2, 3, 4, 5]), ([1, 3, 5], [1, 3, 5]), ([29, 58, 89], [2, 3, 4, 5]),
+                                         ([0, 1], [2, 3, 4, 5])])
+def test_gradients_are_reduced_in_parts_that_fit_their_number(given, ends, monkeypatch):
+    """[29, 58, 89] counts the parameters of another network; [0, 1] would leave all the rest for one part."""
+    made = []
+    monkeypatch.setattr(mindspore, "set_auto_parallel_context", lambda **settings: made.append(settings))
+    device_adapter.fuse_gradients(RuntimeSection(device_target="Ascend", all_reduce_fusion_config=given),
+                                  [10, 10, 80, 100, 100, 100])
+    assert made == [{"all_reduce_fusion_config": ends}]
+
+
+def test_a_collective_library_without_fusion_is_said(monkeypatch, capsys):
+    def refuse(**_settings):
+        raise AttributeError("libhccl.so: undefined symbol: HcomSetGradFusionByIndex")
+
+    monkeypatch.setattr(mindspore, "set_auto_parallel_context", refuse)
+    device_adapter.fuse_gradients(RuntimeSection(device_target="Ascend"), [1, 1])
+    assert "reduced one by one" in capsys.readouterr().err
