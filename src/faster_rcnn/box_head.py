@@ -51,14 +51,14 @@ class BoxDetections(nn.Cell):
 
     input_size: height, width of the network input. stds: spread of the deltas. min_score: boxes below it are no
     detections. candidates: (RoI, class) pairs that go into NMS, the best ones; count: detections per image. style: how
-    boxes are clipped and dropped.
+    boxes are clipped and dropped. nms_by_matrix: suppress in float32 on every chip.
     construct: RoIs (B, N, 4), valid (B, N), logits (B, N, 1 + classes), deltas (B, N, boxes, 4), and (height, width)
     that boxes are clipped to, numbers or (B, 1) each, by default input_size -> boxes (B, K, 5) x1, y1, x2, y2 and
     score, labels (B, K, 1) int32 0-based, valid (B, K, 1) bool, and the RoI (B, K) int32 of each; best first.
     """
 
     def __init__(self, num_classes: int, input_size: Sequence[int], stds: Sequence[float], *, min_score: float,
-                 nms_threshold: float, candidates: int, count: int, style: BoxStyle):
+                 nms_threshold: float, candidates: int, count: int, style: BoxStyle, nms_by_matrix: bool = False):
         super().__init__()
         self.num_classes = num_classes
         self.input_size = tuple(input_size)
@@ -71,6 +71,7 @@ class BoxDetections(nn.Cell):
         self.least_decoded_side = style.least_decoded_side
         self.least_side = style.least_detection_side
         self.nms_end_offset = style.nms_end_offset
+        self.nms_by_matrix = nms_by_matrix
 
     def construct(self, rois, valid, logits, deltas, size=None):
         batch, rois_per_image, _ = rois.shape
@@ -83,11 +84,9 @@ class BoxDetections(nn.Cell):
         per_class = deltas[:, :, -self.num_classes:].reshape(batch, pairs, 4)  # without background's
         boxes = decode(gather_rows(per_class, pair), gather_rows(rois, roi), self.stds, size, self.clipped_end_offset,
                        self.least_decoded_side)
-        kept = ()
-        for image in range(batch):
-            kept += (classwise_nms(boxes[image], scores[image], label[image], self.num_classes, self.nms_threshold,
-                                   self.input_size, self.nms_end_offset),)
-        found = ops.logical_and(ops.stack(kept), scores > self.min_score)
+        kept = classwise_nms(boxes, scores, label, self.num_classes, self.nms_threshold, self.input_size,
+                             self.nms_end_offset, self.nms_by_matrix)
+        found = ops.logical_and(kept, scores > self.min_score)
         if self.least_side > 0:
             found = ops.logical_and(found, wider_than(boxes, self.least_side))
         scores, best = ops.topk(ops.where(found, scores, ops.zeros_like(scores)), min(self.count, scores.shape[1]))

@@ -13,6 +13,7 @@ from src.faster_rcnn.decode_onnx import add_decoding, add_scale
 from src.faster_rcnn.legacy import FILTER_WORDS, NOT_FROM_IMAGENET, imagenet_cells, settings_of, zoo_cells
 from src.faster_rcnn.targets import AnchorSampler
 from src.faster_rcnn.transforms import MEAN, STD, Placement, TrainTransform, fit
+from src.model_utils.device_adapter import chip_name, rounds_nms
 from src.ops.detections import Detections
 from src.ops.onnx_nodes import OnnxNodes, OnnxTensor, Ranked
 
@@ -126,7 +127,7 @@ class FasterRCNNDetector(Detector):
         return BoxDetections(len(self.classes), model.input_size, model.rcnn_target_stds,
                              min_score=settings.test_score_thr, nms_threshold=settings.test_iou_thr,
                              candidates=settings.test_nms_pre, count=settings.test_max_per_img,
-                             style=model.style)
+                             style=model.style, nms_by_matrix=self.nms_by_matrix)
 
     def loss(self, network):
         from src.faster_rcnn.loss import FasterRCNNLoss
@@ -150,7 +151,13 @@ class FasterRCNNDetector(Detector):
 
         model = self.config.model
         return Proposals(self.anchors, model.input_size, model.rpn_target_stds, before_nms=before_nms, count=count,
-                         nms_threshold=nms_threshold, style=model.style)
+                         nms_threshold=nms_threshold, style=model.style, nms_by_matrix=self.nms_by_matrix)
+
+    @property
+    def nms_by_matrix(self) -> bool:
+        """Whether boxes are suppressed without MindSpore's operator, which some chips have in float16 only."""
+        chosen = self.config.runtime.nms_by_matrix
+        return rounds_nms(chip_name()) if chosen is None else chosen
 
     @property
     def layers_as(self) -> str | None:

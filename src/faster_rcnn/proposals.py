@@ -18,13 +18,14 @@ class Proposals(nn.Cell):
 
     anchors: per level (n, 4). input_size: height, width of the network input. stds: spread of the deltas. before_nms:
     boxes of a level that go into NMS; count: proposals of an image. style: how boxes are clipped and dropped.
+    nms_by_matrix: suppress in float32 on every chip.
     construct: objectness (B, n) and deltas (B, n, 4) of every level, and (height, width) that boxes are clipped to,
     numbers or (B, 1) each, by default input_size -> RoIs (B, N, 4) float32 x1, y1, x2, y2 and valid (B, N) bool, best
     first, where N is `count`, or the number of boxes that went into NMS when these are fewer. No gradient passes.
     """
 
     def __init__(self, anchors: Sequence[np.ndarray], input_size: Sequence[int], stds: Sequence[float], *,
-                 before_nms: int, count: int, nms_threshold: float, style: BoxStyle):
+                 before_nms: int, count: int, nms_threshold: float, style: BoxStyle, nms_by_matrix: bool = False):
         super().__init__()
         self.anchors = tuple(Tensor(level) for level in anchors)
         self.input_size = tuple(input_size)
@@ -36,6 +37,7 @@ class Proposals(nn.Cell):
         self.least_decoded_side = style.least_decoded_side
         self.least_side = style.least_proposal_side
         self.nms_end_offset = style.nms_end_offset
+        self.nms_by_matrix = nms_by_matrix
 
     def construct(self, objectness, deltas, size=None):
         boxes, scores = (), ()
@@ -53,10 +55,7 @@ class Proposals(nn.Cell):
         scores, order = ops.topk(ops.sigmoid(objectness), candidates)
         boxes = decode(gather_rows(deltas, order), anchors[order], self.stds, size, self.clipped_end_offset,
                        self.least_decoded_side)
-        kept = ()
-        for image in range(scores.shape[0]):
-            kept += (nms(boxes[image], scores[image], self.nms_threshold, self.nms_end_offset),)
-        kept = ops.stack(kept)
+        kept = nms(boxes, scores, self.nms_threshold, self.nms_end_offset, self.nms_by_matrix)
         if self.least_side > 0:
             kept = ops.logical_and(kept, wider_than(boxes, self.least_side))
         return boxes, ops.where(kept, scores, ops.full_like(scores, DROPPED))
