@@ -28,12 +28,15 @@ from src.evaluation.thresholds import stored_thresholds
 from src.export.onnx_graph import finish_onnx
 from src.export.onnx_postprocess import add_postprocess
 from src.files import sha256_of
-from src.model_utils.device_adapter import set_device
+from src.model_utils.device_adapter import chip_name, convolves_in_half, set_device
 from src.model_utils.moxing_adapter import stage_files
 from src.ops.detections import Detections
 from src.settings.schema import ExportSection
 
-TOLERANCE = 1e-4  # largest difference of an output, relative to 1 or to its largest value
+# Largest difference of an output, relative to 1 or to its largest value: where file and network compute in float32, and
+# where a chip has convolutions with 10 bits of mantissa only, so that two orders of adding differ in the third digit.
+TOLERANCE = 1e-4
+TOLERANCE_OF_HALF = 1e-2
 ALIKE = 0.8  # fraction of the rows of a ranked list that must be within the tolerance
 
 
@@ -53,6 +56,9 @@ def export_model(config) -> None:
     check_postprocess(config.export)
     folder = results_folder(config, path, "export")
     keep_traces_in(folder)
+    if config.export.file_format == "ONNX" and config.runtime.device_target == "Ascend":
+        print("an ONNX file is for other devices: it is written and compared on this host's CPU")
+        config = config.replace(device_target="CPU")
     with quiet_terminal(folder / "mindspore.log", config.runtime.verbose):
         set_device(config.runtime)
         print("exported:", export(config, path, folder))
@@ -79,7 +85,7 @@ def export(config, checkpoint: Path, folder: Path) -> Path:
         written = export_graph(inference, inputs, Path(room), name, file_format)
         if file_format == "ONNX":
             finish_onnx(written, detector.output_names)
-        difference = None if file_format == "AIR" else check_equal(written, inputs, outputs, detector)
+        difference = None if file_format == "AIR" else check_equal(written, inputs, outputs, detector, tolerance())
         if config.export.with_postprocess:
             add_postprocess(written, described)
             wanted = detector.postprocess([output[0] for output in outputs], detector.geometry(*image.shape[:2]))
@@ -168,8 +174,17 @@ def example_batch(detector, image: np.ndarray, batch_size: int) -> list:
     return [np.stack([row] * batch_size) for row in (array, *detector.further_inputs(geometry))]
 
 
-def check_equal(path: Path, inputs: list, wanted: list, detector) -> float:
-    """Largest difference between the exported file's outputs and the network's; ExportError above the tolerance."""
+def tolerance() -> float:
+    """What `check_equal` allows on this process's device; prints it where it is more than rounding of float32."""
+    if not convolves_in_half(chip_name()):
+        return TOLERANCE
+    print(f"{chip_name()} has convolutions in float16 only: the file's outputs may differ from the network's by "
+          f"{TOLERANCE_OF_HALF}, elsewhere by {TOLERANCE}")
+    return TOLERANCE_OF_HALF
+
+
+def check_equal(path: Path, inputs: list, wanted: list, detector, allowed: float = TOLERANCE) -> float:
+    """Largest difference between the exported file's outputs and the network's; ExportError if it is not `allowed`."""
     found = (onnx_runner(path).run if path.suffix == ".onnx" else mindir_runner(path))(*inputs)
     for name, want, have in zip(detector.output_names, wanted, found):
         if want.shape != have.shape:
@@ -180,9 +195,9 @@ def check_equal(path: Path, inputs: list, wanted: list, detector) -> float:
         differences = {name: float(np.abs(want.astype(np.float64) - have).max() / max(1.0, np.abs(want).max()))
                        for name, want, have in zip(detector.output_names, wanted, found)}
     for name, difference in differences.items():
-        if not difference <= TOLERANCE:
+        if not difference <= allowed:
             raise ExportError(f"{path.name}: output {name} differs from the network's by {difference:.3g} (allowed "
-                              f"{TOLERANCE}); nothing was exported")
+                              f"{allowed}); nothing was exported")
     return max(differences.values())
 
 

@@ -187,3 +187,23 @@ def test_every_number_of_an_exported_file_has_to_be_the_networks(monkeypatch):
 def test_outputs_of_another_shape_are_not_compared_by_broadcasting(monkeypatch):
     with pytest.raises(ExportError, match="output scores has the shape"):
         compared(monkeypatch, [np.zeros((1, 1000, 4), np.float32), np.ones((1, 1), np.float32)])
+
+
+@pytest.mark.parametrize("chip, allowed", [("", TOLERANCE), ("Ascend910B2", TOLERANCE), ("Ascend910A", 0.01)])
+def test_what_may_differ_depends_on_the_chip_and_is_said(chip, allowed, monkeypatch, capsys):
+    monkeypatch.setattr(export, "chip_name", lambda: chip)
+    assert export.tolerance() == allowed
+    assert ("0.01, elsewhere by 0.0001" in capsys.readouterr().out) is (allowed > TOLERANCE)
+
+
+def test_an_onnx_file_is_compared_on_the_cpu_also_where_ascend_is_asked_for(tmp_path, monkeypatch, capsys):
+    seen = []
+    monkeypatch.setattr(export, "set_device", lambda runtime: seen.append(runtime.device_target))
+    monkeypatch.setattr(export, "export", lambda config, *_: seen.append(config.runtime.device_target))
+    (tmp_path / "a.ckpt").write_bytes(b"")
+    for file_format in ("ONNX", "MINDIR"):
+        flags = ["--model_name=ssd300", f"--model_path={tmp_path}/a.ckpt", f"--result_path={tmp_path}",
+                 "--device_target=Ascend"]
+        export.export_model(load_config([*flags, f"--file_format={file_format}"], "export"))
+    assert seen == ["CPU", "CPU", "Ascend", "Ascend"]
+    assert "on this host's CPU" in capsys.readouterr().out
