@@ -23,7 +23,6 @@ from src.engine.terminal import quiet_terminal
 from src.entry import keep_traces_in, run
 from src.errors import UsageError
 from src.evaluation.model_file import check_model_path
-from src.evaluation.predictions import json_rle
 from src.files import read_text
 
 RESULTS = "predictions.json"
@@ -174,7 +173,7 @@ def predict(detector: Detector, paths: list[Path], folder: Path) -> list[str]:
             bar.update()
 
         for number, image, found in detector.stream(paths, skip):
-            write({"file": str(paths[number]), "detections": rows_of(found)})
+            write({"file": str(paths[number]), "detections": found.rows()})
             shown = found.above(detector.threshold.value)
             detector.show(image, shown, folder / names[number])
             tally.add(found, shown)
@@ -194,7 +193,7 @@ def predict_video(detector: Detector, video: Video, folder: Path) -> list[str]:
                 progress_bar(video.frame_count, "frame") as bar:
             for number, image, found in detector.stream(video.frames()):
                 write({"file": video.name, "frame": number, "seconds": round(number / rate, 3),
-                       "detections": rows_of(found)})
+                       "detections": found.rows()})
                 shown = found.above(detector.threshold.value)
                 draw(detector.show(image, shown))
                 tally.add(found, shown)
@@ -209,13 +208,6 @@ def drawn_video_name(video: Video) -> str:
     """The name of the drawn copy of a video."""
     stem = f"camera_{video.source}" if isinstance(video.source, int) else video.source.stem
     return f"{stem.encode('utf-8', 'replace')[:LONGEST_NAME].decode('utf-8', 'ignore')}.mp4"
-
-
-def rows_of(found: Prediction) -> list[dict]:
-    """The detections of an image in the form of predictions.json."""
-    return [{"class": name, "score": round(float(score), 4), "box": [round(float(side), 2) for side in box],
-             **({"mask": json_rle(found.runs[index])} if found.runs is not None else {})}
-            for index, (name, score, box) in enumerate(zip(found.names, found.scores, found.boxes))]
 
 
 if __name__ == "__main__":

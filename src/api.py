@@ -9,11 +9,12 @@ from typing import Any, Callable, Iterable, Iterator, NamedTuple, Optional, Unio
 import numpy as np
 
 from src.command_line import load_config
-from src.data.any_image import read_any_image
+from src.data.any_image import decode_any_image, read_any_image
 from src.data.drawing import draw_boxes
 from src.data.images import encode_jpeg
 from src.errors import ImageError, UsageError
 from src.evaluation.model_file import check_model_path, choose_device, open_predictor, read_model
+from src.evaluation.predictions import json_rle
 from src.evaluation.predictor import Predictor
 from src.evaluation.thresholds import ScoreThreshold, score_threshold, stored_thresholds
 from src.files import write_file
@@ -21,7 +22,7 @@ from src.ops.detections import Detections
 from src.ops.masks import bitmap
 from src.settings.config import Config
 
-ImageSource = Union[str, Path, np.ndarray]   # a file, or (H, W, 3) uint8 RGB
+ImageSource = Union[str, Path, bytes, np.ndarray]   # a file, the bytes of one, or (H, W, 3) uint8 RGB
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,12 @@ class Prediction:
         return Prediction(self.boxes[kept], self.scores[kept], self.labels[kept], [self.names[i] for i in kept],
                           self.image_size, runs)
 
+    def rows(self) -> list[dict]:
+        """The detections for a json file: class, score, box, and mask as COCO's run lengths where there are masks."""
+        return [{"class": name, "score": round(float(score), 4), "box": [round(float(side), 2) for side in box],
+                 **({"mask": json_rle(self.runs[index])} if self.runs is not None else {})}
+                for index, (name, score, box) in enumerate(zip(self.names, self.scores, self.boxes))]
+
     def __len__(self) -> int:
         return len(self.scores)
 
@@ -84,13 +91,14 @@ class Detector:
                 threshold: Optional[float] = None) -> Any:
         """The Prediction of one image, or a list of Predictions for a list of images.
 
-        images: a file name or an (H, W, 3) uint8 RGB array, or a list of these. batch_size: images per run of the
-        network; None keeps the model's. threshold: least score; None takes the detector's, 0 returns everything.
+        images: a file name, the bytes of a file or an (H, W, 3) uint8 RGB array, or a list of these.
+        batch_size: images per run of the network; None keeps the model's.
+        threshold: least score; None takes the detector's, 0 returns everything.
         Raises ImageError for an unreadable image, UsageError for an argument that is not an image.
         """
         self.set_batch_size(batch_size)
         least = self.threshold.value if threshold is None else threshold
-        if isinstance(images, (str, Path, np.ndarray)):
+        if isinstance(images, (str, Path, bytes, np.ndarray)):
             return next(self.stream([images])).prediction.above(least)
         return [found.prediction.above(least) for found in self.stream(images)]
 
@@ -118,7 +126,7 @@ class Detector:
         def read(item: tuple[int, ImageSource]) -> np.ndarray:
             number, source = item
             names[number] = str(source) if isinstance(source, (str, Path)) else f"image {number}"
-            decoded[number] = self._read(source)
+            decoded[number] = self._read(source, names[number])
             return decoded[number]
 
         items = ((number, (number, source)) for number, source in enumerate(images))
@@ -139,14 +147,17 @@ class Detector:
             write_file(Path(path), encode_jpeg(drawn, 92))
         return drawn
 
-    def _read(self, source: ImageSource) -> np.ndarray:
+    def _read(self, source: ImageSource, name: str = "image") -> np.ndarray:
+        if isinstance(source, bytes):
+            return decode_any_image(source, name, self.max_pixels)
         if isinstance(source, (str, Path)):
             return read_any_image(source, self.max_pixels)
         if not isinstance(source, np.ndarray) or source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3 \
                 or not source.size:
             kind = (f"an array of {source.dtype} {source.shape}" if isinstance(source, np.ndarray)
                     else type(source).__name__)
-            raise UsageError(f"an image is a file name or an array (H, W, 3) of uint8 in the order RGB, not {kind}")
+            raise UsageError("an image is a file name, the bytes of a file or an array (H, W, 3) of uint8 in the order "
+                             f"RGB, not {kind}")
         return source
 
     def _prediction(self, detections: Detections, image: np.ndarray) -> Prediction:

@@ -75,6 +75,13 @@ def test_a_list_of_files_and_arrays_in_batches_keeps_its_order(tmp_path):
         assert [round(float(one.scores[0]), 2) for one in found] == [1.0, 0.8, 0.6]
 
 
+def test_the_bytes_of_a_file_are_an_image(tmp_path):
+    data = write(tmp_path / "a.png").read_bytes()
+    assert detector().predict(data).names == ["bright"] and len(detector().predict([data, data])) == 2
+    with pytest.raises(ImageError, match="image 1: is neither JPEG nor PNG nor BMP"):
+        detector().predict([data, b"text"])
+
+
 def test_masks_are_decoded_for_the_whole_image():
     from pycocotools import mask
     half = np.zeros((2, 4), np.uint8, order="F")
@@ -87,7 +94,7 @@ def test_masks_are_decoded_for_the_whole_image():
 
 @pytest.mark.parametrize("wrong", [7, image(0)[..., 0], image(0).astype(np.float32), image(0)[:0]])
 def test_what_is_no_image_is_refused(wrong):
-    with pytest.raises(UsageError, match="an image is a file name or an array"):
+    with pytest.raises(UsageError, match="an image is a file name, the bytes of a file or an array"):
         detector().predict([wrong])
 
 

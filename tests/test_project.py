@@ -67,7 +67,8 @@ def python_files(*places: str) -> list:
 
 
 PROGRAMS = sorted(path.relative_to(ROOT) for path in ROOT.glob("*.py"))
-SOURCES = [path for path in PROGRAMS + python_files("src", "tools", "benchmarks") if path != Path("src/__init__.py")]
+SOURCES = [path for path in PROGRAMS + python_files("src", "tools", "benchmarks", "deploy")
+           if path != Path("src/__init__.py")]
 
 
 def parse(path: Path) -> ast.Module:
