@@ -15,7 +15,8 @@ from pycocotools import mask as coco_mask
 from src.checkpoint import Weights, read_weights
 from src.command_line import load_config
 from src.conversion.coco_classes import COCO_CLASSES
-from src.data.annotations import check_num_classes
+from src.data.annotations import check_num_classes, check_split
+from src.data.recognise import with_data
 from src.description import read_description
 from src.engine.run_folder import results_folder, versions
 from src.engine.terminal import quiet_terminal
@@ -24,6 +25,7 @@ from src.errors import ExportError, UsageError
 from src.evaluation.model_file import check_model_path, load_network
 from src.evaluation.postprocessed import PostprocessedDetector
 from src.evaluation.predictor import mindir_runner, network_runner, onnx_runner
+from src.evaluation.quantization import Loss, quantize_export
 from src.evaluation.thresholds import stored_thresholds
 from src.export.onnx_graph import finish_onnx
 from src.export.onnx_postprocess import add_postprocess
@@ -54,6 +56,9 @@ def export_model(config) -> None:
         raise ExportError("AIR is written by the Ascend backend only; run this on an Ascend host with --device_target "
                           "Ascend, or choose --file_format MINDIR (which Ascend takes as well) or ONNX")
     check_postprocess(config.export)
+    if config.export.int8:
+        config = with_data(config)
+        check_int8(config)
     folder = results_folder(config, path, "export")
     keep_traces_in(folder)
     if config.export.file_format == "ONNX" and config.runtime.device_target == "Ascend":
@@ -64,9 +69,18 @@ def export_model(config) -> None:
         print("exported:", export(config, path, folder))
 
 
+def check_int8(config) -> None:
+    """Raises UsageError for another format, or if the data that int8 needs is missing."""
+    if config.export.file_format != "ONNX":
+        raise UsageError(f"int8 is for ONNX files, and --file_format is {config.export.file_format}; add --file_format "
+                         "ONNX, or leave --int8 out")
+    for split in ("train", config.eval.eval_split):
+        check_split(config.data, split)
+
+
 def export(config, checkpoint: Path, folder: Path) -> Path:
     """Write <file_name>.<format> with its .json and .yaml. Raises ExportError and leaves no file if the outputs differ
-    from the network's on an image."""
+    from the network's on an image, or int8 lowers AP too much."""
     weights = read_weights(checkpoint)
     network, detector = load_network(config, weights, classes_of_zoo(config, weights))
     config = detector.config
@@ -93,7 +107,12 @@ def export(config, checkpoint: Path, folder: Path) -> Path:
             outputs, difference = check_detections(written, inputs, wanted, described, image.shape[:2])
         tensors = {"inputs": list_tensors(described.input_names, inputs),
                    "outputs": list_tensors(described.output_names, outputs)}
-        write_description(written, target, config, described, tensors, checkpoint, difference)
+        loss = None
+        if config.export.int8:
+            exact, written = written, written.with_name(f"{name}_int8.onnx")
+            loss = quantize_export(config, described, exact, written, folder)
+            exact.unlink()
+        write_description(written, target, config, described, tensors, checkpoint, difference, loss)
         for path in sorted(Path(room).iterdir()):
             os.replace(path, target / path.name)
         return target / written.name
@@ -256,17 +275,17 @@ def list_tensors(names, arrays) -> list[dict]:
 
 
 def write_description(path: Path, target: Path, config, detector, tensors: dict, checkpoint: Path,
-                      difference: float | None) -> None:
+                      difference: float | None, int8: Loss | None = None) -> None:
     """Write the description file, which says how to run the model, and the yaml that our own commands read.
 
     Files of one name in several formats share them; raises ExportError when the earlier ones are of another model.
-    path: the exported file, which will lie in `target`.
+    path: the exported file, which will lie in `target`. difference: of the file before int8 to the network.
     """
     interface = {"model_name": config.model.model_name, "classes": list(detector.classes),
                  "batch_size": config.export.export_batch_size, **tensors, **detector.export_description(),
                  "settings": detector.conditions(), "built_in": detector.built_in()}
-    measured = {config.export.file_format: {"checkpoint": checkpoint.name, "largest_difference": difference,
-                                            "name": path.name, "sha256": sha256_of(path)}}
+    measured = {"checkpoint": checkpoint.name, "largest_difference": difference, "name": path.name,
+                "sha256": sha256_of(path), **({} if int8 is None else {"int8": int8._asdict()})}
     earlier = read_description(target / path.name)
     siblings = [name for name in earlier.get("files", {}) if name != config.export.file_format]
     other = [key for key, value in interface.items() if key in earlier and earlier[key] != value]
@@ -278,7 +297,8 @@ def write_description(path: Path, target: Path, config, detector, tensors: dict,
         print(f"{target / path.name} replaces the export of another model: {', '.join(other)} differ")
     thresholds = stored_thresholds(checkpoint)
     known = {} if thresholds is None else {"thresholds": asdict(thresholds)}
-    description = {**interface, **known, "files": {**earlier.get("files", {}), **measured}, "versions": versions()}
+    description = {**interface, **known, "files": {**earlier.get("files", {}), config.export.file_format: measured},
+                   "versions": versions()}
     path.with_suffix(".json").write_text(json.dumps(description, indent=1), encoding="utf-8")
     here = {"result_path": None, "img_path": None}  # these belong to this call only
     config.model_copy(update={"eval": config.eval.model_copy(update=here)}).write(path.with_suffix(".yaml"))

@@ -42,7 +42,8 @@ PROGRAMS = {
     "export": Program(
         "Export a checkpoint for deployment, and check the file against the network.",
         "python export.py --model_path runs/voc --file_format ONNX",
-        (*MODEL, "file_format", "file_name", "export_batch_size", "result_path", "classes", "device_target")),
+        (*MODEL, "file_format", "file_name", "export_batch_size", "int8", "int8_max_ap_loss", *DATA,
+         "result_path", "device_target")),
     "preprocess": Program(
         "Write the network inputs of a data set, for the C++ application.",
         "python preprocess.py --model_path runs/voc/export/ssd.mindir --preprocess_path preprocess_Result",

@@ -331,6 +331,11 @@ class ExportSection(Section):
     with_postprocess: bool = Field(
         False, description="ONNX: the file takes resized uint8 images and returns detections in pixels of the original "
         "image; normalisation, decoding and NMS are inside")
+    int8: bool = Field(False, description="ONNX: write <file_name>_int8.onnx, whose convolutions compute in 8-bit "
+                       "integers; needs the data set, to calibrate on its training split and to measure AP before and "
+                       "after on eval_split")
+    int8_images: int = Field(100, ge=1, description="int8: number of training images that it is calibrated with")
+    int8_max_ap_loss: float = Field(0.02, ge=0, le=1, description="int8: nothing is exported if AP falls by more")
 
 
 class RuntimeSection(Section):

@@ -242,6 +242,30 @@ def test_openvino_evaluates_to_the_same(cli, trained, exported, evaluated, tmp_p
     check_same_evaluation(evaluated["ckpt"], (done, tmp_path / "eval"))
 
 
+def test_int8_is_measured_before_it_is_written(cli, trained, drawn, tmp_path):
+    flags = {"model_path": trained.checkpoint, "file_format": "ONNX", "int8": True,
+             "coco_root": drawn.folder / "shapes",
+             "val_data_type": "train2017", "file_name": tmp_path / "cells", "result_path": tmp_path / "audit"}
+    done = passed(cli.call("export", tmp_path, **flags, int8_max_ap_loss=1))
+    before, after = map(float, re.search(r"^AP: (\S+) in float32, (\S+) in int8$", done.stdout, re.MULTILINE).groups())
+    assert "calibration: 8 of 8 images of" in done.stdout and before > 0.2
+    assert not (tmp_path / "cells.onnx").exists()
+    about = json.loads((tmp_path / "cells_int8.json").read_text(encoding="utf-8"))["files"]["ONNX"]["int8"]
+    assert about["before"]["AP"] == pytest.approx(before, abs=1e-4) and about["images"] == 8
+
+    done = cli.call("eval", tmp_path, model_path=tmp_path / "cells_int8.onnx", result_path=tmp_path / "eval",
+                    report=False)
+    assert mean_ap(done) == pytest.approx(after, abs=1e-4)
+
+
+@pytest.mark.parametrize("flags, message", [
+    ({"file_format": "MINDIR"}, "int8 is for ONNX files, and --file_format is MINDIR"),
+    ({"file_format": "ONNX", "coco_root": "missing"}, "missing")])
+def test_int8_without_what_it_needs_is_wrong_use(cli, trained, tmp_path, flags, message):
+    done = cli.call("export", tmp_path, model_path=trained.checkpoint, int8=True, **flags)
+    assert done.returncode == 2 and message in done.stderr
+
+
 def check_same_evaluation(one: tuple, other: tuple) -> None:
     """Whether two calls of eval.py, each with the folder of its results, found and measured the same."""
     assert mean_ap(other[0]) == pytest.approx(mean_ap(one[0]), abs=1e-4)
