@@ -44,7 +44,8 @@ def evaluate(config: Config, path: Path, folder: Path, process: Process) -> None
     annotations = audit_ground_truth(config, load_split(config.data, config.eval.eval_split, model.classes), folder)
     predictor = open_predictor(config, model, annotations.classes)
     predictions = folder / RESULTS
-    predict_dataset(predictor, annotations, predictions, workers=config.data.num_parallel_workers, process=process)
+    predict_dataset(predictor, annotations, predictions, workers=config.data.num_parallel_workers, process=process,
+                    keep_partial=True)
     if process.rank > 0:
         return
     timing = predictor.timing

@@ -85,15 +85,17 @@ def audit_ground_truth(config: Config, annotations: AnnotationSet, folder: Path)
 
 
 def predict_dataset(predictor: DetectionStream, annotations: AnnotationSet, path: Path, *,
-                    workers: Optional[int] = None, progress: bool = True, process: Process = ALONE) -> None:
+                    workers: Optional[int] = None, progress: bool = True, process: Process = ALONE,
+                    keep_partial: bool = False) -> None:
     """Write the detections of every image to `path` (predictions.json, COCO's result form).
 
+    keep_partial: see PredictionWriter.
     Each of several processes predicts every size-th image; afterwards `path` holds the detections of all.
     """
     parts = [path] if process.size == 1 else [path.with_name(f"{path.stem}_{rank}{path.suffix}")
                                               for rank in range(process.size)]
     _predict(predictor, annotations.records[process.rank::process.size], annotations.category_ids,
-             parts[process.rank], workers, progress and process.rank == 0)
+             parts[process.rank], workers, progress and process.rank == 0, keep_partial)
     process.barrier()  # all parts are written
     if process.size > 1 and process.rank == 0:
         merge_predictions(parts, path)
@@ -101,14 +103,14 @@ def predict_dataset(predictor: DetectionStream, annotations: AnnotationSet, path
 
 
 def _predict(predictor: DetectionStream, records: Sequence[Record], category_ids: Sequence[int], path: Path,
-             workers: Optional[int], progress: bool) -> None:
+             workers: Optional[int], progress: bool, keep_partial: bool) -> None:
     workers = workers or os.cpu_count() or 1
 
     def read(record: Record) -> np.ndarray:
         return read_image(record.image_path, record.orientation, record.accepted_pixels)
 
     items = ((record.image_id, record) for record in records)
-    with PredictionWriter(path, category_ids) as writer:
+    with PredictionWriter(path, category_ids, keep_partial) as writer:
         stream = predictor.stream(items, read, workers)
         for image_id, detections in tqdm(stream, total=len(records), unit="image", disable=not progress,
                                          file=sys.stderr, mininterval=1 if sys.stderr.isatty() else 30):

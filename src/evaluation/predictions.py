@@ -4,6 +4,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from bisect import bisect_right
 from pathlib import Path
 from typing import BinaryIO, Iterable, Iterator, Optional, Sequence, TextIO, TypedDict, cast
 
@@ -40,17 +41,21 @@ class PredictionWriter:
         with PredictionWriter(path, annotations.category_ids) as writer:
             writer.add(image_id, detections)
 
-    An error inside the block removes the unfinished file. `image_ids` has every image that was added, also images
-    without a detection, which are not in the file.
+    An error inside the block removes the unfinished file, or keeps the images so far. `image_ids` has every image that
+    was added, also images without a detection, which are not in the file.
 
     path: the json file to write.
     category_ids: the data set's category id of every label.
+    keep_partial: after an error, Ctrl-C included, the images that are complete become <name>.partial.json, which no
+    program takes for all of them, and a line is printed.
     """
 
     _file: TextIO
 
-    def __init__(self, path: Path, category_ids: Iterable[int]):
+    def __init__(self, path: Path, category_ids: Iterable[int], keep_partial: bool = False):
         self.path = path
+        self.partial = path.with_suffix(f".partial{path.suffix}") if keep_partial else None
+        self._ends = [1]    # bytes of the file up to the end of each image; all its text is ASCII
         self.category_ids = [int(category_id) for category_id in category_ids]
         self.image_ids: set[int] = set()
         self._unfinished = self.path.with_name(self.path.name + ".tmp")
@@ -72,13 +77,15 @@ class PredictionWriter:
         if image_id in self.image_ids:
             raise ValueError(f"image {image_id} was added twice; each image counts once")
         rows = self._rows(image_id, detections)
+        end = self._ends[-1]
         try:
             for row in rows:
-                self._file.write(self._separator + row)
+                end += self._file.write(self._separator + row)
                 self._separator = ",\n"
         except OSError as error:
-            raise ProjectError(f"{self._unfinished}: cannot be written ({error}); make room and run again") from None
+            raise ProjectError(f"{self.path}: cannot be written ({error}); make room and run again") from None
         self.image_ids.add(image_id)
+        self._ends.append(end)
 
     def _rows(self, image_id: int, detections: Detections) -> Iterator[str]:
         boxes = detections.boxes.astype(np.float64)
@@ -105,10 +112,33 @@ class PredictionWriter:
             self._file.close()
             if error_type is None:
                 os.replace(self._unfinished, self.path)
+                if self.partial is not None:
+                    self.partial.unlink(missing_ok=True)    # of an earlier call
         except OSError as error:
+            self._keep_partial()
             raise ProjectError(f"{self.path}: cannot be written ({error}); make room and run again") from None
+        else:
+            if error_type is not None:
+                self._keep_partial()
         finally:
             self._unfinished.unlink(missing_ok=True)
+
+    def _keep_partial(self) -> None:
+        """Turn what reached the disk into a list of the images that are complete there."""
+        if self.partial is None:
+            return
+        try:
+            images = bisect_right(self._ends, self._unfinished.stat().st_size) - 1
+            if images < 1 or self._ends[images] == 1:   # nothing was detected
+                return
+            with self._unfinished.open("r+b") as file:
+                file.truncate(self._ends[images])
+                file.seek(0, os.SEEK_END)
+                file.write(b"\n]\n")
+            os.replace(self._unfinished, self.partial)
+        except OSError:     # the error that brought us here is the one to report
+            return
+        print(f"{self.partial}: the detections of the first {images} images")
 
 
 def json_rle(mask: dict) -> dict:

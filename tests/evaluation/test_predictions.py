@@ -1,5 +1,6 @@
 """Predictions on disk: what is written reads back exactly, nothing half-written stays, bad files are named."""
 import json
+import resource
 import tracemalloc
 
 import numpy as np
@@ -75,6 +76,38 @@ def test_an_error_leaves_no_file_and_keeps_the_old_one(tmp_path):
         raise KeyboardInterrupt
     assert path.read_text() == "[]"
     assert [file.name for file in tmp_path.iterdir()] == ["predictions.json"]
+
+
+def test_ctrl_c_keeps_the_images_so_far_under_a_name_of_their_own(tmp_path, capsys):
+    path, partial = tmp_path / "predictions.json", tmp_path / "predictions.partial.json"
+    with pytest.raises(KeyboardInterrupt), PredictionWriter(path, (1,), keep_partial=True) as writer:
+        for image_id in range(3):
+            writer.add(image_id, detections([[0, 0, 1, 1], [0, 0, 2, 2]], [0.5, 0.25], [0, 0]))
+        raise KeyboardInterrupt
+    assert [row["image_id"] for row in read_predictions(partial)] == [0, 0, 1, 1, 2, 2]
+    assert [file.name for file in tmp_path.iterdir()] == [partial.name]
+    assert capsys.readouterr().out == f"{partial}: the detections of the first 3 images\n"
+
+    with PredictionWriter(path, (1,), keep_partial=True):
+        pass
+    assert [file.name for file in tmp_path.iterdir()] == ["predictions.json"], "complete ones replace them"
+
+
+def test_a_full_disk_keeps_the_images_that_are_complete_on_it(tmp_path):
+    path, room = tmp_path / "predictions.json", 20_000
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))    # a file that grows beyond it is an OSError
+    try:
+        with pytest.raises(ProjectError, match="predictions.json: cannot be written .*make room"), \
+                PredictionWriter(path, (1,), keep_partial=True) as writer:
+            for image_id in range(10_000):
+                writer.add(image_id, detections([[0, 0, 1, 1], [0, 0, 2, 2]], [0.5, 0.25], [0, 0]))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    (partial,) = tmp_path.iterdir()
+    ids = [row["image_id"] for row in read_predictions(partial)]
+    assert partial.name == "predictions.partial.json" and 0.9 * room < partial.stat().st_size < room
+    assert ids == sorted([*range(len(ids) // 2), *range(len(ids) // 2)]), "no image with some of its detections"
 
 
 @pytest.mark.parametrize("wrong, message", [
