@@ -18,7 +18,7 @@ from src.conversion.coco_classes import COCO_CLASSES
 from src.data.annotations import check_num_classes, check_split
 from src.data.recognise import with_data
 from src.description import read_description
-from src.engine.run_folder import results_folder, versions
+from src.engine.run_folder import make_folder, results_folder, versions
 from src.engine.terminal import quiet_terminal
 from src.entry import keep_traces_in, run
 from src.errors import ExportError, UsageError
@@ -94,7 +94,7 @@ def export(config, checkpoint: Path, folder: Path) -> Path:
     outputs = network_runner(inference)(*inputs)
     file_format = config.export.file_format
     target, name = place_of(config.export, folder)
-    target.mkdir(parents=True, exist_ok=True)
+    make_folder(target, "file_name")
     with tempfile.TemporaryDirectory(dir=target, prefix=".export-") as room:
         written = export_graph(inference, inputs, Path(room), name, file_format)
         if file_format == "ONNX":

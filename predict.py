@@ -86,7 +86,7 @@ def find_images(img_path: Optional[str]) -> list[Path]:
         raise UsageError(f"{path} cannot be read ({error.strerror or error})") from None
     except ValueError:
         raise UsageError(f"{path} is neither an image ({', '.join(ENDINGS)}) nor a list of images") from None
-    found = [path.parent / line.strip() for line in lines if line.strip()]
+    found = [path.parent / line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
     missing = [item for item in found if not os.path.isfile(item)]
     if missing or not found:
         raise UsageError(f"{path}: {missing[0]} does not exist" if missing else f"{path} lists no image")

@@ -156,9 +156,9 @@ def test_folders_are_walked_and_results_of_earlier_calls_left_out(tmp_path):
     assert found == ["b.WEBP", "cats/a.tif", "cats/deep/c.jpg"]
 
 
-def test_a_list_may_begin_with_a_byte_order_mark(tmp_path):
+def test_a_list_may_begin_with_a_byte_order_mark_and_hold_comments(tmp_path):
     write(tmp_path / "a.jpg")
-    (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbfa.jpg\r\n")
+    (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbf# of today\r\na.jpg\r\n\r\n  # b.jpg\r\n")
     assert program.find_images(str(tmp_path / "list.txt")) == [tmp_path / "a.jpg"]
 
 

@@ -1,6 +1,7 @@
 """The result of an audit: totals, findings and statistics; as a table, as JSON and as a sheet of images."""
 from __future__ import annotations
 
+import errno
 import io
 import json
 from collections import Counter
@@ -205,8 +206,8 @@ class AuditReport:
             _, png = cv2.imencode(".png", cv2.cvtColor(self.sheet(), cv2.COLOR_RGB2BGR))
             write_file(folder / "audit.png", png.tobytes())
         except OSError as error:
-            raise DatasetError(f"{folder}: the audit report cannot be written ({error.strerror}); "
-                               "choose another --output_path") from error
+            way_out = "make room" if error.errno == errno.ENOSPC else "choose another output folder"
+            raise DatasetError(f"{folder}: the audit report cannot be written ({error.strerror}); {way_out}") from error
 
     def _write_orientations(self, path: Path) -> None:
         differing = {f.image_id for f in self.findings if f.kind == "exif_rotation"}

@@ -179,6 +179,16 @@ def print_many_detections(rows: Sequence[ResultRow], settings: EvalSection) -> N
               f"{way_out}")
 
 
+def print_many_objects(records: Sequence[Record]) -> None:
+    """Say where even perfect detections do not reach AP 1: COCO's metric takes 100 detections per image and class."""
+    most = [max(np.bincount(record.labels[~record.crowd]), default=0) for record in records]
+    many = [count for count in most if count > DETECTIONS_PER_IMAGE]
+    if many:
+        print(f"{len(many)} images have more than {DETECTIONS_PER_IMAGE} objects of one class, up to {max(many)}: "
+              f"COCO's metric counts {DETECTIONS_PER_IMAGE} detections per image and class, so the others are missed whatever "
+              "is detected")
+
+
 def print_diagnosis(ground_truth: dict, rows: Sequence[ResultRow], images: Sequence[ImageBoxes]) -> list[str]:
     """Print why no detection is right; returns the sentences."""
     diagnosis = diagnose(ground_truth, rows, images)
@@ -229,15 +239,16 @@ def evaluate_predictions(config: Config, annotations: AnnotationSet, predictions
     images = group_by_image(ground_truth, rows)
     print_results(results, detector_class(config).results_title.format(data=_name_of(annotations)))
     print_many_detections(rows, settings)
+    print_many_objects(annotations.records)
     threshold = choose_threshold(config, model, measure_thresholds(images, settings.eval_split))
     if settings.visual_image:
         draw_images(annotations, rows, threshold, folder)
     diagnosis = [] if results[0].summary["AP"] > 0 else print_diagnosis(ground_truth, rows, images)
+    voc = None
+    if DATA_FORMATS[annotations.format].metric == "voc":
+        voc = evaluate_voc(images, [one.name for one in results[0].per_class])
+        print(voc.table())
     if settings.report:
-        voc = None
-        if DATA_FORMATS[annotations.format].metric == "voc":
-            voc = evaluate_voc(images, [one.name for one in results[0].per_class])
-            print(voc.table())
         page = folder / "report.html"
         write_report(page, annotations=annotations, rows=rows, images=images, results=results, voc=voc,
                      title=f"{config.model.model_name} on {annotations.source.name} ({settings.eval_split})",

@@ -18,6 +18,7 @@ from src.evaluation.evaluate import (
     measure,
     predict_dataset,
     print_many_detections,
+    print_many_objects,
     print_results,
     summary_of,
 )
@@ -128,6 +129,14 @@ def test_more_detections_than_other_programs_count_are_named(capsys, count, said
     printed = capsys.readouterr().out
     assert ("1 images have more than 100 detections, up to 101" in printed) is said
     assert ("--max_per_image 100 does so" in printed) is said
+
+
+@pytest.mark.parametrize("crowd, said", [(0, True), (1, False)])
+def test_more_objects_than_the_metric_counts_detections_are_named(drawn, capsys, crowd, said):
+    count = 101
+    record = replace(drawn.records[0], labels=np.zeros(count, np.int32), crowd=np.arange(count) < crowd)
+    print_many_objects([record, drawn.records[1], replace(record, labels=np.arange(count))])
+    assert ("1 images have more than 100 objects of one class, up to 101" in capsys.readouterr().out) is said
 
 
 def test_without_masks_there_is_one_table(drawn, tmp_path, capsys):
