@@ -185,8 +185,8 @@ def print_many_objects(records: Sequence[Record]) -> None:
     many = [count for count in most if count > DETECTIONS_PER_IMAGE]
     if many:
         print(f"{len(many)} images have more than {DETECTIONS_PER_IMAGE} objects of one class, up to {max(many)}: "
-              f"COCO's metric counts {DETECTIONS_PER_IMAGE} detections per image and class, so the others are missed whatever "
-              "is detected")
+              f"COCO's metric counts {DETECTIONS_PER_IMAGE} detections per image and class, so the others are missed "
+              "whatever is detected")
 
 
 def print_diagnosis(ground_truth: dict, rows: Sequence[ResultRow], images: Sequence[ImageBoxes]) -> list[str]:

@@ -14,6 +14,7 @@ from src.data.records import AnnotationSet, Record
 from src.errors import DatasetError, ExportError
 from src.evaluation.evaluate import audit_ground_truth, measure, predict_dataset, summary_of
 from src.evaluation.model_file import make_predictor
+from src.evaluation.postprocessed import PostprocessedDetector
 from src.evaluation.predictions import read_predictions
 from src.evaluation.predictor import onnx_runner
 from src.settings.config import Config
@@ -103,7 +104,9 @@ def quantize(model: Path, target: Path, inputs: Iterator[dict[str, np.ndarray]])
         folded = Path(room, "folded.onnx")
         try:
             quant_pre_process(model, folded, skip_symbolic_shape=True)
-            onnx.save(onnx.version_converter.convert_version(onnx.load(folded), OPSET), folded)
+            content = onnx.load(folded)
+            if content.opset_import[0].version < OPSET:
+                onnx.save(onnx.version_converter.convert_version(content, OPSET), folded)
             quantization.quantize_static(
                 folded, target, Reader(), op_types_to_quantize=["Conv"], per_channel=True, reduce_range=True,
                 activation_type=quantization.QuantType.QUInt8, weight_type=quantization.QuantType.QInt8)
@@ -113,8 +116,9 @@ def quantize(model: Path, target: Path, inputs: Iterator[dict[str, np.ndarray]])
 
 
 def _measured(config: Config, detector: Any, model: Path, annotations: AnnotationSet) -> dict[str, float]:
-    predictor = make_predictor(config.eval, detector, onnx_runner(model).run, config.export.export_batch_size,
-                               one_shape=True)
+    image_type = detector.image_type if isinstance(detector, PostprocessedDetector) else "float32"
+    predictor = make_predictor(config.eval, detector, onnx_runner(model, image_type=image_type).run,
+                               config.export.export_batch_size, one_shape=True)
     with tempfile.TemporaryDirectory() as room:
         predictions = Path(room, "predictions.json")
         predict_dataset(predictor, annotations, predictions, workers=config.data.num_parallel_workers)
