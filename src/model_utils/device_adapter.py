@@ -20,9 +20,10 @@ from src.model_utils.local_adapter import (
 )
 
 LONGEST_TEXT = 4096     # bytes
-# Seconds that a device waits for the others: while rank 0 reads the annotations, and while it measures an evaluation.
-# The 910A rounds the second one down to a multiple of 68, and MindSpore wants it above 900.
-COLLECTIVE_TIMEOUTS = {"HCCL_CONNECT_TIMEOUT": 1800, "HCCL_EXEC_TIMEOUT": 7208}
+# Seconds that a device waits for the others: while rank 0 reads the annotations (MindSpore sets the same number when it
+# is imported), and while rank 0 measures an evaluation. The 910A rounds the second one down to a multiple of 68, and
+# MindSpore wants it above 900.
+COLLECTIVE_TIMEOUTS = {"HCCL_CONNECT_TIMEOUT": 600, "HCCL_EXEC_TIMEOUT": 7208}
 GRADIENT_BUCKETS = 4    # gradients of the last layers travel while those of the first ones are computed
 _device = None
 
