@@ -20,6 +20,11 @@ from src.model_utils.local_adapter import (
 )
 
 LONGEST_TEXT = 4096     # bytes
+# What MindSpore's wheel does not bring along, by device.
+NEEDS = {"CPU": "install MindSpore again",
+         "GPU": "install CUDA 11.1 or 11.6 and cuDNN 8 for MindSpore's Linux wheel, which cannot load later ones",
+         "Ascend": "install the driver and the CANN that docs/ascend.md names for this MindSpore, and run "
+                   "`source /usr/local/Ascend/ascend-toolkit/set_env.sh` in this shell"}
 # Seconds that a device waits for the others: while rank 0 reads the annotations (MindSpore sets the same number when it
 # is imported), and while rank 0 measures an evaluation. The 910A rounds the second one down to a multiple of 68, and
 # MindSpore wants it above 900.
@@ -126,8 +131,8 @@ def set_device(runtime, *, training: bool = False) -> None:
         ms.set_device(*wanted)
     except (RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0].split(". ")[0]
-        raise UsageError(f"MindSpore {ms.__version__} cannot use {wanted[0]} device {wanted[1]}: {reason}; install "
-                         "the build for this device or give --device_target CPU") from None
+        raise UsageError(f"MindSpore {ms.__version__} cannot use {wanted[0]} device {wanted[1]}: {reason}; "
+                         f"{NEEDS[wanted[0]]}, or give --device_target CPU") from None
     _device = wanted
     ms.set_context(mode=ms.GRAPH_MODE)
     if is_deterministic(runtime):

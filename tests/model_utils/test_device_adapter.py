@@ -109,6 +109,7 @@ print(ms.get_context("device_target"), ms.get_context("mode") == ms.GRAPH_MODE, 
     lines = done.stdout.splitlines()
     assert done.returncode == 0, done.stderr
     assert "cannot use GPU device 0" in lines[0] and "give --device_target CPU" in lines[0]
+    assert "CUDA 11.1 or 11.6 and cuDNN 8" in lines[0]
     assert "already works on CPU 0 and cannot change to CPU 1" in lines[1]
     assert lines[2] == "CPU True 1"
 
