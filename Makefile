@@ -13,7 +13,7 @@ FUZZ_SECONDS ?= 60
 FUZZERS := description flags image sizes
 FUZZ_FOLDER := ascend310_infer/out/fuzz
 
-.PHONY: help install demo test promises peers nightly lint config ascend cpp-deps fuzz clean
+.PHONY: help install demo test promises peers nightly lint config lock ascend cpp-deps fuzz clean
 
 help:
 	@echo "make install   create $(VENV) and install what requirements-dev.txt names"
@@ -22,6 +22,7 @@ help:
 	@echo "make promises  break every promise of docs/promises.md in a copy of the tree; fail if no test notices"
 	@echo "make peers     install PyTorch, torchvision, timm, MindCV (up to 5 GB) and compare converted weights with them"
 	@echo "make nightly   run the long training and accuracy tests"
+	@echo "make lock      rewrite requirements-lock.txt, with hashes, from what is installed in $(VENV)"
 	@echo "make ascend    compile all models for Ascend without one, on stand-ins for CANN's libraries (needs g++, binutils)"
 	@echo "make lint      run ruff, and mypy on src/"
 	@echo "make config    rewrite config/*/*.yaml and docs/configuration.md from the schema and tools/presets"
@@ -55,6 +56,9 @@ lint: $(INSTALLED)
 
 config: $(INSTALLED)
 	$(VENV_PYTHON) tools/document_settings.py
+
+lock: $(INSTALLED)
+	$(VENV_PYTHON) tools/lock_requirements.py
 
 ascend: $(INSTALLED)
 	$(VENV_PYTHON) tools/ascend_simulation/check.py
