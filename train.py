@@ -18,6 +18,7 @@ from src.data.annotations import check_num_classes, load_split
 from src.data.identity import DataRequest, is_training_split, names_raw_data, names_validation, request_of
 from src.data.mindrecord import Place, current_files, prepare_mindrecord, wait_for_mindrecord
 from src.data.mindrecord_description import RecordFiles, open_mindrecord, stored_states
+from src.data.mindrecord_rows import read_rows
 from src.data.recognise import with_data
 from src.data.records import AnnotationSet
 from src.engine.run_folder import describe_run, run_folder
@@ -25,12 +26,14 @@ from src.engine.start_weights import Start, require_start_files, with_settings_o
 from src.engine.terminal import quiet_terminal
 from src.entry import keep_traces_in, run
 from src.errors import ConfigError, DatasetError, UsageError
+from src.evaluation.automatic import SOURCE, Training, objects_of, sampled, with_automatic_settings
 from src.evaluation.evaluate import audit_as_configured
 from src.files import LockedError, locked
 from src.model_utils.device_adapter import Process, init_distributed, set_device, this_process
 from src.model_utils.local_adapter import is_scheduler
 from src.model_utils.moxing_adapter import stage_files
 from src.models import build_detector, detector_class
+from src.settings.config import AUTOMATIC
 
 
 def main(argv=None) -> int:
@@ -49,7 +52,8 @@ def train_detector(config) -> None:
         if start is not None:
             config = with_settings_of_start(config, start)
         elif (folder / "config.yaml").exists():
-            config = with_settings_of_run(config, read_config(folder / "config.yaml"))
+            before = read_config(folder / "config.yaml")
+            config = with_computed_settings(with_settings_of_run(config, before), before)
         open_run(config, folder)
         set_device(config.runtime, training=True)
         process = init_distributed(config.runtime)
@@ -57,6 +61,7 @@ def train_detector(config) -> None:
         if not training.classes:
             validation = load_validation_set(config, files.classes)
         if not config.data.only_create_dataset:
+            config = with_settings_of_data(config, files, folder, process)
             train(config, folder, process, files, validation, start)
 
 
@@ -175,6 +180,27 @@ def is_resumed(config, folder: Path) -> bool:
 
 def holds_run(folder: Path) -> bool:
     return any(folder.glob("ckpt_*/latest.json"))
+
+
+def with_computed_settings(config, before):
+    """With --auto: the configuration with the settings that the run computed when it began. before: its own."""
+    if not config.train.auto or not before.train.auto or type(before) is not type(config):
+        return config
+    return config.replaced_by(SOURCE, {key: value for key, value in before.values().items()
+                                       if key in AUTOMATIC and not config.fixed_by_user(key)})
+
+
+def with_settings_of_data(config, files: RecordFiles, folder: Path, process: Process):
+    """With --auto: the configuration with the settings that fit the training data, which the run folder keeps."""
+    if not config.train.auto or is_resumed(config, folder):
+        return config
+    rows = read_rows(files, sampled(files.image_count), ["height", "width", "boxes", "labels", "crowd", "count"])
+    automatic = with_automatic_settings(config, Training(objects_of(rows), files.image_count, files.classes,
+                                                         process.size))
+    if process.rank == 0:
+        print(automatic.text())
+        automatic.config.write(folder / "config.yaml")
+    return automatic.config
 
 
 def open_run(config, folder: Path) -> None:

@@ -12,7 +12,7 @@ from src.conditions import OF_THE_BACKBONE, check_settings, statements_of
 from src.errors import ConfigError, UsageError
 from src.model_utils.moxing_adapter import local_file
 from src.models import FAMILIES, MODELS, build_detector, config_class, model, model_of_zoo
-from src.settings.config import Config, build, check_names, fields
+from src.settings.config import AUTOMATIC, Config, build, check_names, fields
 from src.settings.files import read_file
 from src.settings.flags import split_flags
 from src.settings.given import Setting
@@ -28,6 +28,7 @@ from src.settings.old_keys import (
     OTHER_MODELS,
     START,
 )
+from src.settings.schema import from_text
 
 BACKBONE_FILE = "feature_extractor_base_param"
 # Settings that name the file a program starts from, where it is not the model file.
@@ -88,12 +89,21 @@ def load_config(argv, command: str) -> Config:
     if model_flag and model_flag.name == BACKBONE_FILE:
         taken &= set(OF_THE_BACKBONE)   # whatever else it was made with belongs to another detector
     trained = [Setting(key, value, str(model_file)) for key, value in made_with.items() if key in taken]
+    if _is_automatic(file_settings, given):     # a file's values were not what such a model was trained with
+        file_settings = [setting for setting in file_settings
+                         if setting.name not in AUTOMATIC or setting.name not in made_with]
     config = build(family, file_settings, given, command, trained, file_is_given)
     if help_wanted:
         _print_help(command, config, help_wanted)
     if made_with:
         _check_made_with(model_file, said, config, OF_THE_BACKBONE if command == "train" else None)
     return config
+
+
+def _is_automatic(file_settings: list[Setting], flags: list[Setting]) -> bool:
+    """Whether --auto is on, which the flag decides before the file."""
+    given = [setting.value for setting in (*file_settings, *flags) if setting.name == "auto"]
+    return bool(given) and from_text(str(given[-1]), bool) is True
 
 
 def _default_config() -> Path | None:

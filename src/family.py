@@ -20,8 +20,8 @@ from src.ops.onnx_nodes import OnnxNodes, OnnxTensor
 
 
 class Stage(NamedTuple):
-    """Settings of which the audit tries one after the other. unmatched: fraction of objects without a prior below which
-    none of them is tried."""
+    """Settings of which the audit tries one after the other. unmatched: fraction of objects without a prior, averaged
+    over the classes, below which none of them is tried."""
 
     options: list[dict]
     unmatched: float = 0.0
@@ -51,6 +51,7 @@ class Detector(abc.ABC):
     # Thresholds and limits of detections are a matter of choice and do not belong here.
     trained_settings: tuple = ("backbone_style",)
     max_objects_setting: str | None = None  # that max_objects comes from
+    least_steps: int = 1000            # of a training from scratch on little data
     enough_priors: int = 1             # for each object; one with fewer is learned slowly
     decided_by_zoo: tuple = ()         # names of the settings that settings_of_zoo may give
     built_in_settings: tuple = ()      # names of further settings that `inference`, so an exported file, computes with
@@ -147,6 +148,11 @@ class Detector(abc.ABC):
 
     def larger_input(self) -> dict:
         """The settings of an input of twice the sides; empty where it is fixed."""
+        return {}
+
+    def augmentation_for(self, smallest: float) -> dict:  # noqa: ARG002 (for families that override it)
+        """{setting of the augmentation: value}. smallest: typical side of the objects of the smallest class, as a
+        fraction of the image's."""
         return {}
 
     # Networks

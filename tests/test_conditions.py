@@ -21,6 +21,7 @@ from src.settings.schema import DataSection, from_text
 CLASSES = ("circle", "triangle")
 # Settings of the sections model and data that are no trained_settings of any family, and why.
 TRAINING = {"use_float16", "match_threshold", "gamma", "alpha", "background_loss", "initial_score",
+            "initial_weights", "crop_rule",
             "feature_extractor_base_param", "checkpoint_filter_list", "hm_weight", "wh_weight", "off_weight",
             "reg_loss", "regression_norm", "frozen_body", "pos_iou_thr", "neg_iou_thr", "min_pos_iou",
             "num_expected_pos", "num_expected_neg", "rpn_proposal_nms_pre", "rpn_proposal_max_num",
@@ -126,7 +127,7 @@ def test_the_folder_of_a_run_names_its_checkpoint(tmp_path):
 def test_a_file_that_contradicts_is_refused_with_all_values_and_the_way_out(tmp_path):
     path = checkpoint(tmp_path, "ssd300", *SMALL)
     other = MODELS["ssd300"].config_path.with_name("ssd300_mobilenet_v2_small.yaml")
-    flags = ["--config_path", str(other), "--model_path", str(path)]
+    flags = ["--config_path", str(other), "--model_path", str(path), "--auto", "False"]
     with pytest.raises(ConfigError) as refused:
         load_config(flags, "eval")
     message = str(refused.value)
@@ -140,6 +141,19 @@ def test_a_file_that_contradicts_is_refused_with_all_values_and_the_way_out(tmp_
     assert load_config([*flags, *taken], "eval").model.min_scale == 0.35
     insisted = load_config([*flags, "--insist", advice.split()[-1]], "eval")
     assert insisted.model.min_scale != 0.35 and insisted.data.mean != [0.4, 0.5, 0.6]
+
+
+def test_priors_of_a_file_that_computes_them_are_no_contradiction(tmp_path):
+    """With --auto the file's priors were only the beginning of the training; all other settings count as ever."""
+    path = checkpoint(tmp_path, "ssd300", "--img_shape", "300,300", "--min_scale", "0.35")
+    small = ["--config_path", str(MODELS["ssd300"].config_path.with_name("ssd300_mobilenet_v2_small.yaml"))]
+    config = load_config([*small, "--model_path", str(path)], "eval")
+    assert config.model.min_scale == 0.35 and config.model.num_default == [3, 6, 6, 6, 6, 6]
+    started = load_config([*small, "--pre_trained", str(path)], "train")
+    assert started.model.min_scale == 0.35 and started.train.auto
+    for flags in (["--auto", "False"], ["--min_scale", "0.2"], ["--img_shape", "160,160"]):
+        with pytest.raises(ConfigError, match="was made with other settings"):
+            load_config([*small, "--model_path", str(path), *flags], "eval")
 
 
 def test_a_flag_that_contradicts_is_refused_unless_it_is_insisted_on(tmp_path):

@@ -13,7 +13,7 @@ from src.data.shapes import draw_shapes
 from src.engine.build import check_same_data
 from src.errors import ConfigError, DatasetError, UsageError
 from src.model_utils.device_adapter import ALONE
-from train import audited_validation_set, find_data, training_files
+from train import audited_validation_set, find_data, training_files, with_computed_settings, with_settings_of_data
 
 CLASSES = ("circle", "rectangle", "triangle")
 
@@ -70,6 +70,28 @@ def test_mindrecord_files_alone_stand_for_raw_data_that_nothing_names(written, c
 
     assert (files.image_count, files.classes) == (4, CLASSES)
     assert "training from" in capsys.readouterr().out
+
+
+def test_a_run_keeps_the_settings_that_it_computed_and_takes_them_up_again(written, tmp_path, capsys):
+    """--auto: the run folder holds them; a resumed run has them without looking at the data."""
+    flags = {"coco_root": written / "shapes", "auto": True, "min_scale": 0.15}
+    files = prepare(written, **flags)
+    settings = config(written, **flags)
+
+    computed = with_settings_of_data(settings, files, tmp_path, ALONE)
+
+    assert computed.train.epoch_size == 300 and "epoch_size 500 -> 300" in capsys.readouterr().out
+    assert computed.model.min_scale == 0.15     # the flag's
+    assert load_config(["--config_path", str(tmp_path / "config.yaml")], "read") == computed
+    (tmp_path / "ckpt_0").mkdir()
+    (tmp_path / "ckpt_0" / "latest.json").write_text("{}")
+    before = load_config(["--config_path", str(tmp_path / "config.yaml")], "read")
+    resumed = with_computed_settings(config(written, **flags, resume=True), before)
+    assert not computed.differences(resumed) and resumed.train.epoch_size == 300
+    assert with_settings_of_data(resumed, None, tmp_path, ALONE) is resumed
+    other = with_computed_settings(config(written, **flags, resume=True, epoch_size=7), before)
+    assert computed.differences(other)[0].startswith("epoch_size: 300 before, 7 now")
+    assert with_settings_of_data(config(written, coco_root="x"), None, tmp_path, ALONE).train.epoch_size == 500
 
 
 @pytest.mark.parametrize("flags, message", [

@@ -5,7 +5,7 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from src.backbones.table import Backbone, find_backbone
-from src.ops.schedule import multi_step, polynomial, scaled_to_batch
+from src.ops.schedule import WARM_UP, multi_step, polynomial, scaled_to_batch
 from src.settings.config import Config
 from src.settings.schema import (
     DataSection,
@@ -134,6 +134,12 @@ class CenterNetOptimizer(OptimizerSection):
             return polynomial(lr, self.end_learning_rate, self.power, self.warmup_steps, total_steps)
         return multi_step(lr, self.warmup_steps, [epoch * steps_per_epoch for epoch in self.multi_epochs], self.factor,
                           total_steps)
+
+    def schedule_for(self, epochs: int, steps_per_epoch: int) -> dict:
+        settings: dict = {"warmup_steps": round(WARM_UP * epochs * steps_per_epoch)}
+        if self.lr_type == "MultiDecay":    # as 290 and 320 of 330 epochs
+            settings["multi_epochs"] = [round(epochs * 0.88), round(epochs * 0.97)]
+        return settings
 
 
 class CenterNetEval(EvalSection):

@@ -26,6 +26,7 @@ class CenterNetDetector(Detector):
     checkpoint_prefix = "checkpoint_centernet"
     output_names = ("detections",)
     max_objects_setting = "max_objs"
+    least_steps = 2000
     ranked_by = 4  # the column of scores, which order the rows of the outputs
     not_from_imagenet = NOT_FROM_IMAGENET
     filter_words = FILTER_WORDS

@@ -1,7 +1,7 @@
 """What a model's input, priors and limits mean for the boxes of a data set, and settings that match more of them."""
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Optional, Sequence
+from typing import Any, Iterable, NamedTuple, Optional, Sequence
 
 import numpy as np
 
@@ -11,7 +11,8 @@ from src.models import build_detector
 
 SAMPLE_OBJECTS = 500    # on which priors are tried
 LEAST_GAIN = 0.05       # of Fit.learnable: about 5 % more priors for every object
-LEAST_FEWER = 0.02      # fraction of the objects that needs help, or is helped by a larger input
+CLEAR_GAIN = 0.3        # the same, where hardly an object has too few
+LEAST_FEWER = 0.02      # fraction of the objects with too few priors, or that a larger input helps
 USEFUL = 4              # times the priors that an object should have: further ones teach nothing new
 MANY_SMALL = 0.05       # fraction of the objects that are smaller than a cell
 NAME_COLUMNS = 46
@@ -69,6 +70,13 @@ class Fit(NamedTuple):
         return float(np.mean([gains[self.labels == label].mean() for label in np.unique(self.labels)]))
 
     @property
+    def forgotten(self) -> float:
+        """Fraction of the objects of a class that are matched with no prior, averaged over the classes."""
+        if self.matched is None:
+            return 0.0
+        return float(np.mean([np.mean(self.matched[self.labels == label] == 0) for label in np.unique(self.labels)]))
+
+    @property
     def small(self) -> float:
         """Fraction of the objects that are smaller than a cell in width or height."""
         return float(np.mean(self.shorter < self.stride))
@@ -114,46 +122,68 @@ class Advice(NamedTuple):
 
 
 def advise(config: Any, annotations: AnnotationSet) -> Optional[Advice]:
-    """What the audited annotations ask of the model of `config`; None without objects. Crowds are no objects.
+    """What the audited annotations ask of the model of `config`; None without objects. Crowds are no objects."""
+    images = [ImageBoxes(record.boxes[~record.crowd], record.height, record.width, record.labels[~record.crowd])
+              for record in annotations.records]
+    return advise_for(config, images, annotations.classes)
+
+
+def advise_for(config: Any, images: Sequence[ImageBoxes], classes: Sequence[str],
+               fixed: Iterable[str] = ()) -> Optional[Advice]:
+    """What the objects of these images ask of the model of `config`; None without objects. fixed: settings that keep
+    their values.
 
     Priors are tried on SAMPLE_OBJECTS objects of images spread over the set. Of each stage that the family names, the
-    option with the largest Fit.learnable is taken, if it gains LEAST_GAIN; none where hardly an object has too few.
+    option with the largest Fit.learnable is taken, if it gains enough.
     """
-    images = [ImageBoxes(record.boxes[~record.crowd], record.height, record.width, record.labels[~record.crowd])
-              for record in annotations.records if not record.crowd.all()]
+    fixed, total = set(fixed), len(images)
+    # Sorted, so that the sample is the same whether the images come from annotations or from MindRecord files.
+    images = sorted((image for image in images if len(image.boxes)),
+                    key=lambda image: (image.height, image.width, image.boxes.tobytes()))
     if not images:
         return None
     sample = _sample(images)
 
     def tried(given: dict) -> Optional[Fit]:
         try:
-            detector = build_detector(config.replace(**given), annotations.classes)
+            detector = build_detector(config.replace(**given), classes)
         except ConfigError:     # settings of this option exclude each other
             return None
         return _fit(detector, sample, images)
 
-    detector = build_detector(config, annotations.classes)
+    detector = build_detector(config, classes)
     fit = before = _fit(detector, sample, images)
     settings: dict = {}
     for stage in detector.priors_to_try():
-        if fit.few < LEAST_FEWER or fit.unmatched < stage.unmatched:
+        if fit.forgotten < stage.unmatched:
             continue
-        candidates = [(option, found) for option in stage.options if (found := tried({**settings, **option}))]
+        candidates = [(option, found) for option in _without(stage.options, fixed)
+                      if (found := tried({**settings, **option}))]
         option, best = max(candidates, key=lambda item: item[1].learnable, default=({}, fit))
-        if best.learnable >= fit.learnable + LEAST_GAIN:
+        if best.learnable >= fit.learnable + (LEAST_GAIN if fit.few >= LEAST_FEWER else CLEAR_GAIN):
             settings, fit = {**settings, **option}, best
-    larger = tried({**settings, **detector.larger_input()}) if fit.small > MANY_SMALL else None
+    enlarged = {} if fixed & set(detector.larger_input()) else detector.larger_input()
+    larger = tried({**settings, **enlarged}) if fit.small > MANY_SMALL else None
     if larger is not None and larger.small <= fit.small - LEAST_FEWER:
-        settings, fit = {**settings, **detector.larger_input()}, larger
+        settings, fit = {**settings, **enlarged}, larger
     counts = np.array([len(image.boxes) for image in images])
     limit = detector.max_objects
-    above = 0.0 if limit is None else float(np.sum(counts > limit)) / len(annotations.records)
-    if above and detector.max_objects_setting:
+    above = 0.0 if limit is None else float(np.sum(counts > limit)) / total
+    if above and detector.max_objects_setting and detector.max_objects_setting not in fixed:
         settings[detector.max_objects_setting] = int(counts.max())
-    present = {key: value for section in config.model_dump().values() for key, value in section.items()}
+    present = config.values()
     settings = {key: value for key, value in settings.items() if value != present[key]}
-    return Advice(config.model.model_name, len(annotations.records), int(counts.sum()), before, fit, settings, limit,
-                  above)
+    return Advice(config.model.model_name, total, int(counts.sum()), before, fit, settings, limit, above)
+
+
+def _without(options: Iterable[dict], fixed: set[str]) -> list[dict]:
+    """The options that are left where some settings keep their values."""
+    left: list[dict] = []
+    for option in options:
+        free = {key: value for key, value in option.items() if key not in fixed}
+        if free and free not in left:
+            left.append(free)
+    return left
 
 
 def _sample(images: Sequence[ImageBoxes]) -> list[ImageBoxes]:

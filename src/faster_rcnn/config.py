@@ -8,7 +8,7 @@ from src.backbones.depths import RESNET_BLOCKS
 from src.backbones.table import Backbone, find_backbone
 from src.errors import ConfigError
 from src.faster_rcnn.box_styles import BOX_STYLES, BoxStyle
-from src.ops.schedule import multi_step, scaled_to_batch, warmup_cosine
+from src.ops.schedule import WARM_UP, multi_step, scaled_to_batch, warmup_cosine
 from src.settings.config import Config
 from src.settings.schema import (
     DataSection,
@@ -207,6 +207,12 @@ class FasterRCNNOptimizer(OptimizerSection):
         curve = warmup_cosine(lr, lr * self.warmup_ratio, 0, self.warmup_step,
                               total_steps + steps_per_epoch + self.warmup_step)
         return curve[:total_steps]
+
+    def schedule_for(self, epochs: int, steps_per_epoch: int) -> dict:
+        settings: dict = {"warmup_step": round(WARM_UP * epochs * steps_per_epoch)}
+        if self.lr_type == "multistep":
+            settings["milestones"] = [round(epochs * 2 / 3), round(epochs * 11 / 12)]
+        return settings
 
 
 class FasterRCNNEval(EvalSection):

@@ -5,6 +5,8 @@ from typing import Sequence
 
 import numpy as np
 
+WARM_UP = 0.05  # fraction of a run, for runs whose length is computed
+
 
 def warmup_cosine(lr: float, lr_init: float, lr_end: float, warmup_steps: int, total_steps: int) -> np.ndarray:
     """Linear from lr_init to lr over warmup_steps, then half a cosine down to lr_end: (total_steps,) float32."""

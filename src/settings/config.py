@@ -32,7 +32,14 @@ _FREE_TO_CHANGE = frozenset((
     "python_multiprocessing",
     "train_steps", "pre_trained", "save_checkpoint_epochs", "save_checkpoint_steps", "keep_checkpoint_max", "run_eval",
     "eval_start_epoch", "eval_interval", "save_best_ckpt", "early_stop_patience", "log_interval",
-    "max_nonfinite_steps",
+    "max_nonfinite_steps", "auto",
+))
+
+# What --auto computes from the training data. With it the values in a settings file are no more than a beginning.
+AUTOMATIC = frozenset((
+    "min_scale", "aspect_ratios", "num_default", "match_threshold", "zoom_out", "anchor_scales", "anchor_ratios",
+    "num_gts", "max_objs", "epoch_size", "warmup_epochs", "warmup_step", "milestones", "warmup_steps", "multi_epochs",
+    "ema_decay", "eval_start_epoch", "eval_interval",
 ))
 
 
@@ -63,7 +70,11 @@ class Config(BaseModel):
 
     def replace(self, **values) -> "Config":
         """A copy with other values, which are checked: `config.replace(epoch_size=2)`."""
-        given = [Setting(key, value, "argument") for key, value in values.items()]
+        return self.replaced_by("argument", values)
+
+    def replaced_by(self, source: str, values: dict) -> "Config":
+        """The same with values that `source_of` says to come from `source`."""
+        given = [Setting(key, value, source) for key, value in values.items()]
         current = [Setting(key, value, self.source_of(key)) for key, value in self.values().items()]
         return build(type(self), current, given)
 
@@ -74,6 +85,10 @@ class Config(BaseModel):
     def source_of(self, key: str) -> str:
         """Where a setting was given: "file.yaml:12", "flag --key"; "the default" where it was not."""
         return self._sources.get(key, "the default")
+
+    def fixed_by_user(self, key: str) -> bool:
+        """Whether a setting was given as a flag, or by a program, so that nothing computed replaces it."""
+        return self.source_of(key).startswith(("flag ", "argument"))
 
     def dump_yaml(self) -> str:
         """YAML text of all settings; loading it gives an equal configuration, but for credentials, which it lacks."""

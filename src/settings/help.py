@@ -27,8 +27,8 @@ PROGRAMS = {
         "Train a detector.",
         "python train.py --config_path config/ssd/ssd300_mobilenet_v2_small.yaml --dataset voc --voc_root /data/voc",
         ("config_path", "model_name", *DATA, "output_path", "resume", "pre_trained", "filter_weight", "img_shape",
-         "epoch_size", "batch_size", "lr", "base_lr", "run_eval", "tensorboard", "device_target", "run_distribute",
-         "enable_modelarts")),
+         "auto", "epoch_size", "batch_size", "lr", "base_lr", "run_eval", "tensorboard", "device_target",
+         "run_distribute", "enable_modelarts")),
     "eval": Program(
         "Evaluate a model: COCO's metrics, VOC's for VOC data, and a report.",
         "python eval.py --model_path runs/voc --eval_split test",

@@ -216,6 +216,9 @@ class DataSection(Section):
 class TrainSection(Section):
     """Length of the training, start weights, checkpoints, evaluation while training."""
 
+    auto: bool = Field(
+        False, description="compute priors, number of epochs, warm-up, averaging and zoom_out from the training data; "
+        "the run prints what it takes and why; a setting that is given as a flag is kept")
     epoch_size: int = Field(500, ge=1, description="number of epochs")
     batch_size: int = Field(32, ge=1, description="images per step and device")
     train_steps: int = Field(-1, ge=-1, description="stop after this number of steps; -1 = after epoch_size epochs")
@@ -275,6 +278,10 @@ class OptimizerSection(Section):
         global_batch: images per step over all devices, which base_batch_size is compared with.
         """
         raise NotImplementedError(f"{type(self).__name__} has no schedule")
+
+    def schedule_for(self, epochs: int, steps_per_epoch: int) -> dict:  # noqa: ARG002 (for families)
+        """{setting: value} of warm-up and steps of the learning rate in proportion to the length of a run."""
+        return {}
 
 
 class EvalSection(Section):

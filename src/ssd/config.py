@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from src.backbones.table import Backbone, find_backbone
-from src.ops.schedule import scaled_to_batch, warmup_cosine
+from src.ops.schedule import WARM_UP, scaled_to_batch, warmup_cosine
 from src.settings.config import Config
 from src.settings.schema import DataSection, EvalSection, ModelSection, OptimizerSection, above_zero, described
 from src.settings.translation import OldKeys, Translation
@@ -170,10 +170,10 @@ class SSDData(DataSection):
     color_jitter: List[float] = Field(
         [0.4, 0.4, 0.4], min_length=3, max_length=3, description="largest change of brightness, contrast and "
         "saturation, as a fraction; 0 = off")
-    crop_tries: int = Field(50, ge=0, description="number of attempts to crop with a minimum IoU; 0 = no crop")
-    crop_rule: Literal["zoo", "paper"] = Field(
-        "zoo", description="crops that are refused: paper = those that no object overlaps by the minimum IoU; zoo = "
-        "only where objects overlap by very different amounts, so that a crop may cut a single object anywhere")
+    crop_tries: int = Field(50, ge=0, description="number of attempts to crop by crop_rule; 0 = no crop")
+    crop_rule: Literal["zoo", "visible"] = Field(
+        "zoo", description="crops that are refused: visible = those that leave an object less than a randomly drawn "
+        "fraction of its area; zoo = by the IoU of crop and objects, so that a single object may be cut anywhere")
     zoom_out: float = Field(
         1.0, ge=1, description="largest side of the canvas that half of the images are put on, as a factor of the "
         "image's, so that objects get smaller; 1 = off, as in the zoo")
@@ -195,6 +195,9 @@ class SSDOptimizer(OptimizerSection):
         lr = scaled_to_batch(self.lr, global_batch, self.base_batch_size)
         return warmup_cosine(lr, min(self.lr_init, lr), lr * self.lr_end_rate,
                              int(self.warmup_epochs * steps_per_epoch), epochs * steps_per_epoch)
+
+    def schedule_for(self, epochs: int, steps_per_epoch: int) -> dict:  # noqa: ARG002 (for other families)
+        return {"warmup_epochs": round(WARM_UP * epochs, 2)}
 
 
 class SSDEval(EvalSection):

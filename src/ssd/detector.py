@@ -16,6 +16,9 @@ from src.ssd.priors import feature_sizes, prior_boxes, prior_settings, priors_to
 from src.ssd.targets import TargetEncoder
 from src.ssd.transforms import TrainTransform, eval_input, resize
 
+HALF_OVERLAP = 0.7      # side of a square with half the area of another one's
+MOST_ZOOM_OUT = 4.0     # as in the paper
+
 
 class SSDDetector(Detector):
     """The contract of src/family.py for SSD. Raises ConfigError if settings of the priors contradict each other."""
@@ -82,6 +85,11 @@ class SSDDetector(Detector):
 
     def larger_input(self) -> dict:
         return {"img_shape": [2 * side for side in self.input_size]}
+
+    def augmentation_for(self, smallest: float) -> dict:
+        """zoom_out with which these objects still overlap the smallest priors by half."""
+        prior = float(np.sqrt(self.priors.centers[:, 2] * self.priors.centers[:, 3]).min())
+        return {"zoom_out": round(min(max(smallest / (prior * HALF_OVERLAP), 1.0), MOST_ZOOM_OUT), 1)}
 
     def network(self):
         from src.ssd.network import build_ssd

@@ -82,10 +82,12 @@ def random_crop(image: np.ndarray, boxes: np.ndarray, rng, tries: int = 50,
     """Crop a random part of the image that overlaps the objects by a randomly drawn amount.
 
     Returns the image, the boxes whose centre lies in it, clipped, and their indices.
-    rule "paper": the IoU of the part with one of these boxes is at least the amount. "zoo": a part is refused only if
-    its smallest overlap is below the amount and its largest is above the amount + 0.2. With a single object this
-    refuses nothing: of objects with 30 % to 95 % of the side 41 % then show less than 0.7 of their area, and the
-    network learns that boxes end where the image ends.
+    rule "visible": each of these boxes keeps at least this fraction of its area. "zoo": a part is refused only if the
+    smallest IoU with an object is below the amount and the largest is above the amount + 0.2. With a single object this
+    refuses nothing: of objects with 30 % to 95 % of the side 44 % then show less than 0.7 of their area (24 % with
+    "visible"), and the network learns that boxes end where the image ends. The paper's own rule, an IoU of the amount
+    with one object, refuses most crops where objects are small: on BCCD 37 % of the images are cropped, 88 % by the
+    zoo's, 77 % by "visible".
     """
     everything = np.arange(len(boxes))
     min_overlap = rng.choice(CROP_OVERLAPS)
@@ -108,12 +110,18 @@ def random_crop(image: np.ndarray, boxes: np.ndarray, rng, tries: int = 50,
         if rule == "zoo" and overlaps[touched].min() < min_overlap and overlaps[touched].max() > min_overlap + 0.2:
             continue
         inside = ((part[:2] < centers) & (centers < part[2:])).all(axis=1) & touched
-        if not inside.any() or rule == "paper" and overlaps[inside].max() < min_overlap:
+        if not inside.any():
             continue
         origin = np.tile(part[:2], 2)
         clipped = np.clip(boxes[inside], origin, np.tile(part[2:], 2)) - origin
+        if rule == "visible" and (_areas(clipped) / _areas(boxes[inside])).min() < min_overlap:
+            continue
         return image[part[0]:part[2], part[1]:part[3]], clipped.astype(np.float32), np.flatnonzero(inside)
     return image, boxes, everything
+
+
+def _areas(boxes: np.ndarray) -> np.ndarray:
+    return np.maximum(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1), 1e-9)
 
 
 def zoom_out(image: np.ndarray, boxes: np.ndarray, largest: float, rng) -> tuple[np.ndarray, np.ndarray]:
