@@ -37,17 +37,17 @@ class Automatic(NamedTuple):
 
 
 class Training(NamedTuple):
-    """What settings are computed from. images: a sample of those that are trained on, without crowds. count: number of
+    """What settings are computed from. images: a sample of those that are trained on, without crowds. total: number of
     all of them. ranks: processes of the job."""
 
     images: Sequence[ImageBoxes]
-    count: int
+    total: int
     classes: Sequence[str]
     ranks: int = 1
 
     def steps_per_epoch(self, config: Any) -> int:
         """As the training loader counts them."""
-        return max(1, self.count // (config.train.batch_size * self.ranks))
+        return max(1, self.total // (config.train.batch_size * self.ranks))
 
 
 def with_automatic_settings(config: Any, training: Training) -> Automatic:
@@ -97,7 +97,7 @@ def _length(config: Any, training: Training, _lines: list[str]) -> Iterator[Comp
     """Epochs for the least number of steps that a training from scratch needs."""
     steps, least = training.steps_per_epoch(config), build_detector(config, training.classes).least_steps
     epochs = min(max(math.ceil(least / steps), LEAST_EPOCHS), MOST_EPOCHS)
-    yield Computed("epoch_size", epochs, f"{epochs * steps} steps, {steps} per epoch of {training.count} images")
+    yield Computed("epoch_size", epochs, f"{epochs * steps} steps, {steps} per epoch of {training.total} images")
 
 
 def _schedule(config: Any, training: Training, _lines: list[str]) -> Iterator[Computed]:
