@@ -80,7 +80,7 @@ def audit_ground_truth(config: Config, annotations: AnnotationSet, folder: Path)
     if report.findings:
         print(report.table())
     if config.eval.visual_image:
-        image_names(record.image_path for record in report.annotations.records)  # raises for equal names
+        image_names((record.image_path for record in report.annotations.records), listed=False)  # raises if equal
     return report.annotations
 
 
@@ -129,7 +129,7 @@ def draw_images(annotations: AnnotationSet, rows: Sequence[ResultRow], threshold
     """Draw every image with its annotated boxes into <folder>/gt_image, and with the detections of at least `threshold`
     into <folder>/pred_image."""
     found = shown_detections(rows, annotations.category_ids, threshold)
-    names = image_names(record.image_path for record in annotations.records)
+    names = image_names((record.image_path for record in annotations.records), listed=False)
     for record in annotations.records:
         image = read_image(record.image_path, record.orientation, record.accepted_pixels)
         detections = found.get(record.image_id, NO_DETECTIONS)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Callable, NamedTuple
 
@@ -22,7 +23,9 @@ from src.data.records import AnnotationSet  # noqa: E402
 from src.data.shapes import draw_shapes  # noqa: E402
 from src.errors import DatasetError  # noqa: E402
 from src.evaluation.coco import evaluate_coco  # noqa: E402
+from src.evaluation.evaluate import draw_images  # noqa: E402
 from src.evaluation.image_names import image_names  # noqa: E402
+from src.evaluation.thresholds import ScoreThreshold  # noqa: E402
 from src.settings.schema import DataSection  # noqa: E402
 
 INPUTS = ROOT.parent / "shared" / "faults" / "deploy"
@@ -78,6 +81,7 @@ ROWS = [
     Row("max_image_pixels in C++", "constant", "a flag", f"{APPLICATION}::test_the_limit_of_pixels_is_a_flag"),
     Row("file names that are not UTF-8", "no result readable", "the image is named",
         "evaluation/test_result_files.py::test_names_that_are_not_utf_8_are_refused"),
+    Row("drawn images of eval.py under such a name", "refused", "drawn", "test_images_of_any_name_are_drawn"),
     Row("ONNX with an open batch", "TypeError", "runs",
         f"{MODEL_FILE}::test_an_onnx_file_may_leave_its_batch_size_open"),
     Row("ONNX in float16", "internal error", "error with the type",
@@ -196,6 +200,15 @@ def test_images_of_equal_names_keep_names_of_their_own():
     records = load_split(deploy("coco_equal_stems", dataset="coco"), "val").records
     names = image_names(record.image_path for record in records)
     assert sorted(names.values()) == [f"{folder}/000{number}" for folder in "ab" for number in range(3)]
+
+
+def test_images_of_any_name_are_drawn(drawn, tmp_path):
+    first = read(drawn).records[0]
+    path = tmp_path / "lat\udce4in.jpg"
+    path.write_bytes(first.image_path.read_bytes())
+    annotations = replace(read(drawn), records=(replace(first, image_path=path),))
+    draw_images(annotations, [], ScoreThreshold(0.5, "test"), tmp_path / "out")
+    assert sorted(one.parent.name for one in (tmp_path / "out").glob("*/lat?in.jpg")) == ["gt_image", "pred_image"]
 
 
 def test_a_full_disk_is_not_answered_with_a_flag_of_another_program(drawn, tmp_path, monkeypatch):

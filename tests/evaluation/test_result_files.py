@@ -141,6 +141,7 @@ def test_names_of_images_keep_folders_where_there_are_several():
 def test_names_that_are_not_utf_8_are_refused():
     with pytest.raises(DatasetError, match="udce4in.jpg'?: the name is not UTF-8; rename the image"):
         image_names([Path("/c/lat\udce4in.jpg")])
+    assert image_names([Path("/c/lat\udce4in.jpg")], listed=False) == {Path("/c/lat\udce4in.jpg"): "lat\udce4in"}
 
 
 @pytest.mark.parametrize("audited, seen, message", [
