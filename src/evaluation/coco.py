@@ -4,6 +4,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
+import itertools
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Sequence
 
@@ -143,16 +144,17 @@ def _index(coco_class: type, images: list[dict], categories: list[dict], annotat
 
 def _numbered(ground_truth: dict, objects: list[dict], detections: list[dict]) -> tuple[dict, list[dict]]:
     """A ground truth of these objects, and the detections, with the images numbered 1, 2, ... in the order of their
-    ids: faster-coco-eval keeps ids as floating-point numbers, in which those above 2^53 fall together."""
+    ids: faster-coco-eval keeps ids as floating-point numbers, in which those above 2^53 fall together.
+
+    objects, detections: lists of the caller's own, which are changed, to save a copy.
+    """
     numbers = {image_id: number
                for number, image_id in enumerate(sorted({image["id"] for image in ground_truth["images"]}), 1)}
 
-    def numbered(entries: list[dict], key: str) -> list[dict]:
-        return [{**entry, key: numbers[entry[key]]} for entry in entries]
-
-    truth = {"images": numbered(ground_truth["images"], "id"), "categories": ground_truth["categories"],
-             "annotations": numbered(objects, "image_id")}
-    return truth, numbered(detections, "image_id")
+    for entry in itertools.chain(objects, detections):
+        entry["image_id"] = numbers[entry["image_id"]]
+    images = [{**image, "id": numbers[image["id"]]} for image in ground_truth["images"]]
+    return {"images": images, "categories": ground_truth["categories"], "annotations": objects}, detections
 
 
 def _objects(ground_truth: dict) -> list[dict]:
