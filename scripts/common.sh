@@ -30,6 +30,7 @@ wrong() {
 arguments() {
   usage=$1
   shift
+  [ "${1:-}" != -h ] || set -- --help
   local words names=() required=0 count=0 word
   read -ra words <<< "$usage"
   for word in "${words[@]}"; do
@@ -279,7 +280,7 @@ detach() {
 
 # infer FLAG...: what the application of ascend310_infer is called with besides the model, MINDIR_PATH. Builds it
 # (build.log), runs it (infer.log) and has postprocess.py measure its results (acc.log), in the current folder.
-# INFER_MAIN names an application that is built already.
+# INFER_MAIN names an application that is built already; device_id, as in the zoo, the device where no argument does.
 infer() {
   local main=${INFER_MAIN:-$project/ascend310_infer/out/main} folder=$PWD model=${given[MINDIR_PATH]}
   local again="export it again: python $project/export.py --ckpt_file CKPT --file_name ${model%.*} --file_format MINDIR"
@@ -303,7 +304,7 @@ infer_310() {
   existing MINDIR_PATH DATA_PATH ANN_FILE_PATH
   flags=("--instances_set=${given[ANN_FILE_PATH]}")  # the model's own settings lie beside it
   pictures_of_coco DATA_PATH
-  infer "--dataset_path=${given[DATA_PATH]}" "--device_id=${given[DEVICE_ID]:-0}"
+  infer "--dataset_path=${given[DATA_PATH]}" "--device_id=${given[DEVICE_ID]:-${device_id:-0}}"
 }
 
 # step LOG COMMAND...: run the command, its output into LOG, too; end with its exit code when it fails

@@ -26,7 +26,7 @@ standalone_train() {
   arguments "DEVICE_ID MINDRECORD_DATASET_PATH [LOAD_CHECKPOINT_PATH]" "$@"
   training_flags
   pass DEVICE_ID
-  flags+=(--epoch_size=330 --save_checkpoint_steps=3664)
+  flags+=(--epoch_size=330 --save_checkpoint_steps=3664 --save_checkpoint_num=1)
   standalone train.py "$target" "LOG${given[DEVICE_ID]}" training_log.txt
 }
 
@@ -38,7 +38,8 @@ distribute_train() {
   [ "$target" = Ascend ] || positive DEVICE_NUM
   training_flags
   launcher_flags
-  folders_by=device
+  folders_by=device bind_cores=true
+  export HCCL_CONNECT_TIMEOUT=${HCCL_CONNECT_TIMEOUT:-1200}
   distribute "$target" LOG training_log.txt
 }
 
@@ -48,6 +49,7 @@ evaluate() {
   arguments "DEVICE_ID RUN_MODE DATA_DIR LOAD_CHECKPOINT_PATH" "$@"
   existing DATA_DIR LOAD_CHECKPOINT_PATH
   pass DEVICE_ID RUN_MODE coco_root=DATA_DIR LOAD_CHECKPOINT_PATH
+  flags+=(--visual_image=true)
   zoo_results=("${given[RUN_MODE]}_pred_eval.json")
   standalone eval.py "$target" "eval${given[DEVICE_ID]}" eval_log.txt
 }
@@ -73,5 +75,5 @@ infer_310() {
     n) [ -d preprocess_Result/input0 ] || wrong "PREPROCESS_IMAGES is n, but there are no inputs in preprocess_Result" ;;
     *) wrong "PREPROCESS_IMAGES is '${given[PREPROCESS_IMAGES]}', not y or n" ;;
   esac
-  infer "--input0_path=$PWD/preprocess_Result/input0" "--device_id=${given[DEVICE_ID]:-0}"
+  infer "--input0_path=$PWD/preprocess_Result/input0" "--device_id=${given[DEVICE_ID]:-${device_id:-0}}"
 }

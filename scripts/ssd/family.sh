@@ -77,7 +77,7 @@ infer_ssd() {
   existing MINDIR_PATH DATA_PATH CONFIG_PATH
   pass CONFIG_PATH
   pictures_of_coco DATA_PATH
-  infer "--dataset_path=${given[DATA_PATH]}" "--cpu_dvpp=${given[DVPP]:-CPU}" "--device_id=${given[DEVICE_ID]:-0}" "$@"
+  infer "--dataset_path=${given[DATA_PATH]}" "--cpu_dvpp=${given[DVPP]:-CPU}" "--device_id=${given[DEVICE_ID]:-${device_id:-0}}" "$@"
 }
 
 download() {

@@ -49,6 +49,14 @@ def flags_of(text: str, files: dict) -> list:
     return text.split()
 
 
+def test_the_variable_device_id_names_the_device_where_no_argument_does(infer):
+    infer.environment["device_id"] = "5"
+    infer.run("faster_rcnn/run_infer_310.sh", "net.onnx", PICTURES, "val.json")
+    infer.run("mask_rcnn/run_infer_310.sh", "net.onnx", PICTURES, "val.json", 3)
+    assert [word for call in infer.calls for word in call["arguments"] if word.startswith("--device_id")] == [
+        "--device_id=5", "--device_id=3"]
+
+
 @pytest.mark.parametrize("script, line, application, postprocess", CALLS)
 def test_old_arguments_run_and_measure(infer, script, line, application, postprocess):
     code, output = infer.run(script, *line.split())

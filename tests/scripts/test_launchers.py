@@ -96,15 +96,16 @@ for device in ("ascend", "gpu", "cpu"):
     LAUNCHES[f"mask_rcnn/run_eval{suffix}.sh"] = [("val.json old.ckpt", "eval", f"{mask} {EVALUATION}", "eval/log")]
     centernet = f"model_name=centernet_resnet50 epoch_size=330 mindrecord_dir=records device_target={target}"
     LAUNCHES[f"centernet/run_standalone_train_{device}.sh"] = [
-        ("1 records", "train", f"{centernet} save_checkpoint_steps=3664 device_id=1", "LOG1/training_log.txt"),
-        ("1 records old.ckpt", "train", f"{centernet} save_checkpoint_steps=3664 device_id=1 pre_trained=old.ckpt",
+        ("1 records", "train", f"{centernet} save_checkpoint_steps=3664 save_checkpoint_num=1 device_id=1", "LOG1/training_log.txt"),
+        ("1 records old.ckpt", "train", f"{centernet} save_checkpoint_steps=3664 save_checkpoint_num=1 device_id=1 "
+         "pre_trained=old.ckpt",
          "LOG1/training_log.txt")]
     LAUNCHES[f"centernet/run_distributed_train_{device}.sh"] = [
         (f"records {first} old.ckpt", launcher, f"{centernet} pre_trained=old.ckpt save_checkpoint_steps=458 "
          "save_checkpoint_num=1", "LOG/training_log.txt")]
     LAUNCHES[f"centernet/run_standalone_eval_{device}.sh"] = [
         ("2 val coco old.ckpt", "eval", "model_name=centernet_resnet50 run_mode=val coco_root=coco device_id=2 "
-         f"load_checkpoint_path=old.ckpt device_target={target}", "eval2/eval_log.txt")]
+         f"load_checkpoint_path=old.ckpt visual_image=true device_target={target}", "eval2/eval_log.txt")]
 LAUNCHES["centernet/convert_dataset_to_mindrecord.sh"] = [
     ("coco records", "train", "model_name=centernet_resnet50 coco_root=coco mindrecord_dir=records "
      "only_create_dataset=true device_target=CPU", "create_dataset/create_dataset.log")]
@@ -321,6 +322,19 @@ def test_centernet_s_launcher_numbers_its_folders_by_device_on_one_host_and_by_r
     shell.file("hccl.json", json.dumps(table))
     shell.run("centernet/run_distributed_train_ascend.sh", "records", "hccl.json")
     assert {path.name for path in shell.cwd.glob("LOG*")} == {"LOG4", "LOG5", "LOG0", "LOG1"}
+
+
+def test_centernet_s_launcher_binds_cores_and_waits_for_the_others_as_the_zoo_s(shell):
+    shell.run("centernet/run_distributed_train_ascend.sh", "records", "hccl.json")
+    assert [call["environment"]["HCCL_CONNECT_TIMEOUT"] for call in shell.calls] == ["1200", "1200"]
+    first, second = (set(call["affinity"]) for call in shell.calls)
+    assert len(os.sched_getaffinity(0)) < 2 or not first & second
+
+
+@pytest.mark.parametrize("script", ["ssd/run_eval.sh", "centernet/run_infer_310.sh"])
+def test_h_is_help(shell, script):
+    code, output = shell.run(script, "-h")
+    assert code == 0 and f"Usage: bash {ROOT / 'scripts' / script} " in output and not shell.calls
 
 
 def test_centernet_s_launcher_reads_the_ini_file_that_the_zoo_s_users_edit(shell):
