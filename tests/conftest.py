@@ -13,7 +13,7 @@ import pytest
 os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
 
 sys.path += [str(Path(__file__).resolve().parent / folder)
-             for folder in ("golden", "conversion", "export", "family", "data", "settings")]
+             for folder in ("golden", "conversion", "export", "family", "data", "settings", "cli")]
 
 
 def pytest_configure():

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import recipe
+from forks import Forks
 from golden import Golden
 
 from src.checkpoint import save_weights
@@ -49,9 +50,12 @@ def start(name: str, cwd: Path, **flags) -> subprocess.Popen:
     return process
 
 
+FORKS = Forks()
+
+
 def call(name: str, cwd: Path, **flags) -> subprocess.CompletedProcess:
     """`python <name>.py --key=value ...` in the folder cwd, run to its end."""
-    return subprocess.run(command_line(name, flags), cwd=cwd, capture_output=True, text=True)
+    return FORKS.run(command_line(name, flags)[1:], cwd)
 
 
 @contextmanager
@@ -90,7 +94,8 @@ def made_once(tmp_path_factory, name: str, make) -> Path:
 
 @pytest.fixture(scope="session")
 def cli():
-    return SimpleNamespace(start=start, call=call, compiled_once=compiled_once)
+    yield SimpleNamespace(start=start, call=call, compiled_once=compiled_once)
+    FORKS.close()
 
 
 @pytest.fixture(scope="session")
@@ -156,9 +161,8 @@ def exported_recipe(tmp_path_factory):
             parameter.set_data(ms.Tensor(random_value(of_zoo.get(name, name), parameter.shape, model)))
         checkpoint = folder / "random.ckpt"
         save_weights(checkpoint, parameters, model, detector.classes)
-        done = subprocess.run([*command_line("export", {"model_name": model, "model_path": checkpoint,
-                                                        "result_path": folder, "file_format": ending.upper()}), *flags],
-                              capture_output=True, text=True)
+        done = FORKS.run([*command_line("export", {"model_name": model, "model_path": checkpoint, "result_path": folder,
+                                                   "file_format": ending.upper()})[1:], *flags], folder)
         assert done.returncode == 0, done.stderr
 
     def exported(model: str, ending: str, *flags: str) -> Path:
@@ -199,6 +203,9 @@ class Application:
     def __call__(self, cwd: Path, *arguments, **flags) -> subprocess.CompletedProcess:
         words = [*map(str, arguments), *(f"--{key}={value}" for key, value in flags.items())]
         return subprocess.run([self.path, *words], cwd=cwd, capture_output=True, text=True, timeout=500)
+
+
+UNITY = "-DCMAKE_UNITY_BUILD=ON"    # all sources in one or two: reading the headers takes most of the time
 
 
 def _build_application(folder: Path, engines: tuple, cmake_flags: str = "") -> Application:
@@ -244,5 +251,5 @@ def application(tmp_path_factory) -> Application:
     engines = ("mslite", "mindspore")
     if os.environ.get("OpenVINO_DIR") or importlib.util.find_spec("openvino"):  # noqa: SIM112
         engines += ("openvino",)
-    folder = made_once(tmp_path_factory, "application", lambda folder: _build_application(folder, engines))
+    folder = made_once(tmp_path_factory, "application", lambda folder: _build_application(folder, engines, UNITY))
     return Application(folder / "out" / "main", engines)

@@ -1,4 +1,4 @@
-"""The same pictures as COCO, as Pascal VOC in the zoo's layout and as text rows: one training, one AP."""
+"""The same images as COCO, as Pascal VOC in the zoo's layout and as text rows: one training, one AP."""
 from __future__ import annotations
 
 import json
@@ -10,6 +10,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from src.command_line import load_config
+from src.data.annotations import load_split
 from src.data.mindrecord_description import open_mindrecord
 from src.data.mindrecord_rows import read_rows
 
@@ -68,13 +70,6 @@ def evaluate(cli, trained, tmp_path_factory):
     return call
 
 
-@pytest.fixture(scope="module")
-def as_coco(evaluate) -> float:
-    ap = mean_ap(evaluate())
-    assert ap > 0.01
-    return ap
-
-
 def training_rows(folder: Path) -> dict:
     """file name -> its row in the MindRecord files that are trained from."""
     files = open_mindrecord(folder, "ssd.mindrecord")
@@ -99,24 +94,55 @@ def test_training_sees_the_same(cli, drawn, forms, tmp_path, form):
     assert [audit["statistics"]["classes"][name]["boxes"] for name in CLASSES] == counts
 
 
-def test_text_rows_are_evaluated(forms, evaluate, as_coco):
-    done = evaluate(**forms.other)
-    assert mean_ap(done) == pytest.approx(as_coco, abs=1e-4)
-    assert f"ground truth: {forms.folder / 'val.txt'}, 8 images" in done.stdout
-
-
-def test_voc_is_evaluated_from_xml_and_from_the_zoo_s_json(forms, evaluate, as_coco):
-    from_xml = evaluate(**forms.voc)
+@pytest.fixture
+def as_the_zoo_wrote_it(forms):
+    """The zoo's json beside the VOC folder."""
     path = forms.folder / "helmet" / "annotations" / "voc_instances_val.json"
     path.parent.mkdir()
     categories = [{"supercategory": "none", "id": number, "name": name}
                   for number, name in enumerate(("background", *CLASSES))]
     path.write_text(json.dumps({**forms.content, "type": "instances", "categories": categories}))
-    from_json = evaluate(**forms.voc)
-    for done, source in ((from_xml, forms.folder / "helmet"), (from_json, path)):
-        assert mean_ap(done) == pytest.approx(as_coco, abs=1e-4)
-        assert f"ground truth: {source}, 8 images" in done.stdout
-        assert re.search(r"^VOC AP at IoU 0.5; .*\n.*\ncircle +\d", done.stdout, re.MULTILINE)
+    yield path
+    shutil.rmtree(path.parent)
+
+
+def evaluated_records(drawn, flags: dict) -> tuple:
+    """(source, {file name: (boxes, labels, crowd) of its objects in the order of their corners}) of eval.py."""
+    config = load_config([f"--{key}={value}" for key, value in {**drawn.flags, "val_data_type": "train2017",
+                                                                **flags}.items()], "eval")
+    annotations = load_split(config.data, "val", CLASSES)
+    assert annotations.classes == CLASSES
+    found = {}
+    for record in annotations.records:
+        order = np.lexsort(record.boxes.T)
+        found[record.image_path.name] = [array[order] for array in (record.boxes, record.labels, record.crowd)]
+    return annotations.source, found
+
+
+def check_records(found: dict, wanted: dict) -> None:
+    assert found.keys() == wanted.keys() and len(found) == 8
+    for name, arrays in found.items():
+        for array, expected in zip(arrays, wanted[name]):
+            np.testing.assert_allclose(array, expected, atol=1e-4, err_msg=name)
+
+
+def test_every_form_is_evaluated_against_the_same_objects(drawn, forms, request):
+    _, wanted = evaluated_records(drawn, {})
+    for flags, name in ((forms.other, "val.txt"), (forms.voc, "helmet")):
+        source, found = evaluated_records(drawn, flags)
+        assert Path(source) == forms.folder / name
+        check_records(found, wanted)
+    path = request.getfixturevalue("as_the_zoo_wrote_it")
+    source, found = evaluated_records(drawn, forms.voc)
+    assert Path(source) == path
+    check_records(found, wanted)
+
+
+def test_voc_is_evaluated_to_the_ap_of_coco(forms, evaluate, as_the_zoo_wrote_it):
+    as_coco, as_voc = mean_ap(evaluate()), evaluate(**forms.voc)
+    assert mean_ap(as_voc) == pytest.approx(as_coco, abs=1e-4) and as_coco > 0.01
+    assert f"ground truth: {as_the_zoo_wrote_it}, 8 images" in as_voc.stdout
+    assert re.search(r"^VOC AP at IoU 0.5; .*\n.*\ncircle +\d", as_voc.stdout, re.MULTILINE)
 
 
 def test_a_number_of_classes_that_does_not_fit_is_refused(forms, evaluate):
