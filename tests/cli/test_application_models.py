@@ -41,8 +41,9 @@ MODELS = {  # model -> what makes it small
     "mask_rcnn_resnet50": (*TWO_STAGES, "--rcnn_mask_out_channels=16", "--export_batch_size=2"),
 }
 ENGINES = {"openvino": "onnx", "mindspore": "mindir"}
-BY_DAY = {*product(("ssd300",), ENGINES),
-          *product(("centernet_resnet50", "mask_rcnn_resnet50"), ("openvino",))}
+# The rest is nightly: by day every family's network input is compared bit for bit, ssd300 goes through OpenVINO in the
+# test of names and through MindSpore in that of the zoo's script.
+BY_DAY = {("mask_rcnn_resnet50", "openvino")}
 CASES = [pytest.param(*case, marks=() if case in BY_DAY else pytest.mark.nightly) for case in product(MODELS, ENGINES)]
 
 

@@ -58,8 +58,8 @@ def test_so_has_the_exported_model(cli, exported, tmp_path, ending):
     check_accuracy(cli.call("eval", tmp_path, model_path=exported(ending), coco_root=IMAGES, report=False))
 
 
-@pytest.mark.parametrize("engine, ending", [
-    ("openvino", "onnx"), pytest.param("mindspore", "mindir", marks=pytest.mark.nightly)])
+@pytest.mark.nightly
+@pytest.mark.parametrize("engine, ending", [("openvino", "onnx"), ("mindspore", "mindir")])
 def test_so_has_the_application(cli, exported, application, tmp_path, engine, ending):
     if engine not in application.engines:
         pytest.skip(f"the engine {engine} is not tested: its package is not installed")

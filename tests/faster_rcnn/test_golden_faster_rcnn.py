@@ -243,6 +243,8 @@ def test_detections_of_fixed_outputs(detector, golden, boxes_per_roi, count):
 
 # Loss
 
+# Nightly: half a minute. By day Mask R-CNN's losses, which have all of these, are compared with the zoo's.
+@pytest.mark.nightly
 def test_loss_and_gradients(detector, picture):
     measured = GOLDEN.read("loss")
     network = network_of_the_recipe(detector, GOLDEN)
