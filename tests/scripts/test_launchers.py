@@ -96,7 +96,8 @@ for device in ("ascend", "gpu", "cpu"):
     LAUNCHES[f"mask_rcnn/run_eval{suffix}.sh"] = [("val.json old.ckpt", "eval", f"{mask} {EVALUATION}", "eval/log")]
     centernet = f"model_name=centernet_resnet50 epoch_size=330 mindrecord_dir=records device_target={target}"
     LAUNCHES[f"centernet/run_standalone_train_{device}.sh"] = [
-        ("1 records", "train", f"{centernet} save_checkpoint_steps=3664 save_checkpoint_num=1 device_id=1", "LOG1/training_log.txt"),
+        ("1 records", "train", f"{centernet} save_checkpoint_steps=3664 save_checkpoint_num=1 device_id=1",
+         "LOG1/training_log.txt"),
         ("1 records old.ckpt", "train", f"{centernet} save_checkpoint_steps=3664 save_checkpoint_num=1 device_id=1 "
          "pre_trained=old.ckpt",
          "LOG1/training_log.txt")]
