@@ -18,8 +18,11 @@ def nms(boxes: Tensor, scores: Tensor, threshold: float, end_offset: int = 0, by
         boxes = boxes + Tensor([0, 0, end_offset, end_offset], boxes.dtype)
     if by_matrix:
         return kept_by_matrix(pairwise_iou(boxes) > threshold)
-    rows = ops.concat((boxes, scores.expand_dims(-1)), -1)
-    return ops.stack([ops.NMSWithMask(threshold)(rows[image])[2] for image in range(boxes.shape[0])])
+    rows, kept = ops.concat((boxes, scores.expand_dims(-1)), -1), ()
+    for image in range(boxes.shape[0]):
+        # In a tuple: a list cannot be exported to ONNX.
+        kept += (ops.NMSWithMask(threshold)(rows[image])[2],)  # type: ignore[assignment]
+    return ops.stack(kept)
 
 
 def classwise_nms(boxes: Tensor, scores: Tensor, classes: Tensor, num_classes: int, threshold: float,
