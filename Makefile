@@ -13,7 +13,11 @@ FUZZ_SECONDS ?= 60
 FUZZERS := description flags image sizes
 FUZZ_FOLDER := ascend310_infer/out/fuzz
 
-.PHONY: help install demo test promises peers nightly lint config lock ascend cpp-deps fuzz clean
+# MindSpore Lite 2.0.0, the only one on PyPI, is for Python 3.7: pyenv install 3.7, or uv python install 3.7
+LITE_PYTHON ?= python3.7
+LITE_VENV := .venv-lite
+
+.PHONY: help install demo test promises peers nightly lint config lock ascend lite cpp-deps fuzz clean
 
 help:
 	@echo "make install   create $(VENV) and install what requirements-dev.txt names"
@@ -24,6 +28,7 @@ help:
 	@echo "make nightly   run the long training and accuracy tests"
 	@echo "make lock      rewrite requirements-lock.txt, with hashes, from what is installed in $(VENV)"
 	@echo "make ascend    compile all models for Ascend without one, on stand-ins for CANN's libraries (needs g++, binutils)"
+	@echo "make lite      convert small models of all families with MindSpore Lite 2.0.0 and compare (needs Python 3.7)"
 	@echo "make lint      run ruff, and mypy on src/"
 	@echo "make config    rewrite config/*/*.yaml and docs/configuration.md from the schema and tools/presets"
 	@echo "make cpp-deps  install g++, cmake, OpenCV, nlohmann-json, CLI11 for ascend310_infer (Debian, Ubuntu; root or sudo)"
@@ -63,6 +68,14 @@ lock: $(INSTALLED)
 ascend: $(INSTALLED)
 	$(VENV_PYTHON) tools/ascend_simulation/check.py
 
+lite: $(INSTALLED)
+	@$(LITE_PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 7))' 2> /dev/null || { \
+	  echo "MindSpore Lite 2.0.0 needs Python 3.7; '$(LITE_PYTHON)' says: $$($(LITE_PYTHON) --version 2>&1)"; \
+	  echo "Name one: make LITE_PYTHON=/path/to/python3.7 lite (pyenv install 3.7, or uv python install 3.7)"; exit 1; } >&2
+	@[ -x $(LITE_VENV)/bin/python ] || $(LITE_PYTHON) -m venv $(LITE_VENV)
+	$(LITE_VENV)/bin/python -m pip install -q mindspore-lite==2.0.0
+	LITE_PYTHON=$(CURDIR)/$(LITE_VENV)/bin/python $(VENV_PYTHON) -m pytest tests/cli/test_lite.py
+
 cpp-deps:
 	$(SUDO) apt-get update -qq
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends \
@@ -78,7 +91,7 @@ fuzz:
 	    ascend310_infer/fuzz/corpus/$$name; done
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LITE_VENV) .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): requirements.txt requirements-dev.txt scripts/install.sh | $(VENV_PIP)

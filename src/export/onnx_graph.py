@@ -4,10 +4,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Sequence
 
+from src.export.lite import suit_lite
+
 
 def finish_onnx(path: Path, names: Sequence[str]) -> None:
     """Give the outputs of an ONNX file readable names instead of MindSpore's numbers. Write the output size of
-    transposed convolutions as ONNX needs it: height and width only. Remove casts that MindSpore wrote twice."""
+    transposed convolutions as ONNX needs it: height and width only. Remove casts that MindSpore wrote twice. Write
+    plainly what other programs cannot read."""
     import onnx
 
     model = onnx.load(path)
@@ -20,6 +23,7 @@ def finish_onnx(path: Path, names: Sequence[str]) -> None:
         for attribute in node.attribute:
             if node.op_type == "ConvTranspose" and attribute.name == "output_shape":
                 attribute.ints[:] = attribute.ints[-2:]
+    suit_lite(model)
     onnx.save(model, path)
 
 

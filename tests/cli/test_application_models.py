@@ -14,32 +14,18 @@ import pytest
 import recipe
 from constant_networks import CLASSES, centernet_outputs, ssd_outputs, two_stage_outputs, write_network
 from pycocotools import mask
+from small_models import MODELS, SSD
 
 from src.command_line import load_config
 from src.data.images import encode_jpeg, read_image
 from src.evaluation.postprocessed import PostprocessedDetector
 from src.evaluation.result_files import ResultFiles
 from src.export.onnx_postprocess import add_postprocess
-from src.models import MODELS, build_detector
+from src.models import build_detector
 
 ROOT = Path(__file__).resolve().parents[2]
 NEAR = 0.01  # pixels
 SAME_SCORE = 1e-4
-SSD = "--min_score=0.01"
-CENTERNET = "--input_res_test=128,160"
-TWO_STAGES = ("--img_height=96", "--img_width=128", "--anchor_scales=4", "--fpn_out_channels=32",
-              "--rcnn_fc_out_channels=128", "--rpn_nms_pre=100", "--rpn_max_num=50", "--test_max_per_img=20")
-MODELS = {  # model -> what makes it small
-    "ssd300": ("--img_shape=96,96", SSD),
-    "ssd_mobilenet_v1": ("--img_shape=96,96", SSD),
-    "ssd_mobilenet_v1_fpn": ("--img_shape=136,96", SSD),
-    "ssd_resnet50_fpn": ("--img_shape=136,96", SSD),
-    "ssd_vgg16": ("--img_shape=272,264", SSD),
-    "centernet_resnet50": (CENTERNET, "--up_sampling=plain"),
-    "centernet_resnet101": (CENTERNET,),
-    **{name: TWO_STAGES for name, row in MODELS.items() if row.family == "faster_rcnn"},
-    "mask_rcnn_resnet50": (*TWO_STAGES, "--rcnn_mask_out_channels=16", "--export_batch_size=2"),
-}
 ENGINES = {"openvino": "onnx", "mindspore": "mindir"}
 # The rest is nightly: by day every family's network input is compared bit for bit, ssd300 goes through OpenVINO in the
 # test of names and through MindSpore in that of the zoo's script.
