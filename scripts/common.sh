@@ -246,22 +246,52 @@ supervise() {
         exit "$code"
       fi
     done
+    end_if_stopped "$logs"
     sleep 0.3
   done
   exit 0
 }
 
-# SIGTERM lets a training save what it has; who does not leave within 30 s is killed.
-stop_all() {
-  local pids=() pid
+# end_if_stopped LOGS: end the job when one of its processes has been stopped (SIGSTOP) for STOPPED_SECONDS, as the others
+# would wait for it in the next step for ever. Ctrl-Z stops this script, too, so that it does not count.
+declare -A stopped_since=()
+end_if_stopped() {
+  local logs=$1 pid state pids=()
+  [ -r /proc/self/stat ] || return 0
+  mapfile -t pids < <(job_processes)
+  for pid in "${pids[@]}"; do
+    state=$(sed -n 's/^State:[[:space:]]*\(.\).*/\1/p' "/proc/$pid/status" 2> /dev/null) || continue
+    if [ "$state" != T ]; then
+      unset "stopped_since[$pid]"
+    elif [ -z "${stopped_since[$pid]:-}" ]; then
+      stopped_since[$pid]=$SECONDS
+    elif [ $((SECONDS - stopped_since[$pid])) -ge "${STOPPED_SECONDS:-20}" ]; then
+      kill -KILL "$pid"   # nothing else reaches it
+      stop_all
+      echo "error: process $pid of the job was stopped (SIGSTOP) for ${STOPPED_SECONDS:-20} s, and the job ended with it;" \
+        "continue with --resume; the last lines are in $logs" >&2
+      exit 1
+    fi
+  done
+}
+
+# job_processes: the ids of the processes that train
+job_processes() {
+  local pid
   for pid in "${running[@]}"; do
     if [ "$launcher_is_msrun" = true ]; then
       # msrun itself would leave its workers behind.
-      read -ra pids < "/proc/$pid/task/$pid/children" || true
+      tr ' ' '\n' < "/proc/$pid/task/$pid/children" 2> /dev/null | grep . || true
     else
-      pids+=("$pid")
+      echo "$pid"
     fi
   done
+}
+
+# SIGTERM lets a training save what it has; who does not leave within 30 s is killed.
+stop_all() {
+  local pids=()
+  mapfile -t pids < <(job_processes)
   kill -TERM "${pids[@]}" 2> /dev/null || true
   for _ in {1..100}; do
     kill -0 "${pids[@]}" 2> /dev/null || break

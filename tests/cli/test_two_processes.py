@@ -4,6 +4,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -157,3 +158,49 @@ def test_sigterm_to_the_launcher_saves_the_step_that_all_ranks_have_done(runs, t
     saved = json.loads((tmp_path / "LOG" / "ckpt_0" / "latest.json").read_text())["step"]
     done = [course(tmp_path / "LOG" / name)[-1][0] for name in ("metrics.jsonl", "metrics_1.jsonl")]
     assert done == [saved, saved] and 2 <= saved < STEPS
+
+
+def ends(process: subprocess.Popen, seconds: float) -> str:
+    """What the job has printed, when it has ended within `seconds`."""
+    try:
+        return process.communicate(timeout=seconds)[0]
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("what", ["killed", "stopped", "full disk"])
+def test_a_rank_in_trouble_ends_the_job_within_a_minute_and_it_says_why(runs, tmp_path, what):
+    for name in ("shapes", "records"):
+        (tmp_path / name).symlink_to(runs.cwd / name)
+    process = launch(tmp_path, "train", *runs.flags, "--epoch_size=10000")
+    wait_for_step(tmp_path / "LOG" / "metrics.jsonl", 2, process)
+    ranks = workers(process.pid)
+    if what == "full disk":     # files of rank 0 cannot grow beyond 1 MB, which a checkpoint needs
+        resource.prlimit(ranks[0], resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+    else:
+        os.kill(ranks[1], signal.SIGKILL if what == "killed" else signal.SIGSTOP)
+    printed = ends(process, 90)     # under load; 20 s for a stopped rank, 40 s for a killed one
+    assert process.returncode != 0
+    assert {"killed": "Error code: -9", "stopped": f"process {ranks[1]} of the job was stopped (SIGSTOP)",
+            "full disk": "could not be saved"}[what] in printed
+    assert not [pid for pid in ranks if Path(f"/proc/{pid}").exists()]
+
+
+@pytest.mark.nightly
+def test_a_slow_rank_is_waited_for(runs, tmp_path):
+    for name in ("shapes", "records"):
+        (tmp_path / name).symlink_to(runs.cwd / name)
+    process = launch(tmp_path, "train", *runs.flags)
+    wait_for_step(tmp_path / "LOG" / "metrics.jsonl", 1, process)
+    slow = workers(process.pid)[1]
+    for _ in range(3):
+        os.kill(slow, signal.SIGSTOP)
+        time.sleep(5)
+        os.kill(slow, signal.SIGCONT)
+        time.sleep(1)
+    assert process.poll() in (None, 0)
+    ends(process, HANGS)
+    assert process.returncode == 0
+    assert course(tmp_path / "LOG" / "metrics.jsonl")[-1][0] == STEPS

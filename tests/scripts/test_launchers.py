@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -397,6 +398,24 @@ def is_running(pid: int) -> bool:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return False
+
+
+def test_a_rank_that_is_stopped_ends_the_job_and_one_that_goes_on_does_not(shell):
+    shell.environment["STOPPED_SECONDS"] = "2"
+    process = shell.start("ssd/run_distribute_train.sh", 2, 500, 0.05, "coco", "hccl.json", "old.yaml",
+                          behaviour={"0": {"sleep": HANGS}, "1": {"sleep": HANGS}})
+    stopped = shell.wait_for_calls(2)[1]["pid"]
+    os.kill(stopped, signal.SIGSTOP)
+    time.sleep(1)
+    os.kill(stopped, signal.SIGCONT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.communicate(timeout=2)
+    os.kill(stopped, signal.SIGSTOP)
+    output, _ = process.communicate(timeout=90)
+    assert process.returncode == 1
+    assert f"error: process {stopped} of the job was stopped (SIGSTOP) for 2 s" in output
+    states = [Path(f"/proc/{call['pid']}/status") for call in shell.calls]
+    assert not [path for path in states if path.exists() and "Z (zombie)" not in path.read_text()]
 
 
 def test_a_script_that_is_stopped_stops_what_it_started(shell):
