@@ -198,12 +198,14 @@ environment() {
       if [[ ${line%%=*} =~ $secret_words ]]; then line="${line%%=*}=***"; fi
       printf '%s\n' "$line"
     done
-  ) | hide_user
+  ) | hide_secrets
 }
 
-# hide_user: what comes in, without name and password in addresses
-hide_user() {
-  sed -u -E 's#://[^/[:space:]@]+@#://***@#g'
+# hide_secrets: what comes in, without the credentials in addresses and flags
+hide_secrets() {
+  local name='[[:alnum:]_.-]*' words='secret|token|passw|credential|signature|key|auth|sig'
+  sed -u -E -e 's#://[^/[:space:]@]+@#://***@#g' -e "s/([?&]$name($words)$name=)[^&[:space:]]+/\\1***/gI" \
+    -e "s/(--$name($words)$name[= ])[^[:space:]]+/\\1***/gI"
 }
 
 running=()              # process ids that `start` has started
@@ -218,7 +220,7 @@ start() {
   environment > "$folder/env.log"
   if [ "${#running[@]}" -eq 0 ]; then
     # msrun prints the command line that it starts.
-    "$@" < /dev/null > >(trap '' INT; hide_user | tee -ai "$folder/$log") 2>&1 &
+    "$@" < /dev/null > >(trap '' INT; hide_secrets | tee -ai "$folder/$log") 2>&1 &
   else
     "$@" < /dev/null >> "$folder/$log" 2>&1 &
   fi

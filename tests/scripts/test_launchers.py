@@ -512,10 +512,12 @@ def test_credentials_are_not_written_into_the_logs_of_the_launchers(shell):
     stand_in = shell.cwd / "programs" / "msrun"
     stand_in.write_text(stand_in.read_text().replace("sys.stdout.flush()", "print(*sys.argv, flush=True)"))
     for script in ("ssd/run_distribute_train_cpu.sh", "ssd/run_standalone_train_cpu.sh"):
-        code, output = shell.run(script, "1", "5", "0.1", "coco", "old.yaml", f"--data_url=obs://ak:{secret}@bucket/a")
+        code, output = shell.run(script, "1", "5", "0.1", "coco", "old.yaml", f"--data_url=obs://ak:{secret}@bucket/a",
+                                 f"--train_url=https://h/a?x=1&X-Amz-Signature={secret}&y=2", f"--api_key={secret}")
         assert code == 0 and secret not in output
         if "distribute" in script:
-            assert "--data_url=obs://***@bucket/a" in output
+            assert "--data_url=obs://***@bucket/a --train_url=https://h/a?x=1&X-Amz-Signature=***&y=2" in output
+            assert "--config_path=" in output and "--lr=0.1" in output
     logs = [*shell.cwd.glob("LOG*/*")]
     assert {path.name for path in logs} == {"env.log", "log.txt"}
     assert not [path for path in logs if secret in path.read_text()]
