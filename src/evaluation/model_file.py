@@ -171,8 +171,8 @@ def check_engine(config: Config, path: Path) -> None:
 
 def _opened(config: Config, path: Path, image_type: str) -> OpenedModel:
     if config.eval.engine == "openvino" or path.suffix.lower() == ".xml":
-        return openvino_runner(path, config.eval.precision_mode, image_type)
-    return onnx_runner(path, config.runtime.device_target, image_type)
+        return openvino_runner(path, config.eval.precision_mode, image_type, config.runtime.runtime_num_threads)
+    return onnx_runner(path, config.runtime.device_target, image_type, config.runtime.runtime_num_threads)
 
 
 def _batch_and_size(shape: Sequence[Any], otherwise: Sequence[int], channels_last: bool) -> list[int]:

@@ -256,10 +256,12 @@ class OpenedModel(NamedTuple):
     input_shapes: list[tuple[Any, ...]]
 
 
-def onnx_runner(path: Path, device_target: str = "CPU", image_type: str = "float32") -> OpenedModel:
+def onnx_runner(path: Path, device_target: str = "CPU", image_type: str = "float32",
+                threads: Optional[int] = None) -> OpenedModel:
     """Open an .onnx file with onnxruntime; raises UsageError if onnxruntime cannot use the device.
 
     image_type: numpy's name of the type of the images that will be given, else CheckpointError.
+    threads: of an operator; None leaves the number to onnxruntime.
     """
     import onnxruntime
 
@@ -269,7 +271,9 @@ def onnx_runner(path: Path, device_target: str = "CPU", image_type: str = "float
                          f"{provider}); install its build for this device or give --device_target CPU")
     with _opening(path, "onnxruntime", "loaded as ONNX"), contextlib.redirect_stdout(io.StringIO()):
         # What it prints is that it tries the same provider again.
-        session = onnxruntime.InferenceSession(str(path), providers=[provider])
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or 0
+        session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
     model_inputs = session.get_inputs()
     _check_type(path, model_inputs[0].type.removeprefix("tensor").strip("()"), image_type)
 
@@ -288,10 +292,12 @@ def _check_type(path: Path, taken: str, given: str) -> None:
     raise CheckpointError(f"{path} takes {taken} images, and is given {given} here; {advice}")
 
 
-def openvino_runner(path: Path, precision: str = "f32", image_type: str = "float32") -> OpenedModel:
+def openvino_runner(path: Path, precision: str = "f32", image_type: str = "float32",
+                    threads: Optional[int] = None) -> OpenedModel:
     """Open an .onnx or .xml file with OpenVINO, on the CPU.
 
-    precision: f32 or bf16, in which it computes; inputs and outputs are float32. image_type: as for `onnx_runner`.
+    precision: f32 or bf16, in which it computes; inputs and outputs are float32.
+    image_type, threads: as for `onnx_runner`.
     Raises UsageError without OpenVINO, or if the processor has no bf16, where OpenVINO would silently take float32.
     """
     try:
@@ -304,7 +310,8 @@ def openvino_runner(path: Path, precision: str = "f32", image_type: str = "float
         raise UsageError(f"this processor ({core.get_property('CPU', 'FULL_DEVICE_NAME').strip()}) does not compute in "
                          "bf16; leave --precision_mode out")
     with _opening(path, "OpenVINO", "loaded by OpenVINO"):
-        compiled = core.compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": precision})
+        compiled = core.compile_model(str(path), "CPU", {
+            "INFERENCE_PRECISION_HINT": precision, **({} if threads is None else {"INFERENCE_NUM_THREADS": threads})})
     _check_type(path, compiled.inputs[0].element_type.get_type_name(), image_type)
 
     def run(*inputs: np.ndarray) -> list:

@@ -360,7 +360,8 @@ class RuntimeSection(Section):
         default_factory=list, description="Ascend: indices of the last parameters of each all-reduce of gradients; "
         "empty, or for another number of parameters = four of equal size")
     runtime_num_threads: Optional[int] = Field(
-        None, ge=1, description="CPU: threads per operator; none = number of cores")
+        None, ge=1, description="CPU: threads per operator, of MindSpore, onnxruntime or OpenVINO; none = number of "
+        "cores")
     deterministic: Optional[bool] = Field(
         None, description="operators that always add in the same order, so that a resumed run is exact; none = on a "
         "CPU; on Ascend they are slower, and kernels are compiled by one process")

@@ -140,8 +140,17 @@ def test_an_engine_that_does_not_run_the_file_is_wrong_use(tmp_path, name, flags
 def test_the_engine_is_that_of_the_settings_or_of_the_file(tmp_path, monkeypatch, name, flags, opened_by):
     shape = [(1, 3, 300, 300)]
     monkeypatch.setattr(model_file, "onnx_runner", lambda *_: ("onnxruntime", shape))
-    monkeypatch.setattr(model_file, "openvino_runner", lambda _path, precision, _type: (precision, shape))
+    monkeypatch.setattr(model_file, "openvino_runner", lambda _path, precision, *_: (precision, shape))
     assert open_predictor(config(*flags), ModelFile(tmp_path / name), ("cat",)).run == opened_by
+
+
+def test_the_engines_take_the_number_of_threads_of_the_settings(tmp_path, monkeypatch):
+    given = []
+    for runner in ("onnx_runner", "openvino_runner"):
+        monkeypatch.setattr(model_file, runner, lambda *arguments: given.append(arguments) or (str, [(1, 3, 300, 300)]))
+    for flags in (["--runtime_num_threads", "3"], ["--runtime_num_threads", "3", "--engine", "openvino"]):
+        open_predictor(config(*flags), ModelFile(tmp_path / "a.onnx"), ("cat",))
+    assert [arguments[3] for arguments in given] == [3, 3]
 
 
 def test_a_mindir_without_its_description_file_that_does_not_fit_is_explained(tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
@@ -180,6 +181,19 @@ def test_openvino_runs_an_onnx_file_and_its_own_form(doubling, tmp_path):
         first = run(images)
         run(images + 1)
         assert [output.tolist() for output in first] == [(images * 2).tolist(), (images + 1).tolist()]
+
+
+def test_the_engines_start_as_many_threads_as_are_given(doubling, monkeypatch):
+    openvino, given = pytest.importorskip("openvino"), []
+    session, compile_model = onnxruntime.InferenceSession, openvino.Core.compile_model
+    monkeypatch.setattr(onnxruntime, "InferenceSession", lambda path, options, **others: given.append(
+        options.intra_op_num_threads) or session(path, options, **others))
+    monkeypatch.setattr(openvino.Core, "compile_model", lambda core, path, device, settings: given.append(
+        settings.get("INFERENCE_NUM_THREADS")) or compile_model(core, path, device, settings))
+    for threads in (None, 1):
+        onnx_runner(doubling["onnx"], threads=threads)
+        openvino_runner(doubling["onnx"], threads=threads)
+    assert given == [0, None, 1, 1]
 
 
 def test_openvino_leaves_an_open_side_open(tmp_path):
