@@ -16,6 +16,7 @@ from src.evaluation.evaluate import audit_ground_truth, evaluate_predictions, pr
 from src.evaluation.model_file import check_model_path, choose_device, open_predictor, read_model
 from src.model_utils.device_adapter import Process, init_distributed
 from src.model_utils.moxing_adapter import stage_files
+from src.printable import counted
 from src.settings.config import Config
 
 RESULTS = "predictions.json"
@@ -49,7 +50,7 @@ def evaluate(config: Config, path: Path, folder: Path, process: Process) -> None
     if process.rank > 0:
         return
     timing = predictor.timing
-    print(f"{timing.images} images, {timing.ms_per_image:.1f} ms each (waited for images "
+    print(f"{counted(timing.images, 'image')}, {timing.ms_per_image:.1f} ms each (waited for images "
           f"{1000 * timing.waited / timing.images:.1f}, network {1000 * timing.network / timing.images:.1f}, "
           f"decoding {1000 * timing.postprocess / timing.images:.1f})")
     metrics = path.parent.parent / "metrics.jsonl"

@@ -24,6 +24,7 @@ from src.entry import keep_traces_in, run
 from src.errors import UsageError
 from src.evaluation.model_file import check_model_path
 from src.files import read_text
+from src.printable import counted
 
 RESULTS = "predictions.json"
 END_OF_LIST = b"\n]\n"
@@ -151,8 +152,8 @@ class Tally:
         self.highest = max(self.highest, float(found.scores.max(initial=0)))
 
     def say(self, what: str, detector: Detector, place: Path) -> None:
-        print(f"{self.images} {what}, {self.boxes} boxes drawn from score {detector.threshold}; {self.empty} {what} "
-              f"without any: {place}")
+        print(f"{counted(self.images, what)}, {counted(self.boxes, 'box')} drawn from score {detector.threshold}; "
+              f"{counted(self.empty, what)} without any: {place}")
         if self.images and not self.boxes:
             print(f"the highest score of all detections is {self.highest:.3f}; --report_score_threshold draws from a "
                   "lower one")
@@ -178,7 +179,7 @@ def predict(detector: Detector, paths: list[Path], folder: Path) -> list[str]:
             detector.show(image, shown, folder / names[number])
             tally.add(found, shown)
             bar.update()
-    tally.say("images", detector, folder)
+    tally.say("image", detector, folder)
     return unreadable
 
 
@@ -199,7 +200,7 @@ def predict_video(detector: Detector, video: Video, folder: Path) -> list[str]:
                 tally.add(found, shown)
                 bar.update()
     finally:
-        tally.say("frames", detector, path)
+        tally.say("frame", detector, path)
     lost = video.lost(tally.images)
     return [lost] if lost else []
 

@@ -24,6 +24,7 @@ from src.evaluation.evaluate import audit_ground_truth
 from src.evaluation.image_names import image_names
 from src.evaluation.model_file import exported_detector, read_exported
 from src.files import write_file
+from src.printable import counted
 from src.settings.config import Config
 
 INPUTS = "input0"
@@ -41,7 +42,7 @@ def main(argv=None) -> int:
     annotations = audit_ground_truth(config, load_split(config.data, config.eval.eval_split, model.classes), folder)
     sizes = write_inputs(config, detector, annotations.records, folder / INPUTS)
     write_file(folder / "sizes.json", json.dumps(sizes, indent=0))
-    print(f"{len(sizes)} images: {folder / INPUTS}")
+    print(f"{counted(len(sizes), 'image')}: {folder / INPUTS}")
     return 0
 
 

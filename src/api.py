@@ -20,6 +20,7 @@ from src.evaluation.thresholds import ScoreThreshold, score_threshold, stored_th
 from src.files import write_file
 from src.ops.detections import Detections
 from src.ops.masks import bitmap
+from src.printable import counted
 from src.settings.config import Config
 
 ImageSource = Union[str, Path, bytes, np.ndarray]   # a file, the bytes of one, or (H, W, 3) uint8 RGB
@@ -107,8 +108,8 @@ class Detector:
         if batch_size is None or batch_size == self.predictor.batch_size:
             return
         if self.predictor.one_shape:
-            raise UsageError(f"this model was exported for {self.predictor.batch_size} images at a time, not for "
-                             f"{batch_size}; export it with --export_batch_size {batch_size}")
+            raise UsageError(f"this model was exported for {counted(self.predictor.batch_size, 'image')} at a time, "
+                             f"not for {batch_size}; export it with --export_batch_size {batch_size}")
         if batch_size < 1:
             raise UsageError(f"batch_size is {batch_size}; it has to be 1 or more")
         self.predictor.batch_size = batch_size

@@ -26,6 +26,7 @@ import numpy as np
 from src.abort_notice import named_if_aborted
 from src.errors import CheckpointError, TrainingError, UsageError
 from src.files import open_input, parse_json, read_file, write_file
+from src.printable import counted
 from src.protobuf import BYTES, fields
 
 POINTER = "latest.json"
@@ -246,7 +247,7 @@ def mismatch(weights: Weights, missing: list, wrong: list, unknown: list, advice
         more = f" and {len(names) - 5} more" if len(names) > 5 else ""
         return f"\n  {title}: {'; '.join(names[:5])}{more}" if names else ""
 
-    origin = f" (written for model {weights.model_name} with {len(weights.classes or ())} classes)" \
+    origin = f" (written for model {weights.model_name} with {counted(len(weights.classes or ()), 'class')})" \
         if weights.model_name else ""
     return (f"{weights.path}{origin} does not fit the network:" + listed("missing in the file", missing)
             + listed("of another shape", wrong) + listed("unknown to the network", unknown)

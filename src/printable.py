@@ -33,6 +33,15 @@ def printable(text: object, keep: str = "") -> str:
     return CONTROL.sub(escaped, str(text))
 
 
+def counted(number: int, noun: str) -> str:
+    """The number and its noun: 1 image, 2 images, 2 boxes, 2 classes, 2 entries."""
+    if number == 1:
+        return f"1 {noun}"
+    if noun.endswith("y"):
+        return f"{number} {noun[:-1]}ies"
+    return f"{number} {noun}{'es' if noun.endswith(('x', 's')) else 's'}"
+
+
 def without_secrets(text: str) -> str:
     """The text with *** for the credentials in addresses and flags, and for those in the environment's variables."""
     for secret in secrets_of_environment():

@@ -99,7 +99,7 @@ def test_what_is_no_image_is_refused(wrong):
 
 
 def test_an_exported_model_keeps_its_batch_size():
-    with pytest.raises(UsageError, match="exported for 1 images at a time"):
+    with pytest.raises(UsageError, match="exported for 1 image at a time"):
         detector(one_shape=True).predict([image(0)], batch_size=8)
 
 
@@ -184,7 +184,7 @@ def test_results_are_written_image_by_image_and_broken_images_left_out(tmp_path,
     assert len(unreadable) == 1 and "broken.png" in unreadable[0]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "0000_a.jpg", "0002_c.jpg", "predictions.json"]
-    assert "2 images, 1 boxes drawn from score 0.500 (test); 1 images without any" in capsys.readouterr().out
+    assert "2 images, 1 box drawn from score 0.500 (test); 1 image without any" in capsys.readouterr().out
 
 
 def test_the_highest_score_is_said_when_nothing_is_drawn(tmp_path, capsys):
@@ -217,7 +217,7 @@ def test_a_video_is_drawn_frame_by_frame(tmp_path, capsys):
     assert [(row["frame"], row["seconds"]) for row in rows] == [(0, 0.0), (1, 0.2), (2, 0.4)]
     assert [row["detections"][0]["score"] > 0.5 for row in rows] == [True, False, True]
     assert len(list(Video(tmp_path / "out" / "clip.mp4").frames())) == 3
-    assert "3 frames, 2 boxes drawn from score 0.500 (test); 1 frames without any" in capsys.readouterr().out
+    assert "3 frames, 2 boxes drawn from score 0.500 (test); 1 frame without any" in capsys.readouterr().out
 
 
 def test_a_video_that_ends_before_its_time_is_named(tmp_path):

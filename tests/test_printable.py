@@ -10,7 +10,7 @@ from src.data.fonts import Text, drawable_names
 from src.engine.run_folder import versions
 from src.entry import run
 from src.errors import DatasetError
-from src.printable import PrintableStream, printable, printable_stream, without_secrets
+from src.printable import PrintableStream, counted, printable, printable_stream, without_secrets
 
 # Clear the screen; set the window's title; go back over what stands there; a right-to-left override; a byte of Latin-1
 # in a file name.
@@ -77,3 +77,9 @@ def test_credentials_in_addresses_are_not_shown(text, shown, monkeypatch, capsys
     assert capsys.readouterr().out == shown + "\n"
     monkeypatch.setattr(sys, "argv", ["train.py", text])
     assert shown in versions()["command"]
+
+
+def test_a_number_and_its_noun():
+    numbers = ((0, "image"), (1, "image"), (2, "box"), (1, "class"), (3, "class"), (2, "entry"))
+    assert [counted(number, noun) for number, noun in numbers] == [
+        "0 images", "1 image", "2 boxes", "1 class", "3 classes", "2 entries"]

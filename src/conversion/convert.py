@@ -11,6 +11,7 @@ import numpy as np
 from src.checkpoint import Weights, mismatch, require_finite
 from src.conversion.naming import Naming
 from src.errors import CheckpointError
+from src.printable import counted
 
 SCORES = ("box_head.logits.", "class_predictors.", "heatmap.")  # layers with an output for each class, in every family
 
@@ -132,5 +133,5 @@ def _about_classes(wrong: dict, parameters: dict, ours: Optional[int]) -> Option
         if outputs is None or found * outputs % wanted:
             return None
         theirs.add(found * outputs // wanted - (outputs - ours))
-    return f"The file has {theirs.pop()} classes, the network {ours}: name those of the file with --classes" \
+    return f"The file has {counted(theirs.pop(), 'class')}, the network {ours}: name those of the file with --classes" \
         if len(theirs) == 1 else None

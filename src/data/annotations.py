@@ -9,6 +9,7 @@ from src.data.annotation_files import existing_file
 from src.data.records import AnnotationSet, DataSources
 from src.data.splitting import part_of
 from src.errors import ConfigError, UsageError
+from src.printable import counted
 from src.settings.data_formats import DATA_FORMATS, SPLITS
 from src.settings.schema import DataSection
 
@@ -65,5 +66,5 @@ def check_num_classes(num_classes: Optional[int], classes: Sequence[str]) -> Non
     Raises ConfigError that names both numbers.
     """
     if num_classes is not None and num_classes not in (len(classes), len(classes) + 1):
-        raise ConfigError(f"num_classes is {num_classes}, but there are {len(classes)} classes "
+        raise ConfigError(f"num_classes is {num_classes}, but the data has {counted(len(classes), 'class')} "
                           f"({len(classes) + 1} with the background); correct classes, or leave num_classes out")

@@ -19,7 +19,7 @@ from src.data.records import AnnotationSet, Record
 from src.errors import DatasetError
 from src.files import write_file
 from src.ops.masks import bitmap
-from src.printable import printable
+from src.printable import counted, printable
 
 if TYPE_CHECKING:   # rich costs a tenth of a second, which only those who print need to spend
     from rich.table import Table
@@ -105,7 +105,7 @@ class AuditReport:
         more = len(self.errors) - len(first)
         if more:
             first.append(f"  and {more} more")
-        return (f"{self.annotations.source}: the audit refuses {len(self.errors)} findings ({counts}):\n"
+        return (f"{self.annotations.source}: the audit refuses {counted(len(self.errors), 'finding')} ({counts}):\n"
                 + "\n".join(first) + "\n" + _advice(kinds))
 
     def statistics(self) -> dict[str, Any]:

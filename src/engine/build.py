@@ -25,6 +25,7 @@ from src.errors import UsageError
 from src.model_utils.device_adapter import described_device, fuse_gradients
 from src.ops.normalize import NormalizeImages
 from src.ops.norms import synchronise_norms, use_statistics
+from src.printable import counted
 
 
 @contextlib.contextmanager
@@ -74,9 +75,10 @@ def build_trainer(config, detector, folder: Path, process, files, validation, st
         if saved:
             trainer.resume(*saved[1:])
         if process.rank == 0:
-            log.say(f"{len(network.trainable_params())} trained parameters, {files.image_count} images, "
-                    f"{loader.steps_per_epoch} steps per epoch, batch {settings.batch_size} x {process.size}, "
-                    f"learning rate up to {rates.max():.6g}{scaling(config.optimizer, settings, process)}; "
+            log.say(f"{len(network.trainable_params())} trained parameters, {counted(files.image_count, 'image')}, "
+                    f"{counted(loader.steps_per_epoch, 'step')} per epoch, batch {settings.batch_size} x "
+                    f"{process.size}, learning rate up to {rates.max():.6g}"
+                    f"{scaling(config.optimizer, settings, process)}; "
                     f"{described_device(config.runtime, config.model.use_float16)}")
             if detector.max_objects is not None and files.max_objects > detector.max_objects:
                 log.say(crowded(files, detector.max_objects))
@@ -129,8 +131,8 @@ def crowded(files, limit: int) -> str:
     """A sentence about images with more objects than the loss uses."""
     rows = read_rows(files, range(files.image_count), ["labels", "count"])
     count = sum(len(row["labels"]) > limit for row in rows)
-    return (f"{count} images have more than {limit} objects (the largest number is {files.max_objects}); of these, a "
-            f"random {limit} per step enter the loss")
+    return (f"more than {counted(limit, 'object')} in {counted(count, 'image')} (the largest number is "
+            f"{files.max_objects}); of these, a random {limit} per step enter the loss")
 
 
 def build_step(config, loss: nn.Cell, detector, rates: np.ndarray, process) -> TrainStep:

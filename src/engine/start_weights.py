@@ -15,6 +15,7 @@ from src.conditions import (
 )
 from src.errors import UsageError
 from src.models import detector_class
+from src.printable import counted
 
 LISTED_LAYERS = 12
 BACKBONE = "backbone."  # beginning of the names of its parameters
@@ -108,9 +109,9 @@ def load_start(network, detector, config, start: Start) -> None:
 def initialised(names: Sequence[str]) -> str:
     """A sentence that lists the layers of parameters that were not loaded."""
     layers = list(dict.fromkeys(name.rpartition(".")[0] for name in names))
-    listed = ", ".join(layers[:LISTED_LAYERS]) + (f" and {len(layers) - LISTED_LAYERS} more layers"
+    listed = ", ".join(layers[:LISTED_LAYERS]) + (f" and {counted(len(layers) - LISTED_LAYERS, 'further layer')}"
                                                  if len(layers) > LISTED_LAYERS else "")
-    return f"{len(names)} parameters are randomly initialised (checkpoint_filter_list): {listed}"
+    return f"randomly initialised (checkpoint_filter_list): {counted(len(names), 'parameter')}, of {listed}"
 
 
 def holds_backbone(weights: Weights, network, detector) -> bool:
@@ -140,7 +141,7 @@ def load_detector(network, detector, weights: Weights, filtered: bool) -> list:
     """
     left_out = detector.filtered_parameters() if filtered else ()
     if weights.classes is not None and not left_out and weights.classes != detector.classes:
-        raise UsageError(f"{weights.path} was trained on {len(weights.classes)} classes "
+        raise UsageError(f"{weights.path} was trained on {counted(len(weights.classes), 'class')} "
                          f"({', '.join(weights.classes[:5])}, ...), the data has {len(detector.classes)} "
                          f"({', '.join(detector.classes[:5])}, ...); for transfer training add --filter_weight True")
     check_conditions(weights, network, detector, OF_THE_BACKBONE)

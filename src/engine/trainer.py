@@ -14,6 +14,7 @@ from src.checkpoint import BEST, CheckpointFolder, save_weights
 from src.engine.logs import TrainLog
 from src.errors import CheckpointError, DatasetError, TrainingError
 from src.model_utils.device_adapter import ALONE, Process
+from src.printable import counted
 from src.settings.schema import TrainSection
 
 # Entries of the position in files of earlier versions, which did not read evaluations from metrics.jsonl.
@@ -252,7 +253,7 @@ class Trainer:
     def _patience_is_over(self) -> bool:
         patience = self.settings.early_stop_patience
         if patience and self.best.later >= patience:
-            self.log.say(f"stopped early: no AP above {self.best.AP:.4f} in {patience} evaluations")
+            self.log.say(f"stopped early: no AP above {self.best.AP:.4f} in {counted(patience, 'evaluation')}")
             return True
         return False
 

@@ -8,6 +8,7 @@ import numpy as np
 from src.data.records import AnnotationSet
 from src.errors import ConfigError
 from src.models import build_detector
+from src.printable import counted
 
 SAMPLE_OBJECTS = 500    # on which priors are tried
 LEAST_GAIN = 0.05       # of Fit.learnable: about 5 % more priors for every object
@@ -111,7 +112,8 @@ class Advice(NamedTuple):
         if self.limit is not None:
             rows.append((f"images with more than {self.limit} objects", f"{self.above:.1%}", "0.0%"))
         changed = bool(self.settings)
-        lines = [f"{self.model} and the {self.objects} objects of {self.images} images, without augmentation", "",
+        lines = [f"{self.model} and the {counted(self.objects, 'object')} of {counted(self.images, 'image')}, without "
+                 "augmentation", "",
                  f"{'':{NAME_COLUMNS}}{'now':>8}{'advised' * changed:>10}".rstrip()]
         lines += [f"{name:{NAME_COLUMNS}}{now:>8}{then * changed:>10}".rstrip() for name, now, then in rows]
         return "\n".join([*lines, "", f"settings that match more objects: {self.flags}" if changed else

@@ -8,6 +8,7 @@ import numpy as np
 
 from src.evaluation.matching import ImageBoxes, overlaps
 from src.evaluation.predictions import ResultRow
+from src.printable import counted
 
 MOST_DETECTIONS = 1000
 # Wrong box formats: name -> function of the four numbers of a row and the width and height of its image that returns
@@ -31,7 +32,8 @@ def diagnose(ground_truth: dict, rows: Sequence[ResultRow], images: Sequence[Ima
         return [f"The {len(wanted)} evaluated images have no annotated objects (crowds do not count): COCO's answer is "
                 "-1, which means that there is nothing to measure, not that the detector is bad."]
     if not rows:
-        return [f"There is not one detection for {len(truths)} objects in {len(wanted)} images. Lower the score "
+        return [f"There is not one detection for {counted(len(truths), 'object')} in "
+                f"{counted(len(wanted), 'image')}. Lower the score "
                 "threshold (SSD: min_score; Faster and Mask R-CNN: test_score_thr, fixed in an exported file); if that "
                 "does not help, the network is untrained or its checkpoint was not loaded."]
     return _id_findings(ground_truth, rows, truths, wanted) or _box_findings(ground_truth, images)

@@ -40,6 +40,7 @@ from src.evaluation.voc import evaluate_voc
 from src.files import write_file
 from src.model_utils.device_adapter import ALONE, Process
 from src.models import detector_class
+from src.printable import counted
 from src.settings.config import Config
 from src.settings.data_formats import DATA_FORMATS
 from src.settings.schema import EvalSection
@@ -66,11 +67,12 @@ def audit_ground_truth(config: Config, annotations: AnnotationSet, folder: Path)
     """
     report = audit_as_configured(config, annotations)
     report.write(folder)
-    print(f"ground truth: {annotations.source}, {report.after.images} images, {report.after.boxes} boxes")
+    print(f"ground truth: {annotations.source}, {counted(report.after.images, 'image')}, "
+          f"{counted(report.after.boxes, 'box')}")
     others = sum(annotations.unselected.values())
     if others:
         listed = ", ".join(f"{name} {count}" for name, count in Counter(annotations.unselected).most_common(OTHERS))
-        said = (f"{others} objects of other classes than the model's: {listed}"
+        said = (f"{counted(others, 'object')} of other classes than the model's: {listed}"
                 + (", ..." if len(annotations.unselected) > OTHERS else ""))
         if not report.after.boxes:
             raise DatasetError(f"{annotations.source}: no object is of the model's classes "
@@ -174,9 +176,9 @@ def print_many_detections(rows: Sequence[ResultRow], settings: EvalSection) -> N
     many = [count for count in counts.values() if count > DETECTIONS_PER_IMAGE]
     if many:
         way_out = f"; --max_per_image {DETECTIONS_PER_IMAGE} does so" if hasattr(settings, "max_per_image") else ""
-        print(f"{len(many)} images have more than {DETECTIONS_PER_IMAGE} detections, up to {max(many)}: the numbers "
-              f"above count up to {DETECTIONS_PER_IMAGE} per class, other programs {DETECTIONS_PER_IMAGE} per image"
-              f"{way_out}")
+        print(f"more than {DETECTIONS_PER_IMAGE} detections, up to {max(many)}, in {counted(len(many), 'image')}: the "
+              f"numbers above count up to {DETECTIONS_PER_IMAGE} per class, other programs {DETECTIONS_PER_IMAGE} per "
+              f"image{way_out}")
 
 
 def print_many_objects(records: Sequence[Record]) -> None:

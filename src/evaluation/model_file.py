@@ -26,6 +26,7 @@ from src.evaluation.predictor import (
 from src.evaluation.tiles import tiled
 from src.model_utils.device_adapter import set_device
 from src.models import build_detector, detector_class
+from src.printable import counted
 from src.settings.config import Config
 from src.settings.schema import EvalSection
 
@@ -280,8 +281,8 @@ def _classes(path: Path, own: Optional[tuple[str, ...]], config: Config,
                               "trained with")
         return classes
     if given is not None and given != own:
-        raise ConfigError(f"{path} was trained on {len(own)} classes ({_first_of(own)}), the configuration names "
-                          f"{len(given)} ({_first_of(given)}); leave classes out to take the model's")
+        raise ConfigError(f"{path} was trained on {counted(len(own), 'class')} ({_first_of(own)}), the configuration "
+                          f"names {len(given)} ({_first_of(given)}); leave classes out to take the model's")
     return own
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from src.errors import ProjectError, UsageError
 from src.files import open_input, parse_json, read_file, write_file
 from src.ops.detections import Detections
+from src.printable import counted
 
 # Larger coordinates and scores are invalid; the comparison also refuses NaN and infinity.
 LARGEST_NUMBER = 1e12
@@ -96,7 +97,7 @@ class PredictionWriter:
         classes = len(self.category_ids)
         if len(detections) and not 0 <= detections.labels.min() <= detections.labels.max() < classes:
             raise ProjectError(f"image {image_id}: label {detections.labels.max()} found, but the data set has "
-                               f"{classes} classes; the network was trained with other classes")
+                               f"{counted(classes, 'class')}; the network was trained with other classes")
         # numpy prints the shortest decimal that gives the same float32
         for index, (x, y, width, height, score) in enumerate(numbers.astype(str)):
             row = (f'{{"image_id":{image_id},"category_id":{self.category_ids[detections.labels[index]]},'

@@ -108,7 +108,7 @@ def test_pre_trained_that_holds_a_detector_is_loaded_whole(mobilenet_v1, tmp_pat
     assert all((array == (0.25 if name.startswith("class_predictors.") else 0.5)).all()
                for name, array in found.items())
     said = capsys.readouterr().out
-    assert "parameters are randomly initialised (checkpoint_filter_list): class_predictors.0." in said
+    assert "randomly initialised (checkpoint_filter_list): " in said
 
 
 def test_of_a_detector_that_is_given_as_the_backbone_file_its_backbone_is_taken(mobilenet_v1, tmp_path, capsys):

@@ -307,7 +307,7 @@ def test_a_diagnosis_of_swapped_class_names():
 
 
 def test_a_diagnosis_of_no_detections():
-    assert "not one detection for 1 objects in 2 images" in diagnosis(data_set([(1, 1, (0, 0, 5, 5))]), [])
+    assert "not one detection for 1 object in 2 images" in diagnosis(data_set([(1, 1, (0, 0, 5, 5))]), [])
 
 
 def test_a_diagnosis_of_ids_that_are_known_one_at_a_time():

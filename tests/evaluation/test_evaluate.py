@@ -127,7 +127,7 @@ def test_more_detections_than_other_programs_count_are_named(capsys, count, said
     rows = [{"image_id": 1, "category_id": 1, "score": 0.5, "bbox": [0, 0, 1, 1]}] * count
     print_many_detections(rows, SSDEval())
     printed = capsys.readouterr().out
-    assert ("1 images have more than 100 detections, up to 101" in printed) is said
+    assert ("more than 100 detections, up to 101, in 1 image: " in printed) is said
     assert ("--max_per_image 100 does so" in printed) is said
 
 
