@@ -21,6 +21,7 @@ from src.data.mindrecord_description import RecordFiles, open_mindrecord, stored
 from src.data.mindrecord_rows import read_rows
 from src.data.recognise import with_data
 from src.data.records import AnnotationSet
+from src.data.shared_images import read_images, write_images
 from src.engine.run_folder import describe_run, run_folder
 from src.engine.start_weights import Start, require_start_files, with_settings_of_run, with_settings_of_start
 from src.engine.terminal import quiet_terminal
@@ -33,7 +34,10 @@ from src.model_utils.device_adapter import Process, init_distributed, set_device
 from src.model_utils.local_adapter import is_scheduler
 from src.model_utils.moxing_adapter import stage_files
 from src.models import build_detector, detector_class
+from src.printable import counted
 from src.settings.config import AUTOMATIC
+
+VALIDATION_IMAGES = "validation_images.json"    # in the run folder of a job of several processes
 
 
 def main(argv=None) -> int:
@@ -45,7 +49,9 @@ def main(argv=None) -> int:
 def train_detector(config) -> None:
     require_start_files(config)
     training = find_data(config)
-    validation = load_validation_set(config, training.classes) if training.classes else None
+    validation = None
+    if training.classes and this_process(config.runtime).rank == 0:
+        validation = load_validation_set(config, training.classes)
     folder = run_folder(config, config.runtime.resume)
     with only_run_in(folder, config), quiet_terminal(folder / "mindspore.log", config.runtime.verbose):
         start = None if is_resumed(config, folder) else Start(config)
@@ -57,10 +63,9 @@ def train_detector(config) -> None:
         open_run(config, folder)
         set_device(config.runtime, training=True)
         process = init_distributed(config.runtime)
-        files = training_files(config, training, folder, process)
-        if not training.classes:
-            validation = load_validation_set(config, files.classes)
+        files = training_files(config, training, folder, process, resumes=start is None)
         if not config.data.only_create_dataset:
+            validation = shared_validation(config, validation, files, folder, process)
             config = with_settings_of_data(config, files, folder, process)
             train(config, folder, process, files, validation, start)
 
@@ -161,9 +166,9 @@ def audited_validation_set(config, validation: AnnotationSet, files: RecordFiles
     audited = report.annotations
     twins = [finding for finding in report.findings if finding.kind == "image_in_two_splits"]
     if twins:
-        print(f"{len(twins)} of {report.before.images} validation images are training images, too, so that the AP says "
-              f"less about new images: {twins[0].where} {twins[0].value} (--audit_policy image_in_two_splits=drop "
-              "leaves them out)")
+        print(f"validation images that are training images, too: {len(twins)} of {report.before.images}, so that the "
+              f"AP says less about new images: {twins[0].where} {twins[0].value} (--audit_policy "
+              "image_in_two_splits=drop leaves them out)")
     if has_objects(audited):
         return audited
     if config.train.run_eval:
@@ -171,6 +176,21 @@ def audited_validation_set(config, validation: AnnotationSet, files: RecordFiles
                            "split, or add --run_eval False")
     print(f"no evaluation while training: {validation.source} has no object")
     return None
+
+
+def shared_validation(config, validation: AnnotationSet | None, files: RecordFiles, folder: Path,
+                      process: Process) -> AnnotationSet | None:
+    """The validation images of every rank; None without any. Collective: every process of the job must call it.
+
+    Rank 0 reads and audits the annotations. The other ranks get the images to predict, without their objects.
+    """
+    path = folder / VALIDATION_IMAGES
+    if process.rank == 0 and validation is not None:
+        validation = audited_validation_set(config, validation, files)
+        if validation is not None and process.size > 1:
+            write_images(path, validation)
+    evaluates = process.share("yes" if validation is not None else "")
+    return validation if process.rank == 0 or not evaluates else read_images(path)
 
 
 def is_resumed(config, folder: Path) -> bool:
@@ -204,7 +224,10 @@ def with_settings_of_data(config, files: RecordFiles, folder: Path, process: Pro
 
 
 def open_run(config, folder: Path) -> None:
-    """Start or continue a run; raises UsageError if the folder has another run or other settings."""
+    """Start or continue a run; raises UsageError if the folder has another run or other settings.
+
+    A new run is described in the folder. Of one that is continued nothing is changed yet: it may still be refused.
+    """
     resume, saved = config.runtime.resume, holds_run(folder)
     earlier = folder / "config.yaml"
     if resume and not saved:
@@ -217,13 +240,16 @@ def open_run(config, folder: Path) -> None:
     elif not resume and saved:
         raise UsageError(f"{folder} holds a run already; continue it with --resume, or choose another --output_path")
     keep_traces_in(folder)
-    describe_run(folder, config)
+    if not is_resumed(config, folder):
+        describe_run(folder, config)
 
 
-def training_files(config, training: TrainingData, folder: Path, process: Process) -> RecordFiles:
+def training_files(config, training: TrainingData, folder: Path, process: Process,
+                   resumes: bool = False) -> RecordFiles:
     """The MindRecord files of the training split; they are audited and written if they are missing or stale.
 
     Collective: every process of the job must call it. Processes that read no annotations get the place from rank 0.
+    resumes: whether the folder has the report of the audit already.
     """
     settings, request, place = config.data, training.request, training.place
     if place is not None and request is None and training.files is not None:
@@ -238,7 +264,8 @@ def training_files(config, training: TrainingData, folder: Path, process: Proces
     def audit_and_report(annotations: AnnotationSet) -> AnnotationSet:
         report = audit_as_configured(config, annotations)
         print(report.table())
-        report.write(folder)
+        if not resumes:
+            report.write(folder)
         if not has_objects(report.annotations):
             raise DatasetError(f"{annotations.source}: no object is left to learn; look at {folder / 'audit.json'}")
         return report.annotations if settings.keep_empty_images else without_empty(report.annotations)
@@ -266,21 +293,21 @@ def without_empty(annotations: AnnotationSet) -> AnnotationSet:
     """The images that show at least one object that can be learned."""
     kept = tuple(record for record in annotations.records if not record.crowd.all())
     if len(kept) < len(annotations.records):
-        print(f"{len(annotations.records) - len(kept)} images without objects are not trained on "
+        print(f"not trained on, because they show no object: {counted(len(annotations.records) - len(kept), 'image')} "
               "(--keep_empty_images True keeps them)")
     return replace(annotations, records=kept)
 
 
-def train(config, folder: Path, process, files: RecordFiles, validation: AnnotationSet | None,
+def train(config, folder: Path, process: Process, files: RecordFiles, validation: AnnotationSet | None,
           start: Start | None) -> None:
     """Build the trainer, load the weights of `start` or, without it, the state of the run in `folder`, and train."""
     from src.engine.build import build_trainer, profiled
 
     detector = build_detector(config, files.classes)
-    if validation is not None:
-        validation = audited_validation_set(config, validation, files)
     profile = profiled(folder / "profile") if config.runtime.enable_profiling else contextlib.nullcontext()
     with build_trainer(config, detector, folder, process, files, validation, start) as trainer, profile:
+        if start is None:   # the run is continued, on its own data and with its own settings
+            describe_run(folder, config)
         trainer.fit()
     if process.rank == 0:
         print(f"run folder: {folder}\nlast checkpoint: {trainer.checkpoints.latest()[0]}")

@@ -13,7 +13,14 @@ from src.data.shapes import draw_shapes
 from src.engine.build import check_same_data
 from src.errors import ConfigError, DatasetError, UsageError
 from src.model_utils.device_adapter import ALONE
-from train import audited_validation_set, find_data, training_files, with_computed_settings, with_settings_of_data
+from train import (
+    audited_validation_set,
+    find_data,
+    shared_validation,
+    training_files,
+    with_computed_settings,
+    with_settings_of_data,
+)
 
 CLASSES = ("circle", "rectangle", "triangle")
 
@@ -47,7 +54,7 @@ def test_current_files_are_used_without_reading_annotations(written, monkeypatch
 @pytest.mark.parametrize("flags, error, message", [
     ({"coco_root": "{folder}/shappes"}, UsageError, "shappes': no such folder; set coco_root"),
     ({"coco_root": "{folder}/shapes", "train_data_type": "train"}, UsageError, "instances_train.json': no such file"),
-    ({"coco_root": "{folder}/shapes", "num_classes": 7}, ConfigError, "num_classes is 7, but there are 3 classes"),
+    ({"coco_root": "{folder}/shapes", "num_classes": 7}, ConfigError, "num_classes is 7, but the data has 3 classes"),
     ({"coco_root": "{folder}/shapes", "classes": "circle,rectangel"}, ConfigError,
      r"has no class named rectangel \(the nearest is rectangle\); classes asks for circle, rectangel"),
     ({"coco_root": "{folder}/shapes", "instances_set": "annotations/v2_{}.json"}, UsageError, "no such file"),
@@ -95,7 +102,7 @@ def test_a_run_keeps_the_settings_that_it_computed_and_takes_them_up_again(writt
 
 
 @pytest.mark.parametrize("flags, message", [
-    ({"num_classes": 7}, "num_classes is 7, but there are 3 classes"),
+    ({"num_classes": 7}, "num_classes is 7, but the data has 3 classes"),
     ({"classes": "square,dog"}, "classes are square, dog, but .*ssd.mindrecord.json holds circle, rectangle, triangle"),
     ({"classes": "rectangle,circle,triangle"}, "name these in this order")])
 def test_mindrecord_files_alone_have_to_hold_the_classes_that_are_asked_for(written, flags, message):
@@ -190,8 +197,17 @@ def test_validation_images_that_are_training_images_are_said(tmp_path, capsys):
 
     assert len(kept.records) == 2
     said = capsys.readouterr().out
-    assert "1 of 2 validation images are training images, too" in said
+    assert "validation images that are training images, too: 1 of 2, so" in said
     assert "000000000003.jpg has the content of the training image 000000000002.jpg" in said
+
+
+def test_the_report_of_the_audit_stays_that_of_the_run_when_it_is_resumed(tmp_path):
+    draw_shapes(tmp_path / "shapes", train=2, val=1)
+    settings = config(tmp_path, coco_root=tmp_path / "shapes")
+
+    training_files(settings, find_data(settings), tmp_path, ALONE, resumes=True)
+
+    assert not (tmp_path / "audit.json").exists()
 
 
 def test_ranks_after_the_first_read_no_annotations_and_are_told_the_place(written, monkeypatch):
@@ -209,3 +225,22 @@ def test_ranks_after_the_first_read_no_annotations_and_are_told_the_place(writte
     files = training_files(settings, find_data(settings), written, second)
 
     assert files.classes == CLASSES
+
+
+def test_ranks_after_the_first_get_the_validation_images_without_reading_annotations(written, tmp_path):
+    """They predict the images of rank 0, each as the audit left it."""
+    settings = config(written, coco_root=written / "shapes")
+    files = prepare(written, coco_root=written / "shapes")
+    told = []
+    first = SimpleNamespace(rank=0, size=2, share=lambda text: told.append(text) or text)
+    second = SimpleNamespace(rank=1, size=2, share=lambda _: told[-1])
+
+    audited = shared_validation(settings, load_split(settings.data, "val", CLASSES), files, tmp_path, first)
+    images = shared_validation(settings, None, files, tmp_path, second)
+
+    for name in ("image_path", "image_id", "orientation", "accepted_pixels"):
+        assert [getattr(record, name) for record in images.records] == \
+            [getattr(record, name) for record in audited.records]
+    assert images.category_ids == audited.category_ids and not any(len(record.labels) for record in images.records)
+    shared_validation(settings, None, files, tmp_path, first)
+    assert shared_validation(settings, None, files, tmp_path, second) is None

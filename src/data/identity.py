@@ -17,6 +17,7 @@ from src.files import sha256_of
 from src.settings.data_formats import DATA_FORMATS
 from src.settings.schema import DataSection
 
+READING = 1     # to be raised when the same files and settings give other records than before
 STATES_PER_TASK = 1000
 
 
@@ -25,8 +26,8 @@ class DataRequest:
     """The data that the settings ask for.
 
     name: for a folder of its own. image_root: as in `DataSources`. described: everything that decides the result, and
-    under "paths" where it is. fingerprint: hex SHA-256 of `described` without the paths, so that a copy of the data in
-    another folder has the same fingerprint.
+    under "paths" where it is. fingerprint: hex SHA-256 of `described` without the paths and the audit's default
+    actions, so that a copy of the data in another folder has the same fingerprint.
     """
 
     name: str
@@ -52,15 +53,17 @@ def request_of(data: DataSection, split: str, with_masks: bool) -> DataRequest:
         annotations = {name: sha256_of(path) for name, path in sorted(sources.annotation_files.items())}
     except OSError as error:
         raise AnnotationError(f"{error.filename}: cannot be read: {error.strerror}") from error
+    actions, usual = resolve_policy(data.audit_policy), resolve_policy()
     described = {
-        "format": data.dataset, "split": split, "classes": data.classes, "with_masks": with_masks,
-        "audit_policy": resolve_policy(data.audit_policy), "max_image_pixels": data.max_image_pixels,
-        "keep_empty_images": data.keep_empty_images,
-        "annotations": annotations,
+        "reading": READING, "format": data.dataset, "split": split, "classes": data.classes, "with_masks": with_masks,
+        "audit_policy": actions, "max_image_pixels": data.max_image_pixels,
+        "keep_empty_images": data.keep_empty_images, "annotations": annotations,
     }
     if sources.images:
         described["images"] = hashlib.sha256("\n".join(sources.images).encode()).hexdigest()
-    fingerprint = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+    # Without the default actions, so that a further kind of finding leaves the fingerprints of all data as they are.
+    decided = {**described, "audit_policy": {kind: action for kind, action in actions.items() if action != usual[kind]}}
+    fingerprint = hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()
     paths = {key: str(Path(getattr(data, key)).resolve()) for key in DATA_FORMATS[data.dataset].paths
              if getattr(data, key)}
     return DataRequest(sources.name, sources.image_root, {**described, "paths": paths}, fingerprint)
@@ -149,5 +152,3 @@ def same_content(paths: Sequence[Path], states: Sequence[ImageState]) -> dict[Pa
 
     with ThreadPoolExecutor() as pool:
         return {path: name for path, name in zip(paths, pool.map(look, paths)) if name}
-
-

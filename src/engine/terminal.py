@@ -7,7 +7,9 @@ import os
 import sys
 import warnings
 from pathlib import Path
+from typing import Optional
 
+from src.errors import UsageError
 from src.printable import printable_stream
 
 
@@ -16,11 +18,13 @@ def quiet_terminal(log_path: Path, verbose: bool = False):
     """Context manager: file descriptors 1 and 2 write to log_path, Python's own streams to the terminal.
 
     With `verbose` nothing changes. Imports MindSpore, because its logger keeps the first stream that it sees.
+    A UsageError leaves the log as it was: what is refused changes nothing in the folder of an earlier run.
     """
     if verbose:
         yield
         return
     log_path.parent.mkdir(parents=True, exist_ok=True)
+    length = log_path.stat().st_size if log_path.exists() else None
     os.environ.setdefault("MS_OM_PATH", str(log_path.parent.resolve()))  # a failed compilation writes its graphs there
     sys.stdout.flush()
     sys.stderr.flush()
@@ -43,12 +47,24 @@ def quiet_terminal(log_path: Path, verbose: bool = False):
                 printable_stream(stack.enter_context(os.fdopen(os.dup(descriptor), "w", buffering=1, encoding="utf-8",
                                                                errors="replace"))) for descriptor in terminal)
             yield
+        except UsageError:
+            _cut_back(log_path, length)
+            raise
         finally:
             (sys.stdout, sys.stderr), warnings.showwarning = streams, show
             _move_log_handlers(log, streams[1])
             for descriptor, output in zip((1, 2), terminal):
                 os.dup2(output, descriptor)
                 os.close(output)
+
+
+def _cut_back(path: Path, length: Optional[int]) -> None:
+    """Make a file as long as it was; None: it was not there."""
+    with contextlib.suppress(OSError):
+        if length is None:
+            path.unlink()
+        else:
+            os.truncate(path, length)
 
 
 def _move_log_handlers(before, after) -> None:

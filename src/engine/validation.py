@@ -31,6 +31,7 @@ class Validation:
     """Measures the network on the validation set.
 
     detector: the family's detector. network: its Cell. loss: the Cell that is trained. process: place among the ranks.
+    annotations: with objects on rank 0, which measures; the other ranks only predict.
     """
 
     def __init__(self, config: Any, detector: Any, network: nn.Cell, loss: nn.Cell, annotations: AnnotationSet,
@@ -41,14 +42,17 @@ class Validation:
         self.annotations, self.process = annotations, process
         self.ground_truth, self.predictions = to_coco(annotations), folder / "validation_predictions.json"
         self.backend, self.with_masks = config.eval.metric_backend, detector.with_masks
-        self.loss = ValidationLoss(config, detector, loss, annotations.records)
+        self.loss = ValidationLoss(config, detector, loss, annotations.records) if process.rank == 0 else None
 
     def __call__(self) -> dict[str, float]:
-        """The summary of an evaluation by name; of rank 0 with the loss. Collective: all ranks must call it."""
+        """The summary of an evaluation by name, with the loss. Collective: all ranks must call it."""
         predict_dataset(self.predictor, self.annotations, self.predictions, process=self.process, progress=False)
-        summary = summary_of(measure(self.ground_truth, read_predictions(self.predictions), self.backend,
-                                     self.with_masks))
-        return {**summary, **self.loss()} if self.process.rank == 0 else summary
+        summary: dict[str, float] = {}
+        if self.loss is not None:
+            measured = measure(self.ground_truth, read_predictions(self.predictions), self.backend, self.with_masks)
+            summary = {**summary_of(measured), **self.loss()}
+        told = self.process.share("\n".join(f"{name} {float(value)!r}" for name, value in summary.items()))
+        return {name: float(value) for name, value in (line.split() for line in told.splitlines())}
 
     def store_thresholds(self, checkpoint: Path) -> None:
         """Write the score thresholds of the last evaluation beside the evaluated checkpoint."""

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from src.checkpoint import CheckpointFolder, read_weights
+from src.data.shapes import draw_shapes
 from src.engine.curves import read_metrics
 
 TIME_LIMIT = 900  # seconds after which a program that still runs is taken to hang
@@ -160,14 +161,21 @@ def test_averages_and_accumulation_are_resumed_exactly(cli, drawn, tmp_path):
     assert np.abs(own - averaged).max() > 0, "own weights and averages are told apart"
 
 
-def test_settings_that_decide_the_weights_may_not_change(cli, drawn, stopped):
+@pytest.mark.parametrize("changed, message", [
+    ({"lr": 0.123}, "was started with other settings: lr: "),
+    ({"coco_root": "{other}", "mindrecord_dir": "{other}/records"}, "was trained on other data: fingerprint: ")])
+def test_a_refused_resume_changes_nothing_in_the_run_folder(cli, drawn, stopped, tmp_path, changed, message):
+    """Neither settings nor versions, the report of the audit, the metrics, or MindSpore's log."""
     run, _, _ = stopped
-    before = (run / "config.yaml").read_bytes()
-    flags = {**drawn.flags, **PLAIN, "output_path": run, "resume": True}
-    refused = cli.call("train", run, **flags, lr=0.123)
-    assert refused.returncode == 2
-    assert "was started with other settings: lr: " in refused.stderr and "0.123 now" in refused.stderr
-    assert (run / "config.yaml").read_bytes() == before
+    draw_shapes(tmp_path / "other", train=8, val=2, seed=9)
+    changed = {key: value.format(other=tmp_path / "other") if key != "lr" else value for key, value in changed.items()}
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+    refused = cli.call("train", tmp_path, **{**drawn.flags, **PLAIN, **changed}, output_path=run, resume=True)
+
+    assert refused.returncode == 2 and message in refused.stderr, refused.stderr
+    after = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    assert [path for path in {*before, *after} if before.get(path) != after.get(path)] == []
 
 
 def test_a_finished_run_that_is_resumed_changes_nothing(cli, drawn, stopped):

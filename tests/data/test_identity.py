@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 
+from src.data.audit_policy import RULES, Rule
 from src.data.identity import names_raw_data, request_of
 from src.errors import AnnotationError, UsageError
 from src.settings.schema import DataSection
@@ -65,6 +66,13 @@ def test_what_only_says_how_files_are_read_does_not(form, tmp_path):
 
     assert fingerprint(form, root) == fingerprint(form, root, num_parallel_workers=3, mindrecord_shards=2,
                                                   audit_policy={"missing_image": "error"})  # the default of the audit
+
+
+def test_a_further_kind_of_finding_leaves_the_fingerprint_of_old_runs(form, tmp_path, monkeypatch):
+    before = fingerprint(form, tmp_path / "set", audit_policy={"outside_box": "drop"})
+    monkeypatch.setitem(RULES, "a_new_kind", Rule("keep", keep="go on"))
+
+    assert fingerprint(form, tmp_path / "set", audit_policy={"outside_box": "drop"}) == before
 
 
 def test_the_request_says_where_the_data_comes_from(form, tmp_path):

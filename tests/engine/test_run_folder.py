@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from src.command_line import load_config
 from src.engine.run_folder import describe_run, git_revision, results_folder, run_folder, versions
 from src.errors import UsageError
 from src.settings.config import Config
@@ -100,6 +101,18 @@ def test_a_folder_that_holds_a_run_is_not_trained_into(tmp_path):
     with pytest.raises(UsageError, match="holds a run already.*--resume"):
         open_run(config(epoch_size=7), folder)
     assert (folder / "config.yaml").read_text(encoding="utf-8") == before
+
+
+def test_a_run_is_continued_without_a_change_before_its_data_are_compared(tmp_path):
+    settings = load_config(["--model_name=ssd300", "--epoch_size=7"], "train")
+    folder = an_earlier_run(tmp_path / "run", settings)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    open_run(settings.replace(resume=True), folder)
+    with pytest.raises(UsageError, match="was started with other settings: epoch_size"):
+        open_run(settings.replace(epoch_size=8, resume=True), folder)
+
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
 def test_a_run_that_never_saved_may_be_started_again(tmp_path):

@@ -11,6 +11,7 @@ PROGRAM = """
 import os, subprocess, sys, warnings
 from pathlib import Path
 from src.engine.terminal import quiet_terminal
+from src.errors import UsageError
 
 try:
     with quiet_terminal(Path(sys.argv[1]), verbose=sys.argv[2] == "verbose"):
@@ -25,7 +26,9 @@ try:
         print("without end of line", end="")
         if sys.argv[3] == "fail":
             raise KeyError("inside")
-except KeyError:
+        if sys.argv[3] == "refuse":
+            raise UsageError("inside")
+except (KeyError, UsageError):
     print("caught")
 os.write(1, b"c out later\\n")
 os.write(2, b"c err later\\n")
@@ -77,3 +80,14 @@ def test_verbose_changes_nothing(run):
     out, err, log = run("verbose", "pass")
     assert not log.exists()
     assert "c out\n" in out and "child out\n" in out and "c err\n" in err and "a mindspore warning" in out + err
+
+
+def test_what_is_refused_leaves_the_log_as_it_was(tmp_path):
+    log = tmp_path / "mindspore.log"
+    for before in (None, "of an earlier run\n"):
+        if before:
+            log.write_text(before)
+        child = subprocess.run([sys.executable, "-c", PROGRAM, str(log), "quiet", "refuse"], cwd=ROOT,
+                               capture_output=True, text=True)
+        assert "caught" in child.stdout
+        assert (log.read_text() if log.exists() else None) == before
