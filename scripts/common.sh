@@ -13,6 +13,7 @@ own_flags=()    # --key value behind them, which win
 foreground=()   # the command line without --background
 zoo_results=()  # names that the zoo's evaluation gave predictions.json
 folders_by=rank # what numbers the folders of a job with a rank table: rank or device
+export EVERY_LINE=1     # train.py prints a line for each step, as the zoo's did; elsewhere one every 30 s
 
 show_usage() {
   echo "Usage: bash $0 $usage [--background] [--key value ...]"

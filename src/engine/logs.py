@@ -3,10 +3,13 @@ bar."""
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
+from typing import Optional
 
 import numpy as np
 from tqdm import tqdm
@@ -18,15 +21,17 @@ from src.printable import printable_stream
 
 TOTAL_LAST = "total_loss"   # name of the two-stage families' total
 PAGE_SECONDS = 60   # between two versions of live.html
+PRINT_SECONDS = 30  # between two lines of a log file that stands for the terminal
+EVERY_LINE = "EVERY_LINE"   # environment variable that the scripts set
 
 
 class TrainLog:
     """Writes loss_<rank>.log in the zoo's line format, and metrics.jsonl with the same numbers.
 
     Rank 0 also shows a progress bar on the terminal, draws curves.png and live.html at every evaluation and at the end,
-    and renews live.html once a minute. Where a file or pipe stands for the terminal, as in the logs of the scripts, the
-    lines are printed instead of the bar. A resumed run appends to both files; `drop_after` first removes what was
-    logged after the saved state.
+    and renews live.html once a minute. Where a file or pipe stands for the terminal, a line every 30 s is printed
+    instead of the bar, and in the log files of the scripts, which the zoo's users search, every line. A resumed run
+    appends to both files; `drop_after` first removes what was logged after the saved state.
     events: EventWriter for TensorBoard, or None.
     """
 
@@ -42,6 +47,8 @@ class TrainLog:
         self._prints = own_log and not sys.stderr.isatty()
         self._bar = tqdm(total=total_steps, initial=done_steps, unit="step", disable=not self._shows or self._prints,
                          file=sys.stderr, dynamic_ncols=True, mininterval=1)
+        self._every_line = EVERY_LINE in os.environ
+        self._first_step, self._started, self._printed = done_steps, time.monotonic(), -math.inf
         self._events = events
         self._drawn = time.monotonic()
 
@@ -58,7 +65,7 @@ class TrainLog:
 
     def step(self, step: int, epoch: int, step_in_epoch: int, losses: dict, **numbers) -> None:
         """Log one step."""
-        self._write(step_line(epoch, step_in_epoch, losses, numbers["lr"]))
+        self._write(step_line(epoch, step_in_epoch, losses, numbers["lr"]), step)
         self._record(step=step, epoch=epoch, **losses, **numbers)
         total = next(iter(losses.values()))
         self._bar.set_postfix_str(f"epoch {epoch}, loss {total:.3f}", refresh=False)
@@ -70,7 +77,7 @@ class TrainLog:
 
     def epoch(self, step: int, epoch: int, seconds: float, steps: int, data_share: float) -> None:
         """Log the end of an epoch. data_share: fraction of the time that training waited for images."""
-        self._write(f"epoch time: {seconds * 1000:.3f} ms, per step time: {seconds * 1000 / steps:.3f} ms")
+        self._write(f"epoch time: {seconds * 1000:.3f} ms, per step time: {seconds * 1000 / steps:.3f} ms", step)
         self._record(step=step, epoch=epoch, epoch_seconds=round(seconds, 3), data_share=round(data_share, 4))
 
     def evaluation(self, step: int, epoch: int, summary: dict, is_best: bool = False, plain: bool = False) -> None:
@@ -92,11 +99,25 @@ class TrainLog:
         self._log.write(text + "\n")
         self._show(text)
 
-    def _write(self, line: str) -> None:
-        """A line in the zoo's format, into the log and, without a terminal, into what takes its place."""
+    def _write(self, line: str, step: Optional[int] = None) -> None:
+        """A line in the zoo's format, into the log and, without a terminal, into what takes its place.
+
+        step: of a line that is one of many, so that not all of them are printed.
+        """
         self._log.write(line + "\n")
-        if self._prints:
-            print(line, flush=True)
+        if not self._prints:
+            return
+        if step is not None and not self._every_line:
+            if time.monotonic() - self._printed < PRINT_SECONDS:
+                return
+            self._printed = time.monotonic()
+            line += self._progress(step)
+        print(line, flush=True)
+
+    def _progress(self, step: int) -> str:
+        """The step of the whole run, and the time that the rest takes at the speed so far."""
+        left = (time.monotonic() - self._started) / max(1, step - self._first_step) * (self._total_steps - step)
+        return f" (step {step} of {self._total_steps}, {timedelta(seconds=round(left))} left)"
 
     def _show(self, text: str) -> None:
         if self._shows:

@@ -193,12 +193,30 @@ def test_faster_and_mask_r_cnn_s_line_ends_with_the_total_as_in_their_readmes():
                                                 "rcnn_reg_loss: 0.14746, lr: 0.04000, total_loss: 0.52655")
 
 
-def test_without_a_terminal_the_lines_of_the_zoo_are_printed(tmp_path, capfd):
+def test_in_the_log_files_of_the_scripts_all_lines_of_the_zoo_are_printed(tmp_path, capfd, monkeypatch):
+    monkeypatch.setenv("EVERY_LINE", "1")   # scripts/common.sh
     with TrainLog(tmp_path, 0, total_steps=4) as log:
         log.step(1, 1, 1, {"loss": 6.25}, **NUMBERS)
         log.epoch(1, 1, seconds=3.0, steps=2, data_share=0.25)
         log.evaluation(1, 1, {"AP": 0.125, "AP50": 0.25})
     assert capfd.readouterr().out.splitlines() == (tmp_path / "loss_0.log").read_text().splitlines()
+
+
+def test_without_a_terminal_a_line_is_printed_every_30_seconds(tmp_path, capfd, monkeypatch):
+    clock = [1000.0]
+    monkeypatch.delenv("EVERY_LINE", raising=False)
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    with TrainLog(tmp_path, 0, total_steps=100, done_steps=20) as log:
+        for step in range(21, 61):
+            clock[0] += 2
+            log.step(step, 1, step, {"loss": 6.25}, **NUMBERS)
+            log.epoch(step, 1, seconds=2.0, steps=1, data_share=0.25)
+        log.evaluation(60, 1, {"AP": 0.125, "AP50": 0.25})
+    printed = capfd.readouterr().out.splitlines()
+    assert [line for line in printed if "mAP" in line] == ["epoch: 1, mAP: 0.125"]
+    assert printed[:3] == [f"epoch: 1 step: {step}, loss is 6.25, lr: 0.050000 (step {step} of 100, 0:0{left} left)"
+                           for step, left in ((21, "2:38"), (36, "2:08"), (51, "1:38"))]
+    assert len(printed) == 4 and (tmp_path / "loss_0.log").read_text().count("epoch: 1 step: ") == 40
 
 
 @pytest.mark.parametrize("environment, printed", [({}, 0), ({"RANK_TABLE_FILE": "hccl.json"}, 1)])
