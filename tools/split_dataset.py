@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Optional
@@ -19,6 +20,7 @@ from src.data.splitting import draw_validation_split, image_name  # noqa: E402
 from src.entry import run  # noqa: E402
 from src.errors import DatasetError, UsageError  # noqa: E402
 from src.files import write_file  # noqa: E402
+from src.printable import counted  # noqa: E402
 from src.settings.config import Config, build  # noqa: E402
 from src.settings.flags import split_flags  # noqa: E402
 from src.settings.given import Setting  # noqa: E402
@@ -37,7 +39,7 @@ def main(argv: Optional[list[str]] = None) -> int:
     target = own.output or (Path(given.data.data_root, VAL_LIST) if given.data.data_root else None)
     if target is None:
         raise UsageError("name the data set with --data DIR, or the list to write with --output FILE")
-    if target.exists():
+    if os.path.exists(target):
         raise UsageError(f"{target}: is there already; remove it to draw another split, or choose another --output")
     data = with_data(given).data
     _refuse_second_split(data)
@@ -47,7 +49,8 @@ def main(argv: Optional[list[str]] = None) -> int:
     digests = content_digests(whole.records)
     chosen = draw_validation_split(whole.records, digests, own.val_fraction, own.seed)
     if not any(chosen):
-        raise DatasetError(f"{whole.source}: {len(whole.records)} images are too few for a validation split")
+        raise DatasetError(f"{whole.source}: {counted(len(whole.records), 'image')} cannot be divided into "
+                           "training and validation")
     names = sorted(image_name(record, whole.root) for record, is_chosen in zip(whole.records, chosen) if is_chosen)
     try:
         write_file(target, "".join(f"{name}\n" for name in names))
@@ -69,7 +72,7 @@ def summary(whole: AnnotationSet, chosen: list[bool], copies: int) -> str:
               for part in parts]
     lines += [f"{name:{width}}  {train:5}  {val:5}" for name, train, val in zip(whole.classes, *counts)]
     if copies:
-        lines.append(f"{copies} images are copies of others; copies are in the same split")
+        lines.append(f"copies of other images: {copies}; all copies of an image are in the same split")
     return "\n".join(lines)
 
 

@@ -1,6 +1,7 @@
 """Reads weights from the files of all libraries."""
 from __future__ import annotations
 
+import os
 import zipfile
 from pathlib import Path
 from typing import Optional
@@ -34,8 +35,8 @@ QUERY_ENCODER, WRAPPERS = "module.encoder_q.", ("module.", "model.")
 
 def existing_file(path: str) -> Path:
     """The path of the file; for a folder, of the model.json in it. Raises UsageError if it does not exist."""
-    file = Path(path, "model.json") if Path(path).is_dir() else Path(path)
-    if not file.is_file():
+    file = Path(path, "model.json") if os.path.isdir(path) else Path(path)
+    if not os.path.isfile(file):
         raise UsageError(f"{file} does not exist; give one of these with --ckpt_file: {READABLE}")
     return file
 

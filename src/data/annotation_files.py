@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Iterable, NamedTuple, Optional, Union
 from urllib.parse import unquote
 
-from src.data.records import inside
+from src.data.records import ReaderFinding, inside
 from src.errors import AnnotationError, UsageError
 from src.files import MAX_BYTES, open_input, read_file
 
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 HEAD_BYTES = 1 << 16     # from which a format is recognised
 
 
@@ -61,6 +62,18 @@ def check_below(root: Path, paths: Iterable[Path], setting: str) -> None:
             raise AnnotationError(f"{path} leads to {os.path.realpath(path)}, which is not below {root}; add "
                                   "--audit_policy outside_root=keep to read it from where it is, copy it, or set "
                                   f"{setting} to a folder that holds both")
+
+
+def images_in(folder: Path) -> list[Path]:
+    """The images right in a folder, sorted; hidden files are none."""
+    return sorted(path for path in folder.iterdir()
+                  if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."))
+
+
+def unannotated(images: Iterable[Path]) -> list[ReaderFinding]:
+    """The findings for images that no annotation file belongs to."""
+    return [ReaderFinding("unannotated_image", path.name, "no annotation file belongs to it; write one without objects "
+                          "if there is nothing to be found", images=1) for path in images]
 
 
 def composed(name: str) -> str:

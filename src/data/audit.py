@@ -13,12 +13,13 @@ from src.data.audit_record import RecordCheck, SetFacts
 from src.data.audit_report import AuditReport, Finding, Totals
 from src.data.audit_set import (
     box_findings,
+    equal_images,
     kind_of_wrong_sizes,
     merge_duplicates,
     set_findings,
     with_class_offset,
 )
-from src.data.identity import ImageState, same_content
+from src.data.identity import ImageState
 from src.data.images import MAX_PIXELS
 from src.data.records import AnnotationSet
 from src.errors import DatasetError
@@ -73,9 +74,10 @@ def examine(annotations: AnnotationSet, policy: Optional[Mapping[str, str]] = No
     known = SetFacts(kind_of_wrong_sizes(records, facts), exif_is_applied(records, facts),
                      DATA_FORMATS[annotations.format].has_ids)
     checks = [RecordCheck(record, actions, findings, known) for record in records]
-    twins = same_content([record.image_path for record in records], training) if training else {}
-    settled = [check for check, image in zip(checks, facts)
-               if check.image(image) and check.twin(twins.get(check.record.image_path))]
+    in_training = {state.sha256: state.file for state in training if state.sha256}
+    copies = equal_images(records, facts)
+    settled = [check for check, image, copy in zip(checks, facts, copies)
+               if check.image(image) and check.twin(in_training.get(image.digest)) and check.copy(copy)]
     of_set += box_findings([check.record for check in settled], annotations.format)
     seen_ids: set[int] = set()
     for check in settled:

@@ -1,6 +1,7 @@
 """The part of the audit that decodes the image files, each once."""
 from __future__ import annotations
 
+import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -25,7 +26,7 @@ class ImageFacts:
 
     size: as stored, before any rotation. outside: where the file really is if that is not below the root.
     depth: of a 16-bit image whose largest value needs fewer bits, in words. path: of the file, if its name differs
-    from the record's in its Unicode form.
+    from the record's in its Unicode form. digest: hex SHA-256 of the file.
     """
 
     fault: str = ""
@@ -35,6 +36,7 @@ class ImageFacts:
     outside: str = ""
     depth: str = ""
     path: Optional[Path] = None
+    digest: str = ""
 
     @property
     def turned_size(self) -> Size:
@@ -117,7 +119,8 @@ def _look_at(path: Path, root: Path, max_pixels: int, read_outside: bool) -> Ima
                               outside=outside)
     except ImageError as error:
         return ImageFacts("unreadable_image", str(error).removeprefix(f"{path.name}: "), outside=outside)
-    return ImageFacts(size=size, orientation=exif_orientation(data), outside=outside, depth=_depth(stored))
+    return ImageFacts(size=size, orientation=exif_orientation(data), outside=outside, depth=_depth(stored),
+                      digest=hashlib.sha256(data).hexdigest())
 
 
 def _depth(stored: np.ndarray) -> str:

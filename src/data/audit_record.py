@@ -8,7 +8,8 @@ import numpy as np
 
 from src.data.audit_images import ImageFacts, orientation_of_boxes
 from src.data.audit_report import Finding, Totals
-from src.data.records import BadOutline, Record, Size
+from src.data.audit_set import SetFinding, is_scaled
+from src.data.records import BadOutline, Record, Size, select_objects
 from src.ops.masks import bitmap
 
 MIN_SIDE = 0.01  # pixels; COCO writes two decimals, so a shorter side is rounded to 0
@@ -63,6 +64,10 @@ class RecordCheck:
         return name is None or self._accept_image("image_in_two_splits",
                                                   f"has the content of the training image {name}")
 
+    def copy(self, found: SetFinding | None) -> bool:
+        """Whether the image is kept although an earlier one has its content, which `found` says; None: none has."""
+        return found is None or self._accept_image(found.kind, found.value)
+
     def _size(self, declared: Size, found: Size) -> bool:
         if 0 in declared:
             return self._accept_image("unknown_size", f"the image has {found}")
@@ -71,6 +76,8 @@ class RecordCheck:
         kind = self._known.kind_of_wrong_sizes
         if declared == Size(found.width, found.height):
             kind = "size_disagreement"
+        elif is_scaled(declared, found):
+            kind = "resized_image"
         accepted = self._accept_image(kind, f"declared {declared}, the image has {found}")
         if kind != "size_disagreement" and self._actions[kind] == "repair":
             self.record = _scaled(self.record, found.width / declared.width, found.height / declared.height)
@@ -210,11 +217,7 @@ def _with_boxes(record: Record, boxes: np.ndarray, keep: np.ndarray) -> Record:
     # COCO's area is the outline's, which lies inside the image, so clipping can only reduce an area that is the box's.
     areas = record.areas.copy()
     areas[clipped] = np.minimum(areas[clipped], (boxes[clipped, 2:] - boxes[clipped, :2]).prod(axis=1))
-    indices = np.flatnonzero(keep)
-    return replace(record, boxes=boxes[keep], labels=record.labels[keep], crowd=record.crowd[keep],
-                   difficult=record.difficult[keep], areas=areas[keep],
-                   segments=record.segments and tuple(record.segments[i] for i in indices),
-                   object_ids=tuple(record.object_ids[i] for i in indices))
+    return select_objects(replace(record, boxes=boxes, areas=areas), keep)
 
 
 def _moved_inside(polygon: list[float], size: Size) -> list[float]:

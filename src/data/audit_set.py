@@ -5,12 +5,13 @@ import difflib
 import os
 import re
 from dataclasses import replace
-from typing import Any, NamedTuple, Optional, Sequence
+from typing import Any, Callable, NamedTuple, Optional, Sequence
 
 import numpy as np
 
 from src.data.audit_images import ImageFacts
-from src.data.records import AnnotationSet, ReaderFinding, Record, Size
+from src.data.records import AnnotationSet, ReaderFinding, Record, Size, select_objects
+from src.printable import counted
 from src.settings.data_formats import DATA_FORMATS
 
 NEARLY_ALL = 0.98
@@ -20,6 +21,7 @@ FEWEST_BOXES = 3
 FEW_NAMES = 3
 LOST_PART = 0.1     # fraction of a box's area; annotation tools often let a box end one pixel outside
 RELATIVE = 1.0001
+NOTED_WRONGLY = 0.05    # largest part by which the sides of an image differ from those that were noted wrongly
 ROUNDING = 1.0      # pixels by which a size may differ from the common ratio
 
 FORMS = {   # what four numbers of a box may be -> corners of it
@@ -48,24 +50,39 @@ def set_findings(annotations: AnnotationSet) -> list[SetFinding]:
     total = sum(len(record.labels) for record in records)
     source, found = annotations.source.name, []
     if total and sum(int(record.crowd.sum()) for record in records) == total:
-        found.append(SetFinding("all_crowd", source, f"all {total} objects are marked iscrowd=1, so there is nothing "
+        found.append(SetFinding("all_crowd", source, f"all objects ({total}) are marked iscrowd=1, so there is nothing "
                                 "to learn; export them with iscrowd=0"))
     found += _background_findings(annotations)
+    found += _similar_classes(annotations)
     counts = np.bincount(np.concatenate([np.empty(0, np.int64), *(record.labels for record in records)]).astype(int),
                          minlength=len(annotations.classes))
+    if annotations.format == "yolo" and annotations.category_ids[0] == 0 and counts[0] == 0 and len(counts) > 2 \
+            and counts[-1]:
+        found.append(SetFinding("empty_class", source, f"'{annotations.classes[0]}', class 0, has no object; see "
+                                "whether the labels count classes from 1"))
     for name, count in zip(annotations.classes, counts):
         if count == 0 and annotations.unselected:
             near = difflib.get_close_matches(name, annotations.unselected, n=1)
             kind = "absent_class" if near else "empty_class"
-            others = [f"'{other}' ({annotations.unselected[other]} objects)"
+            others = [f"'{other}' ({counted(annotations.unselected[other], 'object')})"
                       for other in near or list(annotations.unselected)[:FEW_NAMES]]
             found.append(SetFinding(kind, source, f"'{name}' has no object; the annotations have {', '.join(others)}, "
                                     "which the settings leave out"))
         alike = {other: objects for other, objects in annotations.unselected.items()
                  if count and _letters(other) == _letters(name)}
-        found += [SetFinding("absent_class", source, f"the {objects} objects of '{other}' are left out, because the "
+        found += [SetFinding("absent_class", source, f"{counted(objects, 'object')} of '{other}' left out, because the "
                              f"class is '{name}'; write both alike") for other, objects in alike.items()]
     return found
+
+
+def _similar_classes(annotations: AnnotationSet) -> list[SetFinding]:
+    """Classes whose names differ in capitals, blanks and hyphens only: often one class, written in two ways."""
+    alike: dict[str, list[str]] = {}
+    for name in annotations.classes:
+        alike.setdefault(re.sub(r"[\s_-]+", "", name).casefold(), []).append(name)
+    return [SetFinding("similar_classes", annotations.source.name, f"{' and '.join(map(repr, names))} are learned as "
+                       f"{len(names)} classes; write them alike if they are one")
+            for names in alike.values() if len(names) > 1]
 
 
 def _letters(name: str) -> str:
@@ -78,8 +95,8 @@ def _background_findings(annotations: AnnotationSet) -> list[SetFinding]:
     learned = [name for name in annotations.classes if name.strip("_").lower() == "background"]
     left_out = [name for name in annotations.unselected if name.strip("_").lower() == "background"]
     values = [f"'{name}' is learned as a class; leave it out by naming the others in classes" for name in learned]
-    values += [f"the {annotations.unselected[name]} objects of '{name}' are left out; rename the class if they are to "
-               "be found" for name in left_out]
+    values += [f"{counted(annotations.unselected[name], 'object')} of '{name}' left out; rename the class if they are "
+               "to be found" for name in left_out]
     return [SetFinding("background_class", source, value) for value in values]
 
 
@@ -106,6 +123,14 @@ def _class_offset(known: set[int], used: set[int], unknown: set[int]) -> int:
     found = used | unknown
     offsets = (min(known) - min(found), max(known) - max(found))
     return next((offset for offset in offsets if offset and {number + offset for number in found} <= known), 0)
+
+
+def is_scaled(declared: Size, found: Size) -> bool:
+    """Whether an image of one size is an image of the other that was made smaller or larger, not one whose size was
+    noted wrongly by some pixels."""
+    ratio = found.height / declared.height
+    rounding = ROUNDING * max(1, declared.width / declared.height)
+    return abs(ratio - 1) > NOTED_WRONGLY and abs(found.width - ratio * declared.width) <= rounding
 
 
 def kind_of_wrong_sizes(records: Sequence[Record], facts: Sequence[ImageFacts]) -> str:
@@ -137,8 +162,8 @@ def box_findings(records: Sequence[Record], name: str) -> list[SetFinding]:
     bad = _is_bad(ordered, sizes)
     swapped = (boxes[:, 2:] < boxes[:, :2]).any(axis=1)
     if (bad | swapped).sum() < max(FEWEST_BAD, BAD_SHARE * len(boxes)):
-        return []
-    form = _likely_form(boxes, sizes, DATA_FORMATS[name].boxes)
+        return _boxes_in_another_form(boxes, sizes, records[0].source if records else "", name)
+    form = _likely_form(boxes, sizes, DATA_FORMATS[name].boxes, _is_bad)
     if form:    # without a better form, swapped corners are reported box by box
         bad |= swapped
     if bad.sum() < FEWEST_BAD or bad.mean() <= BAD_SHARE:
@@ -167,13 +192,22 @@ def merge_duplicates(records: Sequence[Record], merge: bool) -> Merged:
             kept.append(record)
             continue
         original = kept[first[path]]
+        new = _new_objects(original, record)
+        holds = "each holds a part of the objects" if new.any() else "both hold the same objects"
         found.append(SetFinding("duplicate_file", f"{record.source}, {record.image_path.name}",
-                                f"ids {original.image_id} and {record.image_id} name the same file; each holds a part "
-                                "of the objects"))
-        dropped.append(0 if merge else len(record.labels))
+                                f"{original.source} and {record.source} name the same file (ids {original.image_id} "
+                                f"and {record.image_id}); {holds}"))
+        dropped.append(int(len(new) - new.sum()) if merge else len(new))
         if merge:
-            kept[first[path]] = _merged(original, record)
+            kept[first[path]] = _merged(original, select_objects(record, new))
     return Merged(kept, found, dropped)
+
+
+def _new_objects(first: Record, second: Record) -> np.ndarray:
+    """(N,) bool: which objects of the second record the first one does not have."""
+    known = set(zip(first.labels.tolist(), map(tuple, first.boxes.tolist())))
+    return np.array([(label, tuple(box)) not in known
+                     for label, box in zip(second.labels.tolist(), second.boxes.tolist())], bool)
 
 
 def _merged(first: Record, second: Record) -> Record:
@@ -185,6 +219,24 @@ def _merged(first: Record, second: Record) -> Record:
     joined = {name: np.concatenate([getattr(first, name), getattr(second, name)])
               for name in ("boxes", "labels", "crowd", "difficult", "areas")}
     return replace(first, **joined, segments=segments, object_ids=first.object_ids + second.object_ids)
+
+
+def equal_images(records: Sequence[Record], facts: Sequence[ImageFacts]) -> list[Optional[SetFinding]]:
+    """For each image the finding that an earlier one has the same content; None where none has."""
+    first: dict[str, Record] = {}
+    return [_about_copy(first.setdefault(image.digest, record), record) if image.digest else None
+            for record, image in zip(records, facts)]
+
+
+def _about_copy(first: Record, second: Record) -> Optional[SetFinding]:
+    if first is second:
+        return None
+    where, same = second.image_path.name, f"has the content of {first.image_path.name}"
+    objects = [sorted(zip(record.labels.tolist(), record.boxes.round().tolist())) for record in (first, second)]
+    if objects[0] == objects[1]:
+        return SetFinding("equal_images", where, f"{same} and the same objects")
+    return SetFinding("contradictory_copies", where, f"{same}, but other objects ({len(objects[0])} there, "
+                      f"{len(objects[1])} here): what one of them lacks is background in it")
 
 
 def _boxes_and_sizes(records: Sequence[Record]) -> tuple[np.ndarray, np.ndarray]:
@@ -204,19 +256,36 @@ def _is_bad(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     return (sides <= 0).any(axis=1) | (left < (1 - LOST_PART) * sides.prod(axis=1))
 
 
-def _likely_form(boxes: np.ndarray, sizes: np.ndarray, expected: str) -> str:
+def _boxes_in_another_form(boxes: np.ndarray, sizes: np.ndarray, source: str, name: str) -> list[SetFinding]:
+    """Boxes that reach outside by a little only, but so often that another form is likelier, in which none does."""
+    outside = _reaches_outside(boxes, sizes)
+    if outside.sum() < FEWEST_BAD or outside.mean() <= BAD_SHARE:
+        return []
+    form = _likely_form(boxes, sizes, DATA_FORMATS[name].boxes, _reaches_outside)
+    return [SetFinding("many_bad_boxes", source, f"{int(outside.sum())} of {len(boxes)} boxes reach outside their "
+                       f"image; {form}")] if form else []
+
+
+def _likely_form(boxes: np.ndarray, sizes: np.ndarray, expected: str,
+                 is_wrong: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> str:
     """The box format in which nearly all boxes would lie inside their images; "" if none fits.
 
-    expected: the form in which the boxes were read.
+    expected: the form in which the boxes were read. is_wrong: (boxes, sizes) -> (N,) bool.
     """
     numbers = NUMBERS[expected](*boxes.T)
     corners = {form: np.stack(to_corners(*numbers), axis=1) for form, to_corners in FORMS.items()}
     corners["y before x"] = corners.pop(expected)[:, [1, 0, 3, 2]]
-    shares = {form: 1 - _is_bad(candidate, sizes).mean() for form, candidate in corners.items()}
+    shares = {form: 1 - is_wrong(candidate, sizes).mean() for form, candidate in corners.items()}
     best = max(shares, key=lambda form: shares[form])
     if shares[best] < NEARLY_ALL or len(boxes) < FEWEST_BAD:
         return ""
     return f"the numbers seem to be {best}, where {expected} is expected"
+
+
+def _reaches_outside(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """(N,) bool: the box has no area, or reaches outside the image by more than rounding."""
+    beyond = np.maximum(-boxes[:, :2], boxes[:, 2:] - sizes).max(axis=1, initial=0)
+    return (boxes[:, 2:] <= boxes[:, :2]).any(axis=1) | (beyond > ROUNDING)
 
 
 def _as_width_and_height(boxes: np.ndarray) -> np.ndarray:

@@ -20,8 +20,17 @@ from src.data.checks import (
     checked_number,
     unknown_classes,
 )
-from src.data.coco_layout import recognise_coco
-from src.data.records import AnnotationSet, BadOutline, DataSources, LabelledBox, ReaderFinding, Size, make_record
+from src.data.coco_layout import recognise_coco, with_slashes
+from src.data.records import (
+    AnnotationSet,
+    BadOutline,
+    DataSources,
+    LabelledBox,
+    ReaderFinding,
+    Size,
+    make_record,
+    upright,
+)
 from src.errors import AnnotationError, UsageError
 from src.files import parse_json
 from src.settings.schema import DataSection, without_background
@@ -213,7 +222,7 @@ def _read_images(entries: list[dict], source: str, findings: list[ReaderFinding]
     for position, entry in enumerate(entries):
         try:
             image_id = _field(entry, "id", _identifier)
-            file_name = _field(entry, "file_name", checked_name)
+            file_name = with_slashes(_field(entry, "file_name", checked_name))
             size = Size(_field(entry, "height", _side, 0), _field(entry, "width", _side, 0))
         except AnnotationError as error:
             errors.add(f"{source} images[{position}] (id {reprlib.repr(entry.get('id'))})", error)
@@ -250,7 +259,11 @@ def _read_objects(entries: list[dict], source: str, images: dict[int, _ListedIma
             elif category not in labels:
                 unselected[names[category]] += 1
             else:
-                objects[image_id].append(_read_object(entry, labels[category], object_id))
+                found = _read_object(entry, labels[category], object_id)
+                turned = _turned(found, entry)
+                if turned is not found:
+                    findings.append(ReaderFinding("rotated_box", where, f"turned by {_rotation(entry):g} degrees"))
+                objects[image_id].append(turned)
         except AnnotationError as error:
             errors.add(f"{source} annotations[{position}] (id {reprlib.repr(entry.get('id'))})", error)
     errors.check()
@@ -263,6 +276,18 @@ def _read_object(entry: dict, label: int, object_id: int) -> LabelledBox:
                        crowd=_field(entry, "iscrowd", checked_flag, False),
                        area=_field(entry, "area", checked_number, None),
                        segment=_segment_or_reason(entry.get("segmentation")))
+
+
+def _rotation(entry: dict) -> float:
+    """The angle in degrees of a box that CVAT's users have turned; `bbox` is the one before."""
+    attributes = entry.get("attributes")
+    return _field(attributes, "rotation", checked_number, 0.0) if isinstance(attributes, dict) else 0.0
+
+
+def _turned(found: LabelledBox, entry: dict) -> LabelledBox:
+    """The object with the upright box around a turned one; an outline has no need of it."""
+    degrees = 0.0 if found.segment else _rotation(entry)
+    return found if degrees % 360 == 0 else found._replace(box=upright(found.box, degrees), area=None)
 
 
 def _identifier(value: object) -> int:

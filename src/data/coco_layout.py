@@ -2,14 +2,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os.path
 import re
 from pathlib import Path
 from typing import Iterator, Optional
 
 from src.errors import UsageError
-from src.files import open_input
+from src.files import open_input, parse_json
 
 BLOCK = 1 << 20
 SPLIT_FOLDERS = ("train", "valid", "val", "test")
@@ -95,6 +94,11 @@ def _image_folder(folder: Path, json_path: Path, name: str) -> str:
                      f"{folder}; name their folder: --dataset coco --coco_root {folder} --coco_images FOLDER")
 
 
+def with_slashes(name: str) -> str:
+    """A path below the image folder that was written on Windows, as others write it; other names as they are."""
+    return name if name.startswith("..") or ":" in name else name.replace("\\", "/")
+
+
 def _first_images(json_path: Path) -> Iterator[str]:
     with open_input(json_path) as file:
         rest = b""
@@ -102,6 +106,6 @@ def _first_images(json_path: Path) -> Iterator[str]:
             found = NAMES.findall(rest + block)[:FEW]
             if found:
                 with contextlib.suppress(ValueError):   # broken text; reading the file will say where
-                    yield from map(json.loads, found)
+                    yield from (with_slashes(parse_json(name)) for name in found)
                 return
             rest = block[-2000:]

@@ -136,19 +136,3 @@ def states_of(records: Sequence[Record]) -> list[ImageState]:
     """The states of the images, by the names of their files."""
     with ThreadPoolExecutor() as pool:
         return list(pool.map(lambda record: image_state(record.image_path, record.image_path.name), records))
-
-
-def same_content(paths: Sequence[Path], states: Sequence[ImageState]) -> dict[Path, str]:
-    """{path: name} of the images with the same content as one of `states`. Files of other sizes are not read.
-    """
-    sizes = {state.size for state in states}
-    names = {state.sha256: state.file for state in states if state.sha256}
-
-    def look(path: Path) -> str:
-        try:
-            return names.get(sha256_of(path), "") if path.stat().st_size in sizes else ""
-        except OSError:     # the audit names it
-            return ""
-
-    with ThreadPoolExecutor() as pool:
-        return {path: name for path, name in zip(paths, pool.map(look, paths)) if name}

@@ -16,7 +16,15 @@ from typing import Any, Callable, Iterable, NamedTuple, Optional, Sequence
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from src.data.annotation_files import begins_with, check_below, existing_folder, no_split, read_bytes
+from src.data.annotation_files import (
+    begins_with,
+    check_below,
+    existing_folder,
+    images_in,
+    no_split,
+    read_bytes,
+    unannotated,
+)
 from src.data.checks import EntryErrors, checked_flag, checked_integer, checked_name, checked_number
 from src.data.images import MAX_PIXELS, decode_image
 from src.data.records import (
@@ -31,6 +39,7 @@ from src.data.records import (
 )
 from src.errors import AnnotationError, ImageError, UsageError
 from src.files import parse_json
+from src.printable import counted
 from src.settings.schema import DataSection, without_background
 
 SPLIT_NAMES = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
@@ -63,7 +72,7 @@ def read_split(data: DataSection, split: str, classes: Optional[Sequence[str]]) 
 
     classes: names in label order, objects of others are left out; None takes all labels of all splits, sorted.
     Shapes of one label and group_id are one object. Points and lines are "shape_without_area" findings. A rectangle has
-    no outline. An image without a json file is not part of the set.
+    no outline. An image beside them without a json file is an "unannotated_image" finding.
     """
     root = existing_folder(data.labelme_root, "labelme_root").resolve()
     paths = _split_files(root, split)
@@ -87,6 +96,9 @@ def read_split(data: DataSection, split: str, classes: Optional[Sequence[str]]) 
             next_object_id += 1
         records.append(make_record(_image_of(document), image_id, document.size, objects, source))
     errors.check()
+    named = {os.path.normpath(record.image_path) for record in records}
+    folders = dict.fromkeys(path.parent for path in paths)
+    findings += unannotated(image for folder in folders for image in images_in(folder) if str(image) not in named)
     return AnnotationSet(classes=names, category_ids=tuple(range(1, len(names) + 1)),
                          records=tuple(sorted(records, key=lambda record: record.image_id)), root=root,
                          format="labelme", source=root, findings=tuple(findings), unselected=unselected)
@@ -220,14 +232,17 @@ def _shape(entry: dict, label: str, kind: str, size: Size) -> _Shape:
     difficult = checked_flag(entry.get("difficult") or False)
     outline: list | dict | BadOutline = []
     if kind in POLYGONS:
-        outline = [points.ravel().tolist()] if len(points) >= 3 else BadOutline(f"a polygon of {len(points)} points")
+        outline = [points.ravel().tolist()]
+        if len(points) < 3:
+            outline = BadOutline(f"a polygon of {counted(len(points), 'point')}")
     elif kind == "circle" and len(points) == 2:
         points = _circle(*points)
         outline = [points.ravel().tolist()]
     elif kind == "mask" and len(points) == 2:
         outline = _mask(entry.get("mask"), points, size)
     elif kind != "rectangle" or len(points) < 2:
-        raise AnnotationError(f"{len(points)} points of the shape_type {reprlib.repr(kind)}, which is not known here")
+        raise AnnotationError(f"{counted(len(points), 'point')} of the shape_type {reprlib.repr(kind)}, which is not "
+                              "known here")
     return _Shape(label, points, outline, group, difficult)
 
 

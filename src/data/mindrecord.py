@@ -61,7 +61,7 @@ def prepare_mindrecord(request: DataRequest, place: Place, *, load: Callable[[],
     `timeout` s.
     """
     failed = _failed_path(place)
-    if failed.exists():
+    if os.path.exists(failed):
         with contextlib.suppress(OSError):  # the file may belong to another user or lie on a read-only disk
             failed.unlink()
     try:
@@ -197,7 +197,7 @@ def wait_for_mindrecord(fingerprint: str, place: Place, force: bool = False, tim
     failed = _failed_path(place)
     deadline = time.monotonic() + timeout
     while True:
-        if failed.is_file() and failed.stat().st_mtime >= STARTED:
+        if os.path.isfile(failed) and failed.stat().st_mtime >= STARTED:
             raise DatasetError(f"{place.folder / place.prefix}: rank 0 could not prepare it. "
                                f"{read_text(failed)}")
         try:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -124,13 +125,13 @@ def shard_names(prefix: str, shards: int) -> list[str]:
 def existing_shards(folder: Path, prefix: str) -> list[Path]:
     """Existing files with the name of a shard or of its index."""
     pattern = re.compile(re.escape(prefix) + r"\d*(\.db)?")
-    return sorted(path for path in folder.iterdir() if pattern.fullmatch(path.name)) if folder.is_dir() else []
+    return sorted(path for path in folder.iterdir() if pattern.fullmatch(path.name)) if os.path.isdir(folder) else []
 
 
 def read_meta(folder: Path, prefix: str) -> Optional[dict]:
     """The description as a dict, None if no file has this prefix. Raises DatasetError for foreign files."""
     path = description_path(folder, prefix)
-    if not path.is_file():
+    if not os.path.isfile(path):
         shards = existing_shards(folder, prefix)
         if shards:
             raise DatasetError(f"{shards[0]}: MindRecord files of this name exist, but no {path.name} says that this "

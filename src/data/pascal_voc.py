@@ -1,13 +1,22 @@
 """Reads Pascal VOC annotations, one XML file per image; `voc_layout` knows the folder layouts."""
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Iterable, Iterator, NamedTuple, Optional, Sequence
 from xml.etree import ElementTree
 
-from src.data.annotation_files import begins_with, check_below, composed, existing_folder, read_bytes
+from src.data.annotation_files import (
+    begins_with,
+    check_below,
+    composed,
+    existing_folder,
+    images_in,
+    read_bytes,
+    unannotated,
+)
 from src.data.checks import EntryErrors, checked_flag, checked_integer, checked_name, number_in
 from src.data.coco_json import load_coco
 from src.data.records import (
@@ -18,19 +27,20 @@ from src.data.records import (
     Size,
     image_ids,
     make_record,
+    upright,
 )
 from src.data.voc_layout import all_xml_files, any_image_folder, find_voc_split
 from src.errors import AnnotationError
 from src.settings.schema import DataSection, without_background
 
 MAX_XML_BYTES = 16 << 20
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 
 
 class _Object(NamedTuple):
     class_name: str
     box: tuple[float, float, float, float]
     difficult: bool
+    rotation: float
 
 
 class _Document(NamedTuple):
@@ -70,7 +80,7 @@ def find_split(data: DataSection, split: str) -> DataSources:
 
 def _ground_truth(data: DataSection, split: str) -> Optional[Path]:
     path = Path(data.voc_root, data.voc_json) if data.voc_root and data.voc_json and split == "val" else None
-    return path if path is not None and path.is_file() else None
+    return path if path is not None and os.path.isfile(path) else None
 
 
 def load_voc(root: Path, split: str, classes: Optional[Sequence[str]] = None,
@@ -101,7 +111,10 @@ def load_voc(root: Path, split: str, classes: Optional[Sequence[str]] = None,
         document, objects = documents[xml_path], []
         for found in document.objects:
             if found.class_name in labels:
-                objects.append(LabelledBox(found.box, labels[found.class_name], next_object_id,
+                if found.rotation % 360:
+                    findings.append(ReaderFinding("rotated_box", f"{xml_path.name}, {found.class_name}",
+                                                  f"turned by {found.rotation:g} degrees"))
+                objects.append(LabelledBox(upright(found.box, found.rotation), labels[found.class_name], next_object_id,
                                            difficult=found.difficult))
             else:
                 unselected[found.class_name] += 1
@@ -112,6 +125,9 @@ def load_voc(root: Path, split: str, classes: Optional[Sequence[str]] = None,
         except AnnotationError as error:
             errors.add(xml_path, error)
     errors.check()
+    if chosen.list_path is None:
+        annotated = {composed(path.stem) for path in chosen.xml_paths}
+        findings += unannotated(path for stem, paths in images.items() if stem not in annotated for path in paths)
     return AnnotationSet(classes=names, category_ids=tuple(range(1, len(names) + 1)),
                          records=tuple(sorted(records, key=lambda record: record.image_id)), root=root, format="voc",
                          source=root, findings=tuple(findings), unselected=unselected)
@@ -122,6 +138,7 @@ def _read_all(paths: Iterable[Path]) -> dict[Path, _Document]:
     for path in paths:
         try:
             tree = _parse(path)
+            _refuse_other_forms(tree)
             documents[path] = _Document(tree.findtext("filename"),
                                         Size(_side(tree, "size/height"), _side(tree, "size/width")),
                                         tuple(_objects(tree)))
@@ -157,11 +174,19 @@ def _parse(xml_path: Path) -> ElementTree.Element:
         raise AnnotationError(f"is not valid xml: {error}") from error
 
 
+def _refuse_other_forms(tree: ElementTree.Element) -> None:
+    """Raises AnnotationError for boxes that are not in annotation/object, where they would not be seen."""
+    everywhere = sum(element.tag.rpartition("}")[2].lower() == "bndbox" for element in tree.iter())
+    expected = sum(len(list(element.iter("bndbox"))) for element in tree.findall("object"))
+    if everywhere != expected:
+        raise AnnotationError(f"{everywhere - expected} of {everywhere} <bndbox> are not in an <object> right below "
+                              "the root, in small letters and without a namespace; move or rename their elements")
+
+
 def _images_by_stem(folder: Path) -> dict[str, list[Path]]:
     images: dict[str, list[Path]] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
-            images.setdefault(composed(path.stem), []).append(path)
+    for path in images_in(folder):
+        images.setdefault(composed(path.stem), []).append(path)
     return images
 
 
@@ -208,6 +233,8 @@ def _objects(document: ElementTree.Element) -> Iterator[_Object]:
             name = checked_name((element.findtext("name") or "").strip())
             x1, y1, x2, y2 = (_number(element, f"bndbox/{key}") - 1 for key in ("xmin", "ymin", "xmax", "ymax"))
             difficult = checked_flag(_number(element, "difficult")) if element.findtext("difficult") else False
+            rotation = next((_number(attribute, "value") for attribute in element.findall("attributes/attribute")
+                             if attribute.findtext("name") == "rotation"), 0.0)    # CVAT's, of the box before
         except AnnotationError as error:
             raise AnnotationError(f"object {position}: {error}") from None
-        yield _Object(name, (x1, y1, x2, y2), difficult)
+        yield _Object(name, (x1, y1, x2, y2), difficult, rotation)

@@ -1,8 +1,9 @@
 """The in-memory form of annotations."""
 from __future__ import annotations
 
+import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple, Optional, Sequence, Union
 
@@ -66,8 +67,8 @@ class Record:
 class ReaderFinding(NamedTuple):
     """A finding of a reader: something that no Record can represent, and what the records lack because of it.
 
-    kind: "unknown_image", "unknown_class", "shape_without_area", "duplicate_image_id" (the first is kept) or
-        "duplicate_annotation_id" (both objects are kept).
+    kind: "unknown_image", "unknown_class", "shape_without_area", "unannotated_image", "duplicate_image_id" (the first
+        is kept), "duplicate_annotation_id" (both objects are kept) or "rotated_box" (the upright box is kept).
     """
 
     kind: str
@@ -139,6 +140,23 @@ def make_record(image_path: Path, image_id: int, size: Size, objects: Sequence[L
                   difficult=np.array([item.difficult for item in objects], bool),
                   areas=np.array(areas, np.float32), segments=segments if any(segments) else None,
                   object_ids=tuple(item.object_id for item in objects), source=source)
+
+
+def select_objects(record: Record, keep: np.ndarray) -> Record:
+    """The record with the objects for which `keep`, (N,) bool, is true."""
+    indices = np.flatnonzero(keep)
+    arrays = {name: getattr(record, name)[keep] for name in ("boxes", "labels", "crowd", "difficult", "areas")}
+    return replace(record, **arrays, segments=record.segments and tuple(record.segments[i] for i in indices),
+                   object_ids=tuple(record.object_ids[i] for i in indices))
+
+
+def upright(box: tuple[float, float, float, float], degrees: float) -> tuple[float, float, float, float]:
+    """The smallest upright box x1, y1, x2, y2 around a box that is turned about its centre."""
+    x1, y1, x2, y2 = box
+    cosine, sine = abs(math.cos(math.radians(degrees))), abs(math.sin(math.radians(degrees)))
+    width, height = (x2 - x1) * cosine + (y2 - y1) * sine, (x2 - x1) * sine + (y2 - y1) * cosine
+    x, y = (x1 + x2) / 2, (y1 + y2) / 2
+    return x - width / 2, y - height / 2, x + width / 2, y + height / 2
 
 
 def inside(root: Path, path: Path) -> bool:

@@ -9,6 +9,7 @@ from src.data.annotation_files import begins_with, existing_file, existing_folde
 from src.data.checks import EntryErrors, checked_flag, checked_integer, checked_name, number_in
 from src.data.records import AnnotationSet, DataSources, LabelledBox, ReaderFinding, Size, image_ids, make_record
 from src.errors import AnnotationError, ConfigError
+from src.printable import counted
 from src.settings.schema import DataSection
 
 ROW = rb"^(\xef\xbb\xbf)?\S+\.\w+( +-?[\d.]+(,-?[\d.]+){4,5})+\s*[\r\n]"
@@ -47,7 +48,7 @@ def load_txt(anno_path: Path, image_dir: Path, classes: Optional[Sequence[str]])
     """Read rows with an image's path, relative to image_dir, and its boxes, separated by blanks.
 
     The class is a number from 1, in the order of `classes`. 0 is the zoo's background. A box of class 0 or above the
-    last class is an "unknown_class" finding. A second row of an image is a "duplicate_image_id" finding.
+    last class is an "unknown_class" finding. A further row of an image is a record of its own, which the audit finds.
     Image ids: see `image_ids`; sizes are not declared.
     Raises ConfigError without classes, UsageError if the file is missing, AnnotationError (file:line) for a bad row.
     """
@@ -55,7 +56,7 @@ def load_txt(anno_path: Path, image_dir: Path, classes: Optional[Sequence[str]])
         raise ConfigError("classes: TXT annotations hold class numbers only; list the class names in classes")
     anno_path, image_dir = Path(anno_path), Path(image_dir).resolve()
     classes = tuple(classes)
-    findings, rows, next_object_id, errors = [], {}, 1, EntryErrors()
+    findings, rows, next_object_id, errors = [], [], 1, EntryErrors()
     for line in read_lines(anno_path):
         source = f"{anno_path.name}:{line.number}"
         file_name, *columns = line.text.split()
@@ -65,9 +66,6 @@ def load_txt(anno_path: Path, image_dir: Path, classes: Optional[Sequence[str]])
         except AnnotationError as error:
             errors.add(f"{anno_path}:{line.number}", error)
             continue
-        if file_name in rows:
-            findings.append(ReaderFinding("duplicate_image_id", source, file_name, images=1, boxes=len(boxes)))
-            continue
         objects = []
         for box, number, crowd in boxes:
             if 1 <= number <= len(classes):
@@ -75,11 +73,11 @@ def load_txt(anno_path: Path, image_dir: Path, classes: Optional[Sequence[str]])
             else:
                 findings.append(ReaderFinding("unknown_class", source, number, boxes=1))
             next_object_id += 1
-        rows[file_name] = (objects, source)
+        rows.append((file_name, objects, source))
     errors.check()
-    ids = image_ids([Path(file_name).stem for file_name in rows])
+    ids = image_ids([Path(file_name).stem for file_name, *_ in rows])
     records = [make_record(image_dir / file_name, image_id, Size(0, 0), objects, source)
-               for image_id, (file_name, (objects, source)) in zip(ids, rows.items())]
+               for image_id, (file_name, objects, source) in zip(ids, rows)]
     return AnnotationSet(classes=classes, category_ids=tuple(range(1, len(classes) + 1)),
                          records=tuple(sorted(records, key=lambda record: record.image_id)), root=image_dir,
                          format="txt", source=anno_path, findings=tuple(findings))
@@ -89,7 +87,7 @@ def _box(column: str) -> _Box:
     """One `x1,y1,x2,y2,class[,is_crowd]`."""
     numbers = [number_in(part) for part in column.split(",")]
     if len(numbers) not in (5, 6):
-        raise AnnotationError(f"{reprlib.repr(column)} has {len(numbers)} numbers; a box is "
+        raise AnnotationError(f"{reprlib.repr(column)} has {counted(len(numbers), 'number')}; a box is "
                               "x1,y1,x2,y2,class or x1,y1,x2,y2,class,is_crowd without blanks")
     crowd = len(numbers) == 6 and checked_flag(numbers[5])
     x1, y1, x2, y2, label = numbers[:5]

@@ -41,7 +41,7 @@ def find_voc_split(root: Path, split: str, findings: list[ReaderFinding]) -> Voc
     folders = [root / name for name in SPLIT_NAMES[split]]
     for folder in folders:
         if folder.is_dir():
-            return VocSplit(xml_files(folder), image_folder(folder))
+            return VocSplit(_all_below(folder), image_folder(folder))
     whole = _undivided(root, findings) if split == "train" else None
     if whole is None:
         raise no_split(root, split, _lists(root, SPLIT_NAMES[split]) + folders, "voc_root")
@@ -58,7 +58,19 @@ def _undivided(root: Path, findings: list[ReaderFinding]) -> Optional[VocSplit]:
     xml_paths = xml_files(root)
     if not xml_paths or any(path.exists() for path in [*_lists(root, names), *(root / name for name in names)]):
         return None
-    return VocSplit(xml_paths, image_folder(root))
+    return VocSplit(_all_below(root), image_folder(root))
+
+
+def _all_below(folder: Path) -> list[Path]:
+    """The xml files of a split; raises UsageError for some in folders of their own, which would not be read."""
+    xml_paths = xml_files(folder)
+    place = _child(folder, ANNOTATION_FOLDERS) or folder
+    deeper = sorted(path for path in place.rglob("*.xml") if path.parent != place and not path.name.startswith("."))
+    if deeper:
+        others = f"and {len(deeper) - 1} other xml files lie" if deeper[1:] else "lies"
+        raise UsageError(f"{deeper[0]} {others} in a folder below {place} and would not be read; move the xml files "
+                         "and their images up")
+    return xml_paths
 
 
 def all_xml_files(root: Path) -> list[Path]:

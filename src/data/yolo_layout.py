@@ -10,6 +10,7 @@ from src.data.annotation_files import begins_with, check_below, no_split, read_l
 from src.data.checks import checked_name
 from src.data.yolo_names import SPLIT_KEYS, YoloSet
 from src.errors import AnnotationError, UsageError
+from src.printable import counted
 
 # Also of images that cannot be read here: the audit names them.
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".heic", ".avif")
@@ -40,8 +41,9 @@ def find_yolo_split(found: YoloSet, split: str, read_outside: bool) -> YoloSplit
     ordered = sorted(images)
     labels = [_label_of(found.root, image) for image in ordered]
     if not any(labels):
-        raise UsageError(f"{found.root}: {len(ordered)} images of the split '{split}', and none has a label file. It "
-                         "is looked for beside the image and, for an image in images/, in labels/; set yolo_root")
+        raise UsageError(f"{found.root}: {counted(len(ordered), 'image')} of the split '{split}', and none has a label "
+                         "file. It is looked for beside the image and, for an image in images/, in labels/; set "
+                         "yolo_root")
     strays = _strays(found.root, ordered)
     if not read_outside:
         check_below(found.root, [path for path in (*labels, *strays) if path is not None], "yolo_root")
@@ -135,8 +137,9 @@ def _strays(root: Path, images: list[Path]) -> list[Path]:
     """Files of rows in the folders of these images' labels for which there is no image."""
     strays = []
     for folder in dict.fromkeys(image.parent for image in images):
-        stems = {path.stem for path in folder.iterdir() if path.suffix != ".txt"} if folder.is_dir() else set()
-        for path in sorted(_label_folder(root, folder).glob("*.txt")):
+        stems = {path.stem for path in folder.iterdir() if path.suffix != ".txt"} if os.path.isdir(folder) else set()
+        labels = _label_folder(root, folder)
+        for path in sorted(labels.glob("*.txt")) if os.path.isdir(labels) else ():
             if path.stem not in stems and path.name[0] != "." and begins_with(path, FIRST_ROW):
                 strays.append(path)
     return strays

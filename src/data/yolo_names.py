@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Optional
 from src.data.annotation_files import begins_with, existing_file, existing_folder, read_bytes, read_lines
 from src.data.checks import checked_name
 from src.errors import AnnotationError, ConfigError, UsageError
+from src.printable import counted
 from src.settings import yaml_text
 
 YAML_NAMES = ("data.yaml", "dataset.yaml", "data.yml", "dataset.yml")
@@ -18,7 +19,7 @@ class YoloSet(NamedTuple):
     """root: folder of the data set. named_in: the file that holds the names. classes: names by number.
 
     splits: the folders and lists of each split as data.yaml writes them; None where a plain list names the classes.
-    base: data.yaml's `path`.
+    base: data.yaml's `path`. key_points: how many numbers of key points follow each box.
     """
 
     root: Path
@@ -26,6 +27,7 @@ class YoloSet(NamedTuple):
     classes: dict[int, str]
     splits: Optional[dict[str, list[str]]] = None
     base: str = ""
+    key_points: int = 0
 
 
 def find_yolo_set(path: Optional[str]) -> YoloSet:
@@ -84,10 +86,22 @@ def _from_yaml(path: Path) -> YoloSet:
         raise AnnotationError(f"{path}: 'names' has to list the class names, found {names!r}")
     classes = _checked(dict(enumerate(names)) if isinstance(names, list) else names, path)
     if content.get("nc", len(classes)) != len(classes):
-        raise AnnotationError(f"{path}: nc is {content['nc']!r}, but 'names' has {len(classes)} names; correct one")
+        raise AnnotationError(f"{path}: nc is {content['nc']!r}, but 'names' has {counted(len(classes), 'name')}; "
+                              "correct one")
     splits = {split: [entry for key in keys for entry in _entries(content, key, path)]
               for split, keys in SPLIT_KEYS.items()}
-    return YoloSet(path.parent, path, classes, splits, str(content.get("path") or ""))
+    return YoloSet(path.parent, path, classes, splits, str(content.get("path") or ""), _key_points(content, path))
+
+
+def _key_points(content: dict, path: Path) -> int:
+    """Numbers of key points in a row: kpt_shape is [points, numbers of each]."""
+    shape = content.get("kpt_shape")
+    if shape is None:
+        return 0
+    numbers = shape if isinstance(shape, list) else []
+    if len(numbers) != 2 or not all(type(number) is int and number > 0 for number in numbers):
+        raise AnnotationError(f"{path}: 'kpt_shape' has to be [points, 2 or 3], found {shape!r}")
+    return numbers[0] * numbers[1]
 
 
 def _entries(content: dict, key: str, path: Path) -> list[str]:
@@ -112,4 +126,4 @@ def _checked(names: dict, source: Path) -> dict[int, str]:
         classes[number] = checked_name(text)
     if not classes:
         raise AnnotationError(f"{source}: names no class")
-    return classes
+    return dict(sorted(classes.items()))

@@ -18,6 +18,7 @@ from src.data.records import AnnotationSet, DataSources, LabelledBox, ReaderFind
 from src.data.yolo_layout import find_yolo_split, has_labels
 from src.data.yolo_names import find_yolo_set, has_list, has_yaml
 from src.errors import AnnotationError
+from src.printable import counted
 from src.settings.schema import DataSection, without_background
 
 LEAST, MOST = -1.0, 2.0     # boxes may reach a little out of the image, pixels are far above
@@ -51,14 +52,14 @@ def read_split(data: DataSection, split: str, classes: Optional[Sequence[str]]) 
     sizes = shown_sizes(chosen.images, found.root, data.reads_outside)
     errors = EntryErrors()
     findings = [ReaderFinding("unknown_image", _name(path, found.root), f"there is no image {path.stem}.*",
-                              boxes=sum(1 for _ in _rows(path, errors))) for path in chosen.strays]
+                              boxes=sum(1 for _ in _rows(path, found.key_points, errors))) for path in chosen.strays]
     unselected: Counter[str] = Counter()
     records, next_object_id = [], 1
     for image, label_path, shown, image_id in zip(chosen.images, chosen.labels, sizes,
                                                   image_ids([path.stem for path in chosen.images])):
         source = _name(label_path or image, found.root)
         objects = []
-        for line, row in _rows(label_path, errors) if label_path else ():
+        for line, row in _rows(label_path, found.key_points, errors) if label_path else ():
             if row.class_number in labels:
                 objects.append(_labelled(row, labels[row.class_number], next_object_id, shown))
             elif row.class_number in found.classes:
@@ -102,24 +103,28 @@ def _labelled(row: _Row, label: int, object_id: int, shown: Optional[ShownSize])
                        segment=[outline] if outline else [])
 
 
-def _rows(path: Path, errors: EntryErrors) -> Iterator[tuple[int, _Row]]:
+def _rows(path: Path, key_points: int, errors: EntryErrors) -> Iterator[tuple[int, _Row]]:
     """(line number, row) of each object; adds the others to `errors`."""
     for line in read_lines(path):
         try:
-            yield line.number, _row(line.text)
+            yield line.number, _row(line.text, key_points)
         except AnnotationError as error:
             errors.add(f"{path}:{line.number}", error)
 
 
-def _row(text: str) -> _Row:
+def _row(text: str, key_points: int) -> _Row:
+    """A row; of one with a box and key points, as many as data.yaml says, the box."""
     class_number, *numbers = (number_in(part) for part in text.split())
     number = checked_integer(class_number)
+    if key_points and len(numbers) == 4 + key_points:
+        numbers = numbers[:4]
     if len(numbers) == 4:
         x, y, width, height = _fractions(numbers)
         return _Row(number, (x - width / 2, y - height / 2, x + width / 2, y + height / 2), [])
     if len(numbers) < 6 or len(numbers) % 2:
-        raise AnnotationError(f"{reprlib.repr(text)} has {len(numbers)} numbers behind the class; a box has 4 (centre "
-                              "x, centre y, width, height), an outline 6 or more, two per point; a score is no label")
+        raise AnnotationError(f"{reprlib.repr(text)} has {counted(len(numbers), 'number')} behind the class; a box has "
+                              "4 (centre x, centre y, width, height), an outline 6 or more, two per point; a score is "
+                              "no label")
     points = _fractions(numbers)
     return _Row(number, (min(points[::2]), min(points[1::2]), max(points[::2]), max(points[1::2])), points)
 

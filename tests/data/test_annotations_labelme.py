@@ -154,7 +154,7 @@ def test_nothing_outside_the_folder_is_opened(tmp_path):
     (shape(points=[[1, 2, 3]]), r"points: expected a list of \[x, y\]"),
     (shape(points=[["1", 2]]), "expected a finite number, found '1'"),
     (shape(kind="cuboid"), "3 points of the shape_type 'cuboid', which is not known here"),
-    (shape(kind="rectangle", points=[[1, 2]]), "1 points of the shape_type 'rectangle'"),
+    (shape(kind="rectangle", points=[[1, 2]]), "1 point of the shape_type 'rectangle'"),
     (shape(group_id="a"), "expected a whole number"),
     (shape(difficult=7), "expected 0 or 1"),
 ])

@@ -35,11 +35,12 @@ def test_background_and_numbers_beyond_the_last_class_are_problems(tmp_path):
                                     ReaderFinding("unknown_class", "train.txt:1", 3, boxes=1))
 
 
-def test_a_second_row_of_an_image_is_reported_with_its_boxes_and_left_out(tmp_path):
-    annotations = read(tmp_path, "a1.jpg 0,0,5,5,1\na1.jpg 0,0,6,6,1 1,1,6,6,0\n")
+def test_a_second_row_of_an_image_is_a_record_of_its_own_for_the_audit_to_find(tmp_path):
+    annotations = read(tmp_path, "a1.jpg 0,0,5,5,1\na1.jpg 0,0,6,6,1\n")
 
-    assert [record.boxes.tolist() for record in annotations.records] == [[[0, 0, 5, 5]]]
-    assert annotations.findings == (ReaderFinding("duplicate_image_id", "train.txt:2", "a1.jpg", images=1, boxes=2),)
+    assert [(record.image_id, record.boxes.tolist()) for record in annotations.records] == [
+        (1, [[0, 0, 5, 5]]), (2, [[0, 0, 6, 6]])]
+    assert annotations.findings == ()
 
 
 @pytest.mark.parametrize("row, message", [

@@ -240,7 +240,7 @@ def test_images_of_other_kinds_are_named_by_the_audit(small):
 
 def test_without_labels_or_names_the_message_says_where_they_are_looked_for(small, tmp_path_factory):
     (small / "labels" / "7.txt").unlink()
-    with pytest.raises(UsageError, match="1 images of the split 'train', and none has a label file.*labels/"):
+    with pytest.raises(UsageError, match="1 image of the split 'train', and none has a label file.*labels/"):
         load(small)
     with pytest.raises(UsageError, match="no file names the classes; looked for data.yaml.*classes.txt.*yolo_root"):
         load(tmp_path_factory.mktemp("empty"))

@@ -34,8 +34,8 @@ KINDS = ("outside_root", "missing_image", "unreadable_image", "truncated_image",
 FIRST_BOX = [10, 10, 20, 30]  # x, y, width, height
 
 
-def jpeg(height, width):
-    rows = np.linspace(0, 255, height).astype(np.uint8)[:, None, None]
+def jpeg(height, width, darkest=0):
+    rows = np.linspace(darkest, 255, height).astype(np.uint8)[:, None, None]
     return encode_jpeg(np.ascontiguousarray(np.broadcast_to(rows, (height, width, 3))))
 
 
@@ -68,11 +68,11 @@ def one_of_each(tmp_path):
         "text.jpg": (b"this is no image", 100, 120),         # 3
         "cut.jpg": (good[:len(good) // 2], 100, 120),          # 4
         "large.jpg": (jpeg(300, 400), 300, 400),               # 5: 120,000 pixels, the limit is 100,000
-        "resized.jpg": (jpeg(50, 60), 100, 120),               # 6
-        "undeclared.jpg": (good, 0, 0),                        # 7
+        "resized.jpg": (jpeg(98, 118), 100, 120),              # 6
+        "undeclared.jpg": (jpeg(100, 120, 7), 0, 0),           # 7
         "turned.jpg": (good[:2] + EXIF_TURNED + good[2:], 100, 120),  # 8
         "../outside.jpg": (good, 100, 120),                    # 9
-        "empty.jpg": (good, 100, 120),                         # 10
+        "empty.jpg": (jpeg(100, 120, 10), 100, 120),           # 10
     }
     objects = [(image_id, image_id, 3, FIRST_BOX) for image_id in range(1, 10)] + [
         (20, 1, 7, [50, 50, 0, 10]),         # degenerate
@@ -112,7 +112,7 @@ def test_findings_name_file_id_and_value(one_of_each):
     box = only(report, "degenerate_box")
     assert box.where == "instances.json, good.jpg, annotation 20"
     assert (box.value, box.action) == ("50, 50 to 50, 60", "drop")
-    assert only(report, "size_disagreement").value == "declared 120 x 100, the image has 60 x 50"
+    assert only(report, "size_disagreement").value == "declared 120 x 100, the image has 118 x 98"
     assert only(report, "too_large_image").value == "400 x 300 is more than 100000 pixels"
     assert only(report, "unknown_image").where == "instances.json annotation 24"
     assert only(report, "unknown_class").value == "5"
@@ -140,7 +140,7 @@ def test_repairs_clip_boxes_and_take_the_size_of_the_image(one_of_each):
     assert good.boxes.tolist() == [[10, 10, 30, 40], [100, 90, 120, 100]]
     assert good.areas.tolist() == [600, 200]
     assert good.labels.tolist() == [0, 1]
-    assert (resized.height, resized.width) == (50, 60)
+    assert (resized.height, resized.width) == (98, 118)
     assert (undeclared.height, undeclared.width) == (100, 120)
 
 
@@ -285,7 +285,7 @@ def test_statistics(tmp_path):
 
 
 def test_the_report_is_written_as_json_and_as_a_sheet_of_16_images(tmp_path):
-    images = {f"{i}.jpg": (jpeg(90, 120), 90, 120) for i in range(1, 21)}
+    images = {f"{i}.jpg": (jpeg(90, 120, darkest=5 * i), 90, 120) for i in range(1, 21)}
     objects = [(i, i, 3, FIRST_BOX) for i in range(1, 21)] + [(21, 20, 7, [5, 5, 0, 0])]
     _, report = audit(load_coco(*write_coco(tmp_path, images, objects)), progress=False)
 
@@ -421,7 +421,7 @@ def test_a_box_without_extent_is_named_by_its_place_in_the_xml(tmp_path):
     (tmp_path / "ImageSets" / "Main" / "train.txt").write_text("a\nb\n")
     boxes = {"a": [(1, 1, 20, 20)], "b": [(1, 1, 9, 9), (20, 1, 30, 9), (1, 20, 9, 30), (40, 30, 40, 50)]}
     for stem, corners in boxes.items():
-        (tmp_path / "JPEGImages" / f"{stem}.jpg").write_bytes(jpeg(60, 80))
+        (tmp_path / "JPEGImages" / f"{stem}.jpg").write_bytes(jpeg(60, 80, darkest=ord(stem)))
         objects = "".join(
             f"<object><name>RBC</name><bndbox><xmin>{x1}</xmin><ymin>{y1}</ymin><xmax>{x2}</xmax><ymax>{y2}</ymax>"
             "</bndbox></object>" for x1, y1, x2, y2 in corners)

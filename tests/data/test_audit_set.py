@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import unicodedata
 from collections import Counter
 from dataclasses import replace
@@ -272,6 +273,22 @@ def test_one_id_of_two_files_is_refused_without_a_way_round(folder):
     assert "conflicting_image_id=" not in report.error_message()
 
 
+def test_copies_of_an_image_are_named_and_those_with_other_objects_apart(folder):
+    for copy in ("2", "4"):
+        shutil.copy(folder / "1.png", folder / f"{copy}.png")
+    annotations = coco(folder, lambda content: content["annotations"].pop())     # the last object of image 4
+
+    report = examine(annotations)
+    dropped = examine(annotations, {"equal_images": "drop", "contradictory_copies": "drop"})
+
+    assert only(report, "equal_images").value == "has the content of 1.png and the same objects"
+    assert only(report, "equal_images").where.endswith("2.png")
+    assert only(report, "contradictory_copies").value.startswith(
+        "has the content of 1.png, but other objects (3 there, 2 here)")
+    assert len(report.annotations.records) == 4
+    assert [record.image_id for record in dropped.annotations.records] == [1, 3]
+
+
 def test_equal_ids_of_different_objects_keep_both(folder):
     def spoil(content):
         for entry in content["annotations"]:
@@ -305,7 +322,7 @@ def test_a_misspelt_class_is_named_with_the_one_that_was_meant(folder):
     report = found(load_voc(folder, "train", ["cat", "dog"]))
 
     assert only(report, "absent_class").value == (
-        "'cat' has no object; the annotations have 'cats' (1 objects), which the settings leave out")
+        "'cat' has no object; the annotations have 'cats' (1 object), which the settings leave out")
     assert [finding.kind for finding in report.errors] == ["absent_class"]
 
 
@@ -313,7 +330,7 @@ def test_a_class_that_some_objects_have_in_other_letters_is_named(folder):
     report = found(replace(coco(folder), unselected={"Cat": 14, "star": 2}))
 
     assert only(report, "absent_class").value == (
-        "the 14 objects of 'Cat' are left out, because the class is 'cat'; write both alike")
+        "14 objects of 'Cat' left out, because the class is 'cat'; write both alike")
     assert [finding.kind for finding in report.errors] == ["absent_class"]
 
 
@@ -337,7 +354,7 @@ def test_a_single_wrong_class_number_is_no_offset(folder):
 
 
 def test_a_class_called_background_is_named_whether_it_is_learned_or_left_out(folder):
-    for position, words in ((0, "the 4 objects of 'background' are left out"),
+    for position, words in ((0, "4 objects of 'background' left out"),
                             (1, "'background' is learned as a class")):
         def spoil(content, position=position):
             content["categories"][position]["name"] = "background"
@@ -367,7 +384,7 @@ def test_a_class_without_objects_is_named_where_others_are_left_out(folder):
         "<xmax>9</xmax><ymax>9</ymax></bndbox></object></annotation>")
 
     assert only(found(load_voc(folder, "train", ["cup"])), "empty_class").value == (
-        "'cup' has no object; the annotations have 'mug' (1 objects), which the settings leave out")
+        "'cup' has no object; the annotations have 'mug' (1 object), which the settings leave out")
 
 
 def load_txt_of(folder, text, classes):
@@ -381,7 +398,7 @@ def test_a_set_of_crowds_only_has_nothing_to_learn(folder):
             entry["iscrowd"] = 1
     annotations = coco(folder, spoil)
 
-    assert "all 12 objects are marked iscrowd=1, so there is nothing to learn" in found(annotations).error_message()
+    assert "all objects (12) are marked iscrowd=1, so there is nothing to learn" in found(annotations).error_message()
     repaired = found(annotations, {"all_crowd": "repair"})
     assert not repaired.errors and not any(record.crowd.any() for record in repaired.annotations.records)
 
@@ -392,6 +409,7 @@ def test_a_set_of_crowds_only_has_nothing_to_learn(folder):
 def test_images_of_few_bits_in_16_are_named_with_their_largest_value(folder, largest, bits):
     for name in range(1, 5):
         image = np.full(SIZE, largest, np.uint16)
+        image[0, 0] = name  # no image is equal to another
         (folder / f"{name}.png").write_bytes(cv2.imencode(".png", image)[1].tobytes())
 
     report = found(coco(folder))
