@@ -1,10 +1,12 @@
 """What a start of train.py costs on a set of COCO's size: seconds and memory to the third step, with current MindRecord
 files, beside a set of 100 images.
 
-    python benchmarks/coco_size.py --source <coco_subset> --folder FOLDER [--images 118287] [any setting]
+    python benchmarks/coco_size.py --source <coco_subset> --folder FOLDER [--images 118287] [--shrink 4] [any setting]
 
 Draws both sets below FOLDER from the images and objects of a COCO folder, by hard links, with 8.9 objects per image;
-what is there already is used again. 118,287 images as large as COCO's need 20 GB for the MindRecord files. Prints JSON.
+what is there already is used again. 118,287 images as large as COCO's need 20 GB for the MindRecord files; --shrink 4
+makes their sides 4 times smaller. A start reads no image before the first step, only the times and sizes of the files.
+Prints JSON.
 """
 from __future__ import annotations
 
@@ -17,6 +19,8 @@ import sys
 import time
 from pathlib import Path
 from typing import Iterator
+
+import cv2
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -34,11 +38,12 @@ def main() -> int:
     parser.add_argument("--source", type=Path, required=True)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--images", type=int, default=COCO_IMAGES)
+    parser.add_argument("--shrink", type=int, default=1)
     own, flags = parser.parse_known_args()
     results = {}
     for images in (FEW, own.images):
         folder = own.folder / f"coco{images}"
-        draw(own.source, folder, images)
+        draw(own.source, folder, images, own.shrink)
         written = train(folder, "written", flags, "--only_create_dataset", "True")
         started = train(folder, f"run-{time.time_ns()}", flags, "--train_steps", "3")
         results[images] = {"json_mb": round((folder / "annotations/instances_train2017.json").stat().st_size / 1e6),
@@ -49,7 +54,7 @@ def main() -> int:
     return 0
 
 
-def draw(source: Path, folder: Path, images: int) -> None:
+def draw(source: Path, folder: Path, images: int, shrink: int) -> None:
     """A COCO folder of so many images, unless it is there."""
     annotations = folder / "annotations" / "instances_train2017.json"
     if annotations.is_file():
@@ -58,8 +63,13 @@ def draw(source: Path, folder: Path, images: int) -> None:
     objects_of = {image["id"]: [entry for entry in content["annotations"] if entry["image_id"] == image["id"]]
                   for image in content["images"]}
     originals = [image for image in content["images"] if objects_of[image["id"]]]
-    image_folder = folder / "train2017"
+    image_folder, originals_folder = folder / "train2017", source / "train2017"
     image_folder.mkdir(parents=True, exist_ok=True)
+    if shrink > 1:
+        originals_folder = folder / "originals"
+        originals_folder.mkdir(exist_ok=True)
+        for original in originals:
+            shrink_image(source / "train2017", originals_folder, original, objects_of[original["id"]], shrink)
     annotations.parent.mkdir(exist_ok=True)
     total = COCO_OBJECTS * images // COCO_IMAGES
     entries, objects = [], []
@@ -67,7 +77,7 @@ def draw(source: Path, folder: Path, images: int) -> None:
         name = f"{number + 1:012d}.jpg"
         link = image_folder / name
         if not link.exists():
-            os.link(source / "train2017" / original["file_name"], link)
+            os.link(originals_folder / original["file_name"], link)
         entries.append({**original, "id": number + 1, "file_name": name})
         wanted = total * (number + 1) // images - total * number // images
         objects.append((number + 1, list(itertools.islice(itertools.cycle(objects_of[original["id"]]), wanted))))
@@ -75,6 +85,15 @@ def draw(source: Path, folder: Path, images: int) -> None:
         file.write(json.dumps({"images": entries, "categories": content["categories"]})[:-1] + ', "annotations": [')
         file.writelines(_rows(objects))
         file.write("]}")
+
+
+def shrink_image(source: Path, target: Path, image: dict, objects: list[dict], times: int) -> None:
+    """Write a smaller image, and change its entry and those of its objects in place."""
+    pixels = cv2.imread(str(source / image["file_name"]))
+    image["height"], image["width"] = image["height"] // times, image["width"] // times
+    cv2.imwrite(str(target / image["file_name"]), cv2.resize(pixels, (image["width"], image["height"])))
+    for entry in objects:
+        entry["bbox"], entry["area"] = [side / times for side in entry["bbox"]], entry["area"] / times ** 2
 
 
 def _rows(objects: list[tuple[int, list[dict]]]) -> Iterator[str]:
