@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Optional
 
-from src.command_line import load_config
+from src.command_line import staged_config
 from src.data.annotations import check_split, load_split
 from src.data.recognise import with_data
 from src.engine.curves import draw_curves, read_metrics
@@ -15,7 +15,6 @@ from src.entry import keep_traces_in, run
 from src.evaluation.evaluate import audit_ground_truth, evaluate_predictions, predict_dataset
 from src.evaluation.model_file import check_model_path, choose_device, open_predictor, read_model
 from src.model_utils.device_adapter import Process, init_distributed
-from src.model_utils.moxing_adapter import stage_files
 from src.printable import counted
 from src.settings.config import Config
 
@@ -23,7 +22,7 @@ RESULTS = "predictions.json"
 
 
 def main(argv: Optional[list[str]] = None) -> int:
-    with stage_files(load_config(sys.argv[1:] if argv is None else argv, "eval")) as config:
+    with staged_config(sys.argv[1:] if argv is None else argv, "eval") as config:
         evaluate_model(with_data(config))
     return 0
 

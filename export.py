@@ -13,7 +13,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from src.checkpoint import Weights, read_weights
-from src.command_line import load_config
+from src.command_line import staged_config
 from src.conversion.coco_classes import COCO_CLASSES
 from src.data.annotations import check_num_classes, check_split
 from src.data.recognise import with_data
@@ -31,7 +31,6 @@ from src.export.onnx_graph import finish_onnx
 from src.export.onnx_postprocess import add_postprocess
 from src.files import sha256_of
 from src.model_utils.device_adapter import chip_name, convolves_in_half, set_device
-from src.model_utils.moxing_adapter import stage_files
 from src.ops.detections import Detections
 from src.settings.schema import ExportSection
 
@@ -43,7 +42,7 @@ ALIKE = 0.8  # fraction of the rows of a ranked list that must be within the tol
 
 
 def main(argv=None) -> int:
-    with stage_files(load_config(sys.argv[1:] if argv is None else argv, "export")) as config:
+    with staged_config(sys.argv[1:] if argv is None else argv, "export") as config:
         export_model(config)
     return 0
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Iterator, NamedTuple, Optional
 
-from src.command_line import load_config, read_config
+from src.command_line import read_config, staged_config
 from src.data.annotations import check_num_classes, load_split
 from src.data.identity import DataRequest, is_training_split, names_raw_data, names_validation, request_of
 from src.data.mindrecord import Place, current_files, prepare_mindrecord, wait_for_mindrecord
@@ -32,7 +32,6 @@ from src.evaluation.evaluate import audit_as_configured
 from src.files import LockedError, locked
 from src.model_utils.device_adapter import Process, init_distributed, set_device, this_process
 from src.model_utils.local_adapter import is_scheduler
-from src.model_utils.moxing_adapter import stage_files
 from src.models import build_detector, detector_class
 from src.printable import counted
 from src.settings.config import AUTOMATIC
@@ -41,7 +40,7 @@ VALIDATION_IMAGES = "validation_images.json"    # in the run folder of a job of 
 
 
 def main(argv=None) -> int:
-    with stage_files(load_config(sys.argv[1:] if argv is None else argv, "train")) as config:
+    with staged_config(sys.argv[1:] if argv is None else argv, "train") as config:
         train_detector(with_data(config))
     return 0
 

@@ -1,16 +1,17 @@
 """Reads the settings of a run from a command line, a settings file, and what the model file was made with."""
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Sequence
+from typing import Iterator, Sequence
 
 from src.checkpoint import Statements, checkpoint_of_run, read_names
 from src.conditions import OF_THE_BACKBONE, check_settings, statements_of
 from src.errors import ConfigError, UsageError
-from src.model_utils.moxing_adapter import local_file
+from src.model_utils.moxing_adapter import local_file, stage_files
 from src.models import FAMILIES, MODELS, build_detector, config_class, model, model_of_zoo
 from src.settings.config import AUTOMATIC, Config, build, check_names, fields
 from src.settings.files import read_file
@@ -104,6 +105,28 @@ def _is_automatic(file_settings: list[Setting], flags: list[Setting]) -> bool:
     """Whether --auto is on, which the flag decides before the file."""
     given = [setting.value for setting in (*file_settings, *flags) if setting.name == "auto"]
     return bool(given) and from_text(str(given[-1]), bool) is True
+
+
+@contextlib.contextmanager
+def staged_config(argv: Sequence[str], command: str) -> Iterator[Config]:
+    """Context manager: `load_config` and `stage_files`. What a model file was made with is taken from it as well where
+    ModelArts fetches it. Raises the errors of both."""
+    with stage_files(load_config(argv, command)) as config:
+        yield _with_settings_of_fetched(config, argv, command)
+
+
+def _with_settings_of_fetched(config: Config, argv: Sequence[str], command: str) -> Config:
+    """The configuration with what the model file was made with that was fetched after the settings had been read."""
+    settings = {key: value for section in config.model_dump().values() for key, value in section.items()}
+    names = STARTS_FROM.get(command, (MODEL_FILE,))
+    name = next((name for name in names if settings.get(name)), None)
+    if not (settings["enable_modelarts"] and settings["checkpoint_url"] and name and os.path.isfile(settings[name])):
+        return config
+    replaced = {START, MODEL_FILE} if name in (START, MODEL_FILE) else {name}
+    flags = [flag for flag in split_flags(argv) if ALIASES.get(flag.name, flag.name) not in replaced]
+    again = load_config([*(f"--{flag.name}={flag.value}" for flag in flags), f"--{name}={settings[name]}"], command)
+    read = {key: value for section in again.model_dump().values() for key, value in section.items()}
+    return config.replace(**{key: read[key] for key in statements_of(Path(settings[name])).conditions if key in read})
 
 
 def _default_config() -> Path | None:

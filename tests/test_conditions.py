@@ -1,7 +1,9 @@
 """A model file knows the settings that it was made with: they are taken, and what contradicts them is refused."""
 from __future__ import annotations
 
+import contextlib
 import json
+import shutil
 from pathlib import Path
 
 import mindspore as ms
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 
 from src.checkpoint import Statements, read_statements, read_weights, save_weights
-from src.command_line import load_config
+from src.command_line import load_config, staged_config
 from src.conditions import as_flag, same
 from src.errors import ConfigError
 from src.evaluation.model_file import exported_detector, read_model
@@ -61,6 +63,23 @@ def checkpoint(folder: Path, model: str = "ssd300", *flags: str, **more) -> Path
 
 
 SMALL = ("--img_shape", "160,160", "--min_scale", "0.35", "--mean", "0.4,0.5,0.6")
+
+
+@pytest.mark.parametrize("command, flag", [("eval", "checkpoint_file_path"), ("train", "pre_trained")])
+def test_what_modelarts_fetches_is_read_like_a_file_that_lay_here(tmp_path, monkeypatch, command, flag):
+    stored = checkpoint(tmp_path, "ssd300", *SMALL)
+    monkeypatch.setattr("src.model_utils.moxing_adapter.fetch",
+                        lambda settings: shutil.copytree(stored.parent, settings.load_path))
+    for number, (flags, error) in enumerate(((["--lr", "0.5"], None), (["--min_scale", "0.2"], "min_scale"))):
+        argv = ["--model_name", "ssd300", f"--{flag}", "best.ckpt", "--enable_modelarts", "True",
+                "--checkpoint_url", "s3://bucket/checkpoints", "--load_path", str(tmp_path / f"fetched{number}"),
+                "--output_path", str(tmp_path / "output"), "--num_classes", "3", *flags]
+        with contextlib.ExitStack() as stack:
+            if error and command == "eval":
+                stack.enter_context(pytest.raises(ConfigError, match=error))
+            config = stack.enter_context(staged_config(argv, command))
+            assert config.model.min_scale == (0.2 if error else 0.35) and config.data.mean == [0.4, 0.5, 0.6]
+            assert config.data.num_classes == 3 and (error or config.optimizer.lr == 0.5)
 
 
 @pytest.mark.parametrize("model, flag", [(model, flag) for model, flags in OTHERS.items() for flag in flags])
