@@ -9,6 +9,7 @@ if __name__ == "__main__":
 
 import contextlib
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Iterator, NamedTuple, Optional
@@ -28,7 +29,7 @@ from src.engine.terminal import quiet_terminal
 from src.entry import keep_traces_in, run
 from src.errors import ConfigError, DatasetError, UsageError
 from src.evaluation.automatic import SOURCE, Training, objects_of, sampled, with_automatic_settings
-from src.evaluation.evaluate import audit_as_configured
+from src.evaluation.evaluate import audit_as_configured, of_other_classes
 from src.files import LockedError, locked
 from src.model_utils.device_adapter import Process, init_distributed, set_device, this_process
 from src.model_utils.local_adapter import is_scheduler
@@ -159,7 +160,8 @@ def load_validation_set(config, classes: tuple) -> AnnotationSet | None:
 def audited_validation_set(config, validation: AnnotationSet, files: RecordFiles) -> AnnotationSet | None:
     """What the audit leaves of it; None, or with run_eval a DatasetError, when nothing in it can be found.
 
-    files: of the training split; validation images that are training images, too, are said.
+    files: of the training split; validation images that are training images, too, are said, and so are other findings
+    and objects of classes that the training split does not have.
     """
     report = audit_as_configured(config, validation, stored_states(files))
     audited = report.annotations
@@ -168,6 +170,12 @@ def audited_validation_set(config, validation: AnnotationSet, files: RecordFiles
         print(f"validation images that are training images, too: {len(twins)} of {report.before.images}, so that the "
               f"AP says less about new images: {twins[0].where} {twins[0].value} (--audit_policy "
               "image_in_two_splits=drop leaves them out)")
+    kinds = Counter(finding.kind for finding in report.findings if finding not in twins)
+    if kinds:
+        print("findings in the validation split: " + ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+              + "; audit.py --split val lists them")
+    if others := of_other_classes(validation):
+        print(f"not measured in the validation split: {others}")
     if has_objects(audited):
         return audited
     if config.train.run_eval:

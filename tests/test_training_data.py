@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from types import SimpleNamespace
 
@@ -184,6 +185,24 @@ def test_a_validation_split_without_objects_is_said_and_not_measured(tmp_path, c
     assert "no evaluation while training" in capsys.readouterr().out
     with pytest.raises(DatasetError, match="has no object, so no AP can be measured"):
         audited_validation_set(settings["true"], validation, files)
+
+
+def test_findings_and_unknown_classes_of_the_validation_split_are_said(tmp_path, capsys):
+    draw_shapes(tmp_path / "shapes", train=2, val=2)
+    path = tmp_path / "shapes/annotations/instances_val2017.json"
+    content = json.loads(path.read_text())
+    content["categories"].append({"id": 9, "name": "zebra"})
+    content["annotations"] += [{**content["annotations"][0], "id": 901, "category_id": 9},
+                               {**content["annotations"][0], "id": 902, "bbox": [1, 1, 0, 5]}]
+    path.write_text(json.dumps(content))
+    settings = config(tmp_path, coco_root=tmp_path / "shapes")
+    files = prepare(tmp_path, coco_root=tmp_path / "shapes")
+
+    audited_validation_set(settings, load_split(settings.data, "val", CLASSES), files)
+
+    said = capsys.readouterr().out
+    assert re.search("findings in the validation split: .*1 degenerate_box.*; audit.py --split val lists them", said)
+    assert "not measured in the validation split: 1 object of other classes than the model's: zebra 1" in said
 
 
 def test_validation_images_that_are_training_images_are_said(tmp_path, capsys):

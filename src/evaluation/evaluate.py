@@ -69,11 +69,8 @@ def audit_ground_truth(config: Config, annotations: AnnotationSet, folder: Path)
     report.write(folder)
     print(f"ground truth: {annotations.source}, {counted(report.after.images, 'image')}, "
           f"{counted(report.after.boxes, 'box')}")
-    others = sum(annotations.unselected.values())
-    if others:
-        listed = ", ".join(f"{name} {count}" for name, count in Counter(annotations.unselected).most_common(OTHERS))
-        said = (f"{counted(others, 'object')} of other classes than the model's: {listed}"
-                + (", ..." if len(annotations.unselected) > OTHERS else ""))
+    said = of_other_classes(annotations)
+    if said:
         if not report.after.boxes:
             raise DatasetError(f"{annotations.source}: no object is of the model's classes "
                                f"({', '.join(annotations.classes[:OTHERS])}), so nothing can be measured; {said}. Give "
@@ -84,6 +81,16 @@ def audit_ground_truth(config: Config, annotations: AnnotationSet, folder: Path)
     if config.eval.visual_image:
         image_names((record.image_path for record in report.annotations.records), listed=False)  # raises if equal
     return report.annotations
+
+
+def of_other_classes(annotations: AnnotationSet) -> str:
+    """The number of objects that the model cannot find because it has no such class, with the names; empty if none."""
+    others = Counter(annotations.unselected)
+    if not others:
+        return ""
+    listed = ", ".join(f"{name} {count}" for name, count in others.most_common(OTHERS))
+    return (f"{counted(sum(others.values()), 'object')} of other classes than the model's: {listed}"
+            + (", ..." if len(others) > OTHERS else ""))
 
 
 def predict_dataset(predictor: DetectionStream, annotations: AnnotationSet, path: Path, *,
