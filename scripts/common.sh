@@ -151,6 +151,7 @@ by_launcher() {
     start "$folder" "$log" mpirun --allow-run-as-root -n "$devices" python "$project/train.py" \
       "${flags[@]}" "${own_flags[@]}"
   else
+    free_port
     # Below errors, MindSpore's messages of all ranks would bury the progress of rank 0.
     GLOG_v=${GLOG_v:-3} start "$folder" "$log" msrun "--worker_num=$devices" "--local_worker_num=$devices" --join=True \
       "--master_port=${MASTER_PORT:-8118}" "--log_dir=$folder" --tail_worker_log=0 "$project/train.py" \
@@ -158,6 +159,16 @@ by_launcher() {
     launcher_is_msrun=true
   fi
   supervise "$folder/$log"
+}
+
+# free_port: nothing listens at MASTER_PORT; otherwise msrun's scheduler would end, and its workers wait for it for long
+free_port() {
+  local port=${MASTER_PORT:-8118}
+  if (exec 3<> "/dev/tcp/127.0.0.1/$port") 2> /dev/null; then
+    echo "error: port $port is in use, most likely by another job on this host; choose another one:" \
+      "MASTER_PORT=$((port + 1)) bash $0 ..." >&2
+    exit 2
+  fi
 }
 
 by_rank_table() {

@@ -212,7 +212,15 @@ def init_distributed(runtime) -> Process:
     import mindspore as ms
     from mindspore import communication
 
-    communication.init()
+    try:
+        communication.init()
+    except RuntimeError as error:
+        port = os.environ.get("MS_SCHED_PORT")
+        if port is None:
+            raise
+        raise UsageError(f"the processes of the job could not connect ({str(error).strip().splitlines()[0][:100]}); if "
+                         f"another job uses port {port}, choose another one (--master_port of msrun, MASTER_PORT of "
+                         "the scripts)") from error
     process = Process(communication.get_rank(), communication.get_group_size(), process.device_id)
     ms.set_auto_parallel_context(parallel_mode=ms.ParallelMode.DATA_PARALLEL, gradients_mean=True,
                                  device_num=process.size)

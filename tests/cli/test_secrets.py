@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -30,7 +31,10 @@ def place(tmp_path, monkeypatch):
 
 
 def run(place: Path, command: list, *flags) -> subprocess.CompletedProcess:
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+                   "MASTER_PORT": str(port)}
     done = subprocess.run([*map(str, command), *map(str, flags)], cwd=place, env=environment, capture_output=True,
                           text=True, timeout=900)
     assert MARK not in done.stdout + done.stderr, done.stdout + done.stderr

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -398,6 +399,15 @@ def is_running(pid: int) -> bool:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return False
+
+
+def test_a_port_that_another_job_uses_is_named_before_anything_starts(shell):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        shell.environment["MASTER_PORT"] = str(port)
+        code, output = shell.run("ssd/run_distribute_train_cpu.sh", 2, 500, 0.05, "coco", "old.yaml")
+    assert code == 2 and not shell.calls
+    assert f"error: port {port} is in use" in output and f"MASTER_PORT={port + 1} bash" in output
 
 
 def test_a_rank_that_is_stopped_ends_the_job_and_one_that_goes_on_does_not(shell):
