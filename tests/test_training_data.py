@@ -18,6 +18,7 @@ from train import (
     audited_validation_set,
     find_data,
     shared_validation,
+    train_detector,
     training_files,
     with_computed_settings,
     with_settings_of_data,
@@ -100,6 +101,26 @@ def test_a_run_keeps_the_settings_that_it_computed_and_takes_them_up_again(writt
     other = with_computed_settings(config(written, **flags, resume=True, epoch_size=7), before)
     assert computed.differences(other)[0].startswith("epoch_size: 300 before, 7 now")
     assert with_settings_of_data(config(written, coco_root="x"), None, tmp_path, ALONE).train.epoch_size == 500
+
+
+def test_train_py_trains_with_what_it_computed_and_a_resumed_run_goes_on_with_it(written, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr("train.train", lambda config, *_: seen.append(config))
+    flags = {"coco_root": written / "shapes", "auto": True, "output_path": tmp_path, "run_eval": False}
+
+    train_detector(config(written, **flags))
+
+    first = seen.pop()
+    assert first.train.epoch_size == 300
+    assert load_config(["--config_path", str(tmp_path / "config.yaml")], "read") == first
+    (tmp_path / "ckpt_0").mkdir()
+    (tmp_path / "ckpt_0" / "latest.json").write_text("{}")
+    train_detector(config(written, **flags, resume=True))
+    assert seen.pop().train.epoch_size == 300
+    with pytest.raises(UsageError, match="epoch_size: 300 before, 7 now"):
+        train_detector(config(written, **flags, resume=True, epoch_size=7))
+    with pytest.raises(UsageError, match="epoch_size: 300 before, 500 now"):
+        train_detector(config(written, **{**flags, "auto": False}, resume=True))
 
 
 @pytest.mark.parametrize("flags, message", [
