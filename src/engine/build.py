@@ -40,7 +40,7 @@ def build_trainer(config, detector, folder: Path, process, files, validation, st
     ms.set_seed(settings.seed)
     loader = TrainLoader(files, detector.train_transform(), settings.batch_size, settings.seed, process.rank,
                          process.size, config.data.num_parallel_workers or os.cpu_count() or 1,
-                         config.data.python_multiprocessing)
+                         config.data.python_multiprocessing, config.data.class_balance)
     network = detector.network()
     if config.model.use_float16 and config.runtime.device_target != "CPU":
         network.to_float(ms.float16)

@@ -185,6 +185,9 @@ class DataSection(Section):
         "the audit")
     max_image_pixels: int = Field(100_000_000, ge=1, description="largest image accepted, width x height in pixels")
     keep_empty_images: bool = Field(False, description="also train on images without objects")
+    class_balance: float = Field(
+        0.0, ge=0, le=1, description="how much more often images with a rare class are trained on: 0 = every image "
+        "once per epoch, 0.5 = by the square root of how rare the class is, 1 = every class about as often")
     num_parallel_workers: Optional[int] = Field(
         None, ge=1, description="number of loader workers; none = number of CPU cores")
     python_multiprocessing: bool = Field(True, description="run loader workers as processes instead of threads")

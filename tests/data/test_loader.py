@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
+from src.data.balance import draw_balanced, image_weights
 from src.data.identity import DataRequest
 from src.data.loader import BATCHES_AHEAD, TrainLoader
 from src.data.mindrecord import Place, write_mindrecord
@@ -70,6 +71,42 @@ def assert_same(batches, expected):
 
 def ids_of(batches):
     return np.concatenate([batch["image_id"] for batch in batches]).tolist()
+
+
+@pytest.mark.parametrize("balance, rare", [(0, 1), (0.5, 3), (1, 9)])
+def test_an_image_with_a_rare_class_weighs_more(balance, rare):
+    """Nine images show class 0, one of them and no other shows class 1; the last one shows nothing."""
+    labels = [np.array([0, 0])] * 8 + [np.array([0, 1, 1]), np.array([], int)]
+
+    weights = image_weights(labels, balance)
+
+    np.testing.assert_allclose(weights, [1] * 8 + [rare, 1])
+    counts = np.zeros(10)
+    for seed in range(500):
+        rng = np.random.default_rng(seed)
+        drawn = draw_balanced(rng.permutation(10), weights, rng)
+        assert len(drawn) == 10
+        counts += np.bincount(drawn, minlength=10)
+    np.testing.assert_allclose(counts / 500, 10 * weights / weights.sum(), atol=0.1)
+
+
+def test_balanced_batches_depend_on_seed_and_epoch_alone(files):
+    """Of ten images every second one shows an object, so that there is nothing to balance: all are drawn once."""
+    batches = stream(files, balance=1.0)
+    assert_same(stream(files, balance=1.0, start_step=2, workers=1), batches[2:])
+    assert sorted(ids_of(batches)) == IDS and ids_of(stream(files, balance=1.0, epoch=1)) != ids_of(batches)
+    of_ranks = [stream(files, batch_size=1, balance=1.0, rank=rank, rank_size=2) for rank in (0, 1)]
+    assert [image for step in zip(*map(ids_of, of_ranks)) for image in step] == ids_of(batches)
+
+
+def test_an_image_that_is_drawn_again_is_augmented_in_another_way(files, monkeypatch):
+    monkeypatch.setattr("src.data.loader.image_weights", lambda *_: np.array([40.0] + [1.0] * 9))
+
+    batches = stream(files, balance=0.5)
+
+    repeated = [random for batch in batches for image, random in zip(batch["image_id"], batch["random"])
+                if image == IDS[0]]
+    assert len(repeated) >= 7 and len(set(repeated)) == len(repeated)
 
 
 def test_ids_of_rows_are_stored_and_those_of_earlier_files_are_read(files, monkeypatch):
