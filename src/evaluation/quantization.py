@@ -93,6 +93,7 @@ def quantize(model: Path, target: Path, inputs: Iterator[dict[str, np.ndarray]])
     Raises ExportError if onnxruntime cannot do it.
     """
     import onnx
+    from onnx import checker, version_converter
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -105,12 +106,12 @@ def quantize(model: Path, target: Path, inputs: Iterator[dict[str, np.ndarray]])
         try:
             quant_pre_process(model, folded, skip_symbolic_shape=True)
             content = onnx.load(folded)
-            if content.opset_import[0].version < OPSET:
-                onnx.save(onnx.version_converter.convert_version(content, OPSET), folded)
+            if any(one.version < OPSET for one in content.opset_import if not one.domain):
+                onnx.save(version_converter.convert_version(content, OPSET), folded)
             quantization.quantize_static(
                 folded, target, Reader(), op_types_to_quantize=["Conv"], per_channel=True, reduce_range=True,
                 activation_type=quantization.QuantType.QUInt8, weight_type=quantization.QuantType.QInt8)
-        except (RuntimeError, ValueError, TypeError, KeyError, onnx.checker.ValidationError) as error:
+        except (RuntimeError, ValueError, TypeError, KeyError, checker.ValidationError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise ExportError(f"onnxruntime cannot quantise {model.name}: {reason}; export it without --int8") from None
 
