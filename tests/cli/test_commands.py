@@ -228,7 +228,7 @@ def test_exported_files_are_evaluated_to_the_same(exported, evaluated, ending):
     check_same_evaluation(evaluated["ckpt"], evaluated[ending])
 
 
-@pytest.mark.parametrize("ending", ["onnx", "xml"])
+@pytest.mark.parametrize("ending", ["onnx", pytest.param("xml", marks=pytest.mark.nightly)])
 def test_openvino_evaluates_to_the_same(cli, trained, exported, evaluated, tmp_path, ending):
     openvino = pytest.importorskip("openvino")
     path = exported["onnx"][1]
@@ -242,6 +242,7 @@ def test_openvino_evaluates_to_the_same(cli, trained, exported, evaluated, tmp_p
     check_same_evaluation(evaluated["ckpt"], (done, tmp_path / "eval"))
 
 
+@pytest.mark.nightly
 def test_int8_is_measured_before_it_is_written(cli, trained, drawn, tmp_path):
     flags = {"model_path": trained.checkpoint, "file_format": "ONNX", "int8": True,
              "coco_root": drawn.folder / "shapes",
