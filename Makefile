@@ -13,7 +13,7 @@ FUZZ_SECONDS ?= 60
 FUZZERS := description flags image sizes
 FUZZ_FOLDER := ascend310_infer/out/fuzz
 
-# MindSpore Lite 2.0.0, the only one on PyPI, is for Python 3.7: pyenv install 3.7, or uv python install 3.7
+# MindSpore Lite 2.0.0, the only one on PyPI, is for Python 3.7, which `pyenv install 3.7` compiles.
 LITE_PYTHON ?= python3.7
 LITE_VENV := .venv-lite
 
@@ -71,7 +71,7 @@ ascend: $(INSTALLED)
 lite: $(INSTALLED)
 	@$(LITE_PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 7))' 2> /dev/null || { \
 	  echo "MindSpore Lite 2.0.0 needs Python 3.7; '$(LITE_PYTHON)' says: $$($(LITE_PYTHON) --version 2>&1)"; \
-	  echo "Name one: make LITE_PYTHON=/path/to/python3.7 lite (pyenv install 3.7, or uv python install 3.7)"; exit 1; } >&2
+	  echo "Name one: make LITE_PYTHON=/path/to/python3.7 lite (pyenv install 3.7 compiles one)"; exit 1; } >&2
 	@[ -x $(LITE_VENV)/bin/python ] || $(LITE_PYTHON) -m venv $(LITE_VENV)
 	$(LITE_VENV)/bin/python -m pip install -q mindspore-lite==2.0.0
 	LITE_PYTHON=$(CURDIR)/$(LITE_VENV)/bin/python $(VENV_PYTHON) -m pytest tests/cli/test_lite.py

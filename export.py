@@ -66,6 +66,8 @@ def export_model(config) -> None:
     with quiet_terminal(folder / "mindspore.log", config.runtime.verbose):
         set_device(config.runtime)
         print("exported:", export(config, path, folder))
+        if config.export.file_format == "MINDIR":
+            print(lite_advice())
 
 
 def check_int8(config) -> None:
@@ -75,6 +77,14 @@ def check_int8(config) -> None:
                          "ONNX, or leave --int8 out")
     for split in ("train", config.eval.eval_split):
         check_split(config.data, split)
+
+
+def lite_advice() -> str:
+    """Which MindSpore Lite reads the .mindir that this MindSpore writes."""
+    import mindspore as ms
+
+    return (f"MindSpore Lite: the .mindir of MindSpore {ms.__version__} needs Lite of the same release; Lite 2.0.0, "
+            "which PyPI has, takes the .onnx (--file_format ONNX)")
 
 
 def export(config, checkpoint: Path, folder: Path) -> Path:
@@ -97,7 +107,8 @@ def export(config, checkpoint: Path, folder: Path) -> Path:
     with tempfile.TemporaryDirectory(dir=target, prefix=".export-") as room:
         written = export_graph(inference, inputs, Path(room), name, file_format)
         if file_format == "ONNX":
-            finish_onnx(written, detector.output_names)
+            for obstacle in finish_onnx(written, detector.output_names):
+                print(f"MindSpore Lite 2.0.0 cannot convert this file: {obstacle}")
         difference = None if file_format == "AIR" else check_equal(written, inputs, outputs, detector, tolerance())
         if config.export.with_postprocess:
             add_postprocess(written, described)

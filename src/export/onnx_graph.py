@@ -4,13 +4,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Sequence
 
-from src.export.lite import suit_lite
+from src.export.lite import obstacles, suit_lite
 
 
-def finish_onnx(path: Path, names: Sequence[str]) -> None:
+def finish_onnx(path: Path, names: Sequence[str]) -> list[str]:
     """Give the outputs of an ONNX file readable names instead of MindSpore's numbers. Write the output size of
     transposed convolutions as ONNX needs it: height and width only. Remove casts that MindSpore wrote twice. Write
-    plainly what other programs cannot read."""
+    plainly what other programs cannot read. Returns what MindSpore Lite still cannot."""
     import onnx
 
     model = onnx.load(path)
@@ -25,6 +25,7 @@ def finish_onnx(path: Path, names: Sequence[str]) -> None:
                 attribute.ints[:] = attribute.ints[-2:]
     suit_lite(model)
     onnx.save(model, path)
+    return obstacles(model)
 
 
 def rename(graph: Any, names: dict[str, str]) -> None:

@@ -10,6 +10,7 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import recipe
 from constant_networks import CLASSES, centernet_outputs, ssd_outputs, two_stage_outputs, write_network
@@ -20,6 +21,7 @@ from src.command_line import load_config
 from src.data.images import encode_jpeg, read_image
 from src.evaluation.postprocessed import PostprocessedDetector
 from src.evaluation.result_files import ResultFiles
+from src.export.lite import obstacles
 from src.export.onnx_postprocess import add_postprocess
 from src.models import build_detector
 
@@ -158,6 +160,8 @@ def test_it_does_so_in_the_styles_of_other_libraries(cli, drawn, exported_recipe
 
 def check_application(cli, drawn, application, tmp_path: Path, path: Path, engine: str) -> None:
     """The exported model at `path` gives the same detections and AP, masks included, through the application."""
+    if path.suffix == ".onnx":
+        assert obstacles(onnx.load(path)) == []     # to MindSpore Lite
     shapes = drawn.folder / "shapes"
     run_application(application, tmp_path, path, shapes / "val2017", engine)
     data = {"coco_root": shapes, "model_path": path}

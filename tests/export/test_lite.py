@@ -90,10 +90,10 @@ def test_suppression_of_mindspore_is_written_plainly(tmp_path):
     # when the cell is exported
     path = export_graph(cell, [boxes, scores], tmp_path, "suppression", "ONNX")
     before = obstacles(onnx.load(path))
-    finish_onnx(path, ["kept"])
+    assert finish_onnx(path, ["kept"]) == []
 
     # then nothing is left that Lite refuses, and the same boxes are kept
     model = onnx.load(path)
     onnx.checker.check_model(model)
-    assert before and obstacles(model) == []
+    assert before
     np.testing.assert_array_equal(run(model, boxes, scores)[0], wanted)
