@@ -1,7 +1,10 @@
+import mindspore as ms
 import numpy as np
 import pytest
-from mindspore import Tensor
+from mindspore import Tensor, nn
 
+from export import export_graph
+from src.evaluation.predictor import mindir_runner, onnx_runner
 from src.ops.nms_graph import ROUNDS, classwise_nms, gather_rows, kept_by_matrix, nms
 
 SIZE = (96, 160)
@@ -104,3 +107,18 @@ def test_rows_are_gathered_per_picture():
     rows = np.arange(2 * 4 * 3).reshape(2, 4, 3)
     found = gather_rows(Tensor(rows.astype("f4")), Tensor(np.array([[0, 3], [2, 2]], "i4"))).asnumpy()
     np.testing.assert_array_equal(found, [rows[0, [0, 3]], rows[1, [2, 2]]])
+
+
+class ByMatrix(nn.Cell):
+    def construct(self, boxes, scores, classes):
+        return classwise_nms(boxes, scores, classes, 3, 0.5, SIZE, by_matrix=True).astype(ms.int32)
+
+
+@pytest.mark.parametrize("file_format", ["MINDIR", "ONNX"])
+def test_suppression_by_matrix_can_be_exported(file_format, tmp_path):
+    inputs = [array[None] for array in candidates(classes=3)]
+    want = ByMatrix()(*map(Tensor, inputs)).asnumpy()
+    path = export_graph(ByMatrix(), inputs, tmp_path, "nms", file_format)
+    run = onnx_runner(path).run if file_format == "ONNX" else mindir_runner(path)
+    np.testing.assert_array_equal(run(*inputs)[0], want)
+    assert 20 < want.sum() < 280
