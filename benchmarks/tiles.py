@@ -22,15 +22,14 @@ from src.command_line import load_config  # noqa: E402
 from src.data.annotations import load_split  # noqa: E402
 from src.data.coco_json import to_coco  # noqa: E402
 from src.data.images import encode_jpeg  # noqa: E402
-from src.data.shapes import CLASSES, JPEG_QUALITY, draw_image  # noqa: E402
+from src.data.shapes import CLASSES, JPEG_QUALITY, Kind, draw_image  # noqa: E402
 from src.entry import run  # noqa: E402
 from src.evaluation.evaluate import measure, predict_dataset  # noqa: E402
 from src.evaluation.model_file import check_model_path, choose_device, open_predictor, read_model  # noqa: E402
 from src.evaluation.predictions import read_predictions  # noqa: E402
 
 SIZE = (1280, 960)
-RELATIVE_SIZE = (45 / 960, 108 / 960)   # at the training's scale
-MOST_SHAPES = 60
+MANY_SMALL = Kind(shapes=(1, 60), relative_size=(45 / 960, 108 / 960))     # the sizes that were trained
 SEED = 3
 
 
@@ -55,7 +54,7 @@ def draw_set(folder: Path, count: int) -> int:
     (folder / "annotations").mkdir()
     images, annotations = [], []
     for image_id in range(1, count + 1):
-        image, objects = draw_image(SIZE, np.random.default_rng([SEED, image_id]), MOST_SHAPES, RELATIVE_SIZE)
+        image, objects = draw_image(SIZE, np.random.default_rng([SEED, image_id]), MANY_SMALL)
         (folder / "val2017" / f"{image_id}.jpg").write_bytes(encode_jpeg(image, JPEG_QUALITY))
         images.append({"id": image_id, "file_name": f"{image_id}.jpg", "height": image.shape[0],
                        "width": image.shape[1]})

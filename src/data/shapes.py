@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any, Iterable, Union
+from typing import Any, Iterable, NamedTuple, Optional, Union
 
 import cv2
 import numpy as np
@@ -34,11 +34,36 @@ FORMAT_VERSION = 3
 _SUBPIXEL_BITS = 4
 
 
+class Kind(NamedTuple):
+    """What a set shows. shapes: least and largest number per image. relative_size: smallest and largest longer side of
+    a shape, as a fraction of the image's shorter side. flattened: shapes are up to this factor narrower than high, or
+    the other way round. frequencies: of the classes, None = all alike. wrong_labels: fraction of the training objects
+    that are left out, misplaced by a fifth of their size, or of another class, a third each.
+    """
+
+    shapes: tuple[int, int] = (1, MAX_SHAPES)
+    relative_size: tuple[float, float] = RELATIVE_SIZE
+    flattened: float = 1.0
+    frequencies: Optional[tuple[float, ...]] = None
+    wrong_labels: float = 0.0
+
+
+KINDS = {
+    "shapes": Kind(),
+    "large": Kind(shapes=(1, 1), relative_size=(0.3, 0.95)),
+    "tiny": Kind(shapes=(5, 20), relative_size=(0.04, 0.08)),
+    "elongated": Kind(flattened=5.0),
+    "unbalanced": Kind(frequencies=(0.8, 0.12, 0.08)),
+    "crowded": Kind(shapes=(15, 30), relative_size=(0.1, 0.25)),
+    "noisy": Kind(wrong_labels=0.2),
+}
+
+
 def draw_shapes(folder: Union[str, Path], train: int = 400, val: int = 100, size: tuple[int, int] = (240, 180),
-                seed: int = 1) -> bool:
+                seed: int = 1, kind: str = "shapes") -> bool:
     """Write <folder>/{train,val}2017/*.jpg and <folder>/annotations/instances_{train,val}2017.json (COCO form).
 
-    size: (width, height) in pixels; image sizes vary around it by a sixth.
+    size: (width, height) in pixels; image sizes vary around it by a sixth. kind: a row of KINDS.
     Returns True if the set was drawn, False if it exists already. The same arguments give the same images.
     Raises UsageError for invalid arguments and for a folder with other content, DatasetError if it cannot be
     written.
@@ -50,7 +75,10 @@ def draw_shapes(folder: Union[str, Path], train: int = 400, val: int = 100, size
         raise UsageError(f"size {size[0]} x {size[1]}: sides of 48 to 4096 pixels are possible")
     if seed < 0:
         raise UsageError(f"seed {seed}: must not be negative")
-    settings = {"version": FORMAT_VERSION, "train": train, "val": val, "size": list(size), "seed": seed}
+    if kind not in KINDS:
+        raise UsageError(f"kind {kind}: there are {', '.join(KINDS)}")
+    settings = {"version": FORMAT_VERSION, "train": train, "val": val, "size": list(size), "seed": seed,
+                **({"kind": kind} if kind != "shapes" else {})}
     try:
         if _holds_the_same(folder, settings):
             return False
@@ -60,20 +88,22 @@ def draw_shapes(folder: Union[str, Path], train: int = 400, val: int = 100, size
     return True
 
 
-def draw_image(size: tuple[int, int], rng: np.random.Generator, most_shapes: int = MAX_SHAPES,
-               relative_size: tuple[float, float] = RELATIVE_SIZE) -> tuple[np.ndarray, list[tuple[int, np.ndarray]]]:
-    """One image and its objects: (H, W, 3) uint8 RGB, list of (class index, (K, 2) float64 outline).
-
-    relative_size: smallest and largest side of a shape, as a fraction of the image's shorter side.
-    """
+def draw_image(size: tuple[int, int], rng: np.random.Generator,
+               kind: Kind = KINDS["shapes"]) -> tuple[np.ndarray, list[tuple[int, np.ndarray]]]:
+    """One image and its objects: (H, W, 3) uint8 RGB, list of (class index, (K, 2) float64 outline)."""
     width, height = (int(side * rng.uniform(5 / 6, 7 / 6)) for side in size)
     image = _background(width, height, rng)
     objects: list[tuple[int, np.ndarray]] = []
     visible: list[tuple[np.ndarray, int]] = []
-    for _ in range(0 if rng.random() < EMPTY_SHARE else rng.integers(1, most_shapes + 1)):
+    least, most = kind.shapes
+    for _ in range(0 if rng.random() < EMPTY_SHARE else rng.integers(least, most + 1)):
         for _ in range(PLACEMENTS):
-            label = int(rng.integers(len(CLASSES)))
-            outline = _place(_unit_outline(label, rng), width, height, rng, relative_size)
+            label = int(rng.integers(len(CLASSES)) if kind.frequencies is None
+                        else rng.choice(len(CLASSES), p=kind.frequencies))
+            outline = _unit_outline(label, rng)
+            if kind.flattened > 1:
+                outline = outline / np.where(rng.permutation([True, False]), rng.uniform(1, kind.flattened), 1.0)
+            outline = _place(outline, width, height, rng, kind.relative_size)
             mask = np.zeros((height, width), np.uint8)
             _fill(mask, outline, 1)
             remaining = [(part & (1 - mask), area) for part, area in visible]
@@ -206,10 +236,15 @@ def _write_set(folder: Path, settings: dict[str, Any]) -> None:
 
 def _write_split(folder: Path, name: str, image_ids: Iterable[int], settings: dict[str, Any]) -> None:
     (folder / name).mkdir()
+    kind = KINDS[settings.get("kind", "shapes")]
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for image_id in image_ids:
-        image, objects = draw_image(settings["size"], np.random.default_rng([settings["seed"], image_id]))
+        rng = np.random.default_rng([settings["seed"], image_id])
+        image, objects = draw_image(settings["size"], rng, kind)
+        if kind.wrong_labels and name.startswith("train"):
+            objects = [wrong for found in objects
+                       if (wrong := _wrongly_labelled(found, image, kind.wrong_labels, rng))]
         file_name = f"{image_id:012d}.jpg"
         (folder / name / file_name).write_bytes(encode_jpeg(image, JPEG_QUALITY))
         images.append({"id": image_id, "file_name": file_name, "height": image.shape[0], "width": image.shape[1]})
@@ -224,6 +259,21 @@ def _write_split(folder: Path, name: str, image_ids: Iterable[int], settings: di
     content = {"images": images, "annotations": annotations, "categories": categories}
     path = folder / "annotations" / f"instances_{name}.json"
     path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def _wrongly_labelled(found: tuple[int, np.ndarray], image: np.ndarray, share: float,
+                      rng: np.random.Generator) -> Optional[tuple[int, np.ndarray]]:
+    """The object as a careless labeller would have it: mostly as it is, else None, misplaced, or of another class."""
+    label, outline = found
+    if rng.random() >= share:
+        return found
+    fault = rng.integers(3)
+    if fault == 0:
+        return None
+    if fault == 1:
+        return (label + int(rng.integers(1, len(CLASSES)))) % len(CLASSES), outline
+    shift = rng.choice([-0.2, 0.2], 2) * np.ptp(outline, axis=0)
+    return label, np.clip(outline + shift, 0, image.shape[1::-1])
 
 
 def _area(outline: np.ndarray) -> float:

@@ -117,3 +117,44 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch):
     with pytest.raises(DatasetError, match="No space left on device"):
         shapes.draw_shapes(tmp_path / "set")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", sorted(shapes.KINDS))
+def test_a_kind_shows_what_it_says(kind, tmp_path):
+    assert shapes.draw_shapes(tmp_path / kind, train=24, val=12, kind=kind)
+    assert not shapes.draw_shapes(tmp_path / kind, train=24, val=12, kind=kind)
+    found, what = load(tmp_path / kind, "train"), shapes.KINDS[kind]
+    true = load(tmp_path / kind, "val")
+
+    assert found.findings == true.findings == ()
+    shown = [record for record in true.records if len(record.boxes)]
+    assert all(len(record.boxes) <= what.shapes[1] for record in shown)
+    sides = np.concatenate([(record.boxes[:, 2:] - record.boxes[:, :2]).max(axis=1) / min(record.height, record.width)
+                            for record in shown])
+    assert (sides > what.relative_size[0] - 0.01).all() and (sides < what.relative_size[1] + 0.01).all()
+    labels = np.concatenate([record.labels for record in shown])
+    ratios = np.concatenate([np.ptp(record.boxes.reshape(-1, 2, 2), axis=1) for record in shown])
+    ratio = np.median(ratios.max(axis=1) / ratios.min(axis=1))
+    assert (ratio > 1.7) == (kind == "elongated")
+    if kind == "unbalanced":
+        assert (labels == 0).mean() > 0.6
+    if kind == "crowded":
+        assert np.mean([len(record.boxes) for record in shown]) > 8
+
+
+def test_wrong_labels_are_in_the_training_images_alone(tmp_path):
+    for kind in ("shapes", "noisy"):
+        shapes.draw_shapes(tmp_path / kind, train=20, val=5, kind=kind)
+    (right, wrong), (val, same) = ([load(tmp_path / kind, split).records for kind in ("shapes", "noisy")]
+                                   for split in ("train", "val"))
+
+    assert all(np.array_equal(a.boxes, b.boxes) and np.array_equal(a.labels, b.labels) for a, b in zip(val, same))
+    assert sum(len(record.boxes) for record in wrong) < sum(len(record.boxes) for record in right)
+    differ = sum(not (a.boxes.shape == b.boxes.shape and np.array_equal(a.boxes, b.boxes)
+                      and np.array_equal(a.labels, b.labels)) for a, b in zip(right, wrong))
+    assert 5 <= differ <= 18
+
+
+def test_an_unknown_kind_is_named(tmp_path):
+    with pytest.raises(UsageError, match="kind huge: there are shapes, large"):
+        shapes.draw_shapes(tmp_path / "x", kind="huge")
