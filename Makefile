@@ -17,10 +17,11 @@ FUZZ_FOLDER := ascend310_infer/out/fuzz
 LITE_PYTHON ?= python3.7
 LITE_VENV := .venv-lite
 
-.PHONY: help install demo test promises peers nightly lint config lock ascend lite cpp-deps fuzz clean
+.PHONY: help install native demo test promises peers nightly lint config lock ascend lite cpp-deps fuzz clean
 
 help:
 	@echo "make install   create $(VENV) and install what requirements-dev.txt names"
+	@echo "make native    compile the native operators, which make training on a CPU faster (optional, needs g++)"
 	@echo "make demo      draw a data set, train on it, evaluate, export, predict; results in demo/"
 	@echo "make test      run the tests"
 	@echo "make promises  break every promise of docs/promises.md in a copy of the tree; fail if no test notices"
@@ -38,10 +39,14 @@ help:
 
 install: $(INSTALLED)
 
-demo: $(INSTALLED)
+# Optional: where it fails, everything runs with MindSpore's operators.
+native: $(INSTALLED)
+	-@$(VENV_PYTHON) -m src.ops.native
+
+demo: native
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" bash scripts/demo.sh
 
-test: $(INSTALLED)
+test: native
 	$(VENV_PYTHON) -m pytest -m "not nightly" -n 2 --dist loadfile --no-loadscope-reorder
 	$(VENV_PYTHON) tools/promises.py --sample $(SAMPLE)
 

@@ -34,8 +34,11 @@ def evaluate_model(config: Config) -> None:
     keep_traces_in(folder)
     describe_run(folder, config)
     with quiet_terminal(folder / "mindspore.log", config.runtime.verbose):
-        choose_device(config, path)
-        evaluate(config, path, folder, init_distributed(config.runtime))
+        said = choose_device(config, path)
+        process = init_distributed(config.runtime)
+        if said and process.rank == 0:
+            print(said)
+        evaluate(config, path, folder, process)
 
 
 def evaluate(config: Config, path: Path, folder: Path, process: Process) -> None:

@@ -31,6 +31,7 @@ from src.export.onnx_graph import finish_onnx
 from src.export.onnx_postprocess import add_postprocess
 from src.files import sha256_of
 from src.model_utils.device_adapter import chip_name, convolves_in_half, set_device
+from src.ops import native
 from src.ops.detections import Detections
 from src.settings.schema import ExportSection
 
@@ -65,6 +66,7 @@ def export_model(config) -> None:
         config = config.replace(device_target="CPU")
     with quiet_terminal(folder / "mindspore.log", config.runtime.verbose):
         set_device(config.runtime)
+        native.leave()  # other programs and devices do not have them
         print("exported:", export(config, path, folder))
         if config.export.file_format == "MINDIR":
             print(lite_advice())

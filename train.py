@@ -34,6 +34,7 @@ from src.files import LockedError, locked
 from src.model_utils.device_adapter import Process, init_distributed, set_device, this_process
 from src.model_utils.local_adapter import is_scheduler
 from src.models import build_detector, detector_class
+from src.ops import native
 from src.printable import counted
 from src.settings.config import AUTOMATIC
 
@@ -62,7 +63,10 @@ def train_detector(config) -> None:
             config = with_computed_settings(with_settings_of_run(config, before), before)
         open_run(config, folder)
         set_device(config.runtime, training=True)
+        said = native.use(config.runtime)
         process = init_distributed(config.runtime)
+        if process.rank == 0:
+            print(said)
         files = training_files(config, training, folder, process, resumes=start is None)
         if not config.data.only_create_dataset:
             validation = shared_validation(config, validation, files, folder, process)

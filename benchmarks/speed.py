@@ -23,6 +23,7 @@ from src.command_line import load_config  # noqa: E402
 from src.entry import run  # noqa: E402
 from src.model_utils.device_adapter import set_device, this_process  # noqa: E402
 from src.models import build_detector  # noqa: E402
+from src.ops import native  # noqa: E402
 
 CLASSES = tuple(f"class{index}" for index in range(80))
 OBJECTS = 8
@@ -32,10 +33,11 @@ def main() -> int:
     arguments, mode, repeats = split_own_flags(sys.argv[1:])
     config = load_config(arguments, "train")
     set_device(config.runtime)
+    said = native.use(config.runtime)
     detector = build_detector(config, CLASSES)
     samples = (train_seconds if mode == "train" else inference_seconds)(config, detector, repeats)
     seconds, cpu_seconds = zip(*samples[2:])
-    print(json.dumps({"model": config.model.model_name, "mode": mode, "batch": config.train.batch_size,
+    print(json.dumps({"model": config.model.model_name, "mode": mode, "native": said, "batch": config.train.batch_size,
                       "input": [3, *detector.input_size], "first_s": round(samples[0][0], 2),
                       "median_s": round(statistics.median(seconds), 4), "min_s": round(min(seconds), 4),
                       "cpu_s": round(statistics.median(cpu_seconds), 4), "peak_memory_mb": peak_memory_mb()}))

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from src.ops import native
+
 # What MindSpore sets when it is imported; it aborts the process when onnx was imported before it and without this.
 os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
 
@@ -27,6 +29,7 @@ WAYS_OUT = {
     r"'(torch|torchvision|timm|mindcv)": "converted weights against PyTorch's libraries: make peers",
     r"C\+\+ application": "the C++ application: make cpp-deps",
     r"package is not installed|could not import": "what needs an optional package: make install",
+    r"native operators": "the native operators: make native, which needs g++",
     r"\bshared\b": "trainings on real data, which is not part of the project",
 }
 LEFT_OUT = {"nightly": "long trainings, accuracy, rare engines: make nightly"}
@@ -55,6 +58,12 @@ def compiled_graphs_are_dropped():
     if "mindspore" in sys.modules:
         gc.collect()
         sys.modules["mindspore"].ms_memory_recycle()
+
+
+@pytest.fixture(autouse=True)
+def mindspores_operators():
+    """A program that ran in this process before may have chosen the native ones."""
+    native.leave()
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "abort_notice": set(),
     "settings": set(),
     "model_utils": set(),
-    "ops": set(),
+    "ops": {"ops"},    # ops/native, a folder of its own
     "backbones": {"ops"},
     "family": {"ops", "backbones", "checkpoint"},
     "families": {"ops", "backbones", "family"},

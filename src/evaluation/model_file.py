@@ -26,6 +26,7 @@ from src.evaluation.predictor import (
 from src.evaluation.tiles import tiled
 from src.model_utils.device_adapter import set_device
 from src.models import build_detector, detector_class
+from src.ops import native
 from src.printable import counted
 from src.settings.config import Config
 from src.settings.schema import EvalSection
@@ -121,10 +122,12 @@ def read_exported(path: Optional[str]) -> ModelFile:
     return ModelFile(model, description=description)
 
 
-def choose_device(config: Config, path: Path) -> None:
-    """Set MindSpore's device, unless a single process runs an ONNX or OpenVINO file, which needs no MindSpore."""
+def choose_device(config: Config, path: Path) -> Optional[str]:
+    """Set MindSpore's device, which a single process that runs an ONNX or OpenVINO file does not need. For a
+    checkpoint, use the native operators where they are built; returns a sentence that says whether."""
     if path.suffix.lower() not in WITHOUT_MINDSPORE or config.runtime.run_distribute:
         set_device(config.runtime)
+    return native.use(config.runtime) if path.suffix.lower() == ".ckpt" else None
 
 
 def open_predictor(config: Config, model: ModelFile, classes_of_data: Optional[tuple[str, ...]] = None) -> Predictor:

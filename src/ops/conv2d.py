@@ -1,23 +1,31 @@
 """Convolutions whose gradients need little memory or time on a CPU."""
 from __future__ import annotations
 
+from typing import Optional
+
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 from mindspore.ops.operations import _grad_ops
 
+from src.ops import native
+from src.ops.native.depthwise import NativeDepthwise
+
 STRIP_ROWS = 8
 
 
 class Conv2d(nn.Conv2d):
-    """nn.Conv2d. On a CPU, 3x3 convolutions of stride 1 compute gradients with LeanConvolution, depthwise ones with
-    DepthwiseConvolution.
+    """nn.Conv2d. On a CPU, depthwise 3x3 convolutions are native where native operators are in use. Of the others, 3x3
+    convolutions of stride 1 compute gradients with LeanConvolution, depthwise ones with DepthwiseConvolution.
 
     `convolution` is construct without the bias and with the caller's weights: (x, weight).
     """
 
     def __init__(self, *arguments, **settings):
         super().__init__(*arguments, **settings)
+        if native.in_use() and self._is_native_depthwise():
+            self.convolution = NativeDepthwise(self.stride[0], self._padding())
+            return
         same_size = self.pad_mode == "same" or self.pad_mode == "pad" and set(self.conv2d.pad) == {1}
         dense = self.stride == self.dilation == (1, 1) and ms.get_context("device_target") == "CPU"
         height, width = self.kernel_size
@@ -31,6 +39,15 @@ class Conv2d(nn.Conv2d):
     def construct(self, x):
         output = self.convolution(x, self.weight)
         return self.bias_add(output, self.bias) if self.has_bias else output
+
+    def _is_native_depthwise(self) -> bool:
+        return (self.group == self.in_channels == self.out_channels and self.kernel_size == (3, 3)
+                and self.stride in ((1, 1), (2, 2)) and self.dilation == (1, 1)
+                and (self.pad_mode == "same" or self.pad_mode == "pad" and len(set(self.conv2d.pad)) == 1))
+
+    def _padding(self) -> Optional[int]:
+        """Cells of padding on every side; None for "same"."""
+        return None if self.pad_mode == "same" else int(self.conv2d.pad[0])
 
 
 class LeanConvolution(nn.Cell):

@@ -365,6 +365,8 @@ class RuntimeSection(Section):
     runtime_num_threads: Optional[int] = Field(
         None, ge=1, description="CPU: threads per operator, of MindSpore, onnxruntime or OpenVINO; none = number of "
         "cores")
+    native_ops: bool = Field(
+        True, description="CPU: use the native operators where make native has built them; False = MindSpore's alone")
     deterministic: Optional[bool] = Field(
         None, description="operators that always add in the same order, so that a resumed run is exact; none = on a "
         "CPU; on Ascend they are slower, and kernels are compiled by one process")
