@@ -14,11 +14,13 @@ from src.checkpoint import BEST, CheckpointFolder, save_weights
 from src.engine.logs import TrainLog
 from src.errors import CheckpointError, DatasetError, TrainingError
 from src.model_utils.device_adapter import ALONE, Process
+from src.ops import native
 from src.printable import counted
 from src.settings.schema import TrainSection
 
 # Entries of the position in files of earlier versions, which did not read evaluations from metrics.jsonl.
 ONCE_IN_POSITION = ("best_ap", "evaluations_without_progress")
+BESIDE_POSITION = ("data", "native_ops")    # stored with the position
 QUICK_EVALUATION = 20.0  # longest evaluation, in seconds, that is still run after a SIGTERM
 
 
@@ -110,18 +112,22 @@ class Trainer:
         self.saved_step = self.position.step
         if self.process.rank == 0:
             self.checkpoints.save(self.train_step.deployed_weights(), self.train_step.state(),
-                                  {**asdict(self.position), "data": self.data}, self.model_name, self.classes,
-                                  self.conditions)
+                                  {**asdict(self.position), "data": self.data, "native_ops": native.in_use()},
+                                  self.model_name, self.classes, self.conditions)
 
     def resume(self, state: dict, position: dict) -> None:
         """Continue from a state that `save` wrote; the weights are already loaded."""
         self.train_step.restore(state)
         try:
             self.position = Position(**{name: value for name, value in position.items()
-                                        if name not in (*ONCE_IN_POSITION, "data")})
+                                        if name not in (*ONCE_IN_POSITION, *BESIDE_POSITION)})
         except TypeError as error:
             raise CheckpointError(f"the saved position cannot be read: {error}; start without --resume") from None
         self.saved_step = self.position.step
+        before = position.get("native_ops", False)
+        if before != native.in_use():
+            self.log.say(f"native operators were {'' if before else 'not '}in use before this resume, and now they are "
+                         f"{'not' if before else 'in use'}; the run continues, but its numbers can differ in rounding")
         for line in self.log.evaluations():
             self.best.note(line, line["epoch"], line["plain"])
             self.evaluated.add((line["step"], line["plain"]))

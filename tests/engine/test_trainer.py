@@ -386,6 +386,18 @@ def test_a_finished_run_is_not_saved_again(run):
     assert trainer.train_step.calls == 0 and trainer.checkpoints.steps == []
 
 
+@pytest.mark.parametrize("before, now, said", [
+    (True, False, "were in use before this resume, and now they are not;"),
+    (None, True, "were not in use before this resume, and now they are in use;"), (True, True, None)])
+def test_a_resume_with_other_operators_is_said(run, monkeypatch, capsys, before, now, said):
+    monkeypatch.setattr(module.native, "in_use", lambda: now)
+    stored = {} if before is None else {"native_ops": before}
+    run(fit=False).resume({}, {"epoch": 1, "step": 4, "step_in_epoch": 0, **stored})
+    printed = capsys.readouterr()
+    lines = printed.out + printed.err
+    assert said in lines if said else "native operators" not in lines
+
+
 def test_best_ap_survives_a_resume(run):
     first = run(aps=[0.5, 0.3], fit=False, train_steps=8)
     first.fit()
