@@ -151,8 +151,9 @@ def exported(cli, trained) -> dict:
 def evaluated(cli, trained, exported) -> dict:
     """{ending: (what eval.py printed, folder of the results)}"""
     models = {"ckpt": trained.checkpoint, **{ending: path for ending, (_, path) in exported.items()}}
-    return {ending: (cli.call("eval", trained.cwd, model_path=path, result_path=trained.run / f"eval_{ending}"),
-                     trained.run / f"eval_{ending}") for ending, path in models.items()}
+    return {ending: (cli.call("eval", trained.cwd, model_path=path, result_path=trained.run / f"eval_{ending}",
+                              report=ending == "ckpt"), trained.run / f"eval_{ending}")
+            for ending, path in models.items()}
 
 
 def test_training_leaves_everything_in_its_run_folder(trained):
@@ -283,7 +284,8 @@ def test_an_onnx_file_alone_is_evaluated_as_by_run_eval_onnx(cli, drawn, exporte
     annotations = shutil.copytree(drawn.folder / "shapes" / "annotations", tmp_path / "elsewhere")
     done = cli.call("eval", tmp_path, coco_root=drawn.folder / "shapes", val_data_type="train2017", model_path=model,
                     instances_set=annotations / "instances_{}.json", device_target="CPU", img_shape="96,96",
-                    config_path=drawn.flags["config_path"], classes="background,circle,rectangle,triangle")
+                    config_path=drawn.flags["config_path"], classes="background,circle,rectangle,triangle",
+                    report=False)
     assert mean_ap(done) == pytest.approx(mean_ap(evaluated["ckpt"][0]), abs=1e-4)
     assert f"ground truth: {annotations / 'instances_train2017.json'}, 8 images" in done.stdout
 
@@ -386,6 +388,7 @@ def test_a_checkpoint_of_other_classes_is_refused(cli, two_classes, tmp_path):
     assert "trained on 3 classes" in message and "the data has 2" in message
 
 
+@pytest.mark.nightly
 def test_transfer_to_other_classes_with_a_frozen_backbone(cli, two_classes, trained, tmp_path):
     run = tmp_path / "run"
     passed(cli.call("train", tmp_path, **two_classes, output_path=run, filter_weight=True, freeze_layer="backbone",
