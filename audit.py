@@ -11,6 +11,7 @@ from src.data.audit import examine
 from src.data.audit_policy import RULES, resolve_policy
 from src.data.identity import ImageState, states_of
 from src.data.recognise import with_data
+from src.engine.run_folder import make_folder
 from src.entry import run
 from src.errors import DatasetError, UsageError
 from src.evaluation.advice import advise
@@ -36,7 +37,7 @@ def main(argv=None) -> int:
                          training=earlier)
         earlier += states_of(report.annotations.records)
         folder = own.folder / split if own.split == "all" else own.folder
-        report.write(folder)
+        report.write(make_folder(folder, "output_path"))
         print(f"{report.table()}\nreport: {folder / 'audit.json'}\nimages: {folder / 'audit.png'}")
         if report.errors:
             refusals.append(report.error_message())

@@ -16,6 +16,7 @@ struct Size {
 
 const uint8_t kPngMagic[] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1A, '\n'};
 constexpr uint8_t kEndOfImage = 0xD9, kStartOfScan = 0xDA, kApp1 = 0xE1;
+constexpr int64_t kPixelsPerByte = 512;  // of a JPEG at most: every block of 8 x 8 pixels takes a bit
 constexpr int kMaxScans = 32;  // as in src/data/images.py; encoders write about ten
 
 // Reads unsigned numbers anywhere in a file; throws FileError beyond its end.
@@ -252,7 +253,8 @@ cv::Size CheckImage(const std::vector<uint8_t> &data, int max_pixels) {
                     std::to_string(max_pixels) +
                     " pixels; shrink it, or raise --max_image_pixels if you trust the file");
   }
-  if (!IsComplete(file)) {
+  const bool too_small = IsJpeg(file) && size.width * size.height > kPixelsPerByte * static_cast<int64_t>(data.size());
+  if (too_small || !IsComplete(file)) {
     throw FileError("the file breaks off before the end of the image; fetch it again");
   }
   if (IsJpeg(file) && JpegScans(file) > kMaxScans) {

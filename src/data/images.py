@@ -13,6 +13,7 @@ from typing import Iterator, Optional, Union
 import cv2
 import numpy as np
 
+from src.data.cut_jpeg import is_cut_short
 from src.errors import ImageError
 from src.files import read_file
 
@@ -25,6 +26,7 @@ _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _SOI, _EOI, _SOS, _APP1 = 0xD8, 0xD9, 0xDA, 0xE1
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 # In compressed data FF is followed by 00 or a restart marker; any other byte ends the data.
+PIXELS_PER_BYTE = 512    # of a JPEG at most: every block of 8 x 8 pixels takes a bit, whatever it shows
 _MARKER_AFTER_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _ORIENTATION_TAG = 0x0112
 
@@ -49,7 +51,10 @@ def decode_image(data: bytes, name: object, orientation: Optional[int] = None,
     Raises ImageError for another format, a truncated or damaged file, more pixels than the limit, or a JPEG with more
     than `MAX_SCANS` scans.
     """
-    rgb = cv2.cvtColor(as_8_bits(decode_stored(data, name, max_pixels)), cv2.COLOR_BGR2RGB)
+    stored = decode_stored(data, name, max_pixels)
+    if is_cut_short(data, stored):
+        raise ImageError(f"{name}: the file has an end, but pixels are missing before it; fetch it again")
+    rgb = cv2.cvtColor(as_8_bits(stored), cv2.COLOR_BGR2RGB)
     return _turned(rgb, exif_orientation(data) if orientation is None else orientation)
 
 
@@ -173,7 +178,9 @@ def _bmp_size(data: bytes) -> tuple[int, int]:
 def is_complete(data: bytes) -> bool:
     """Whether the file is complete: cv2 fills missing rows with grey and does not report it."""
     if data.startswith(b"\xff\xd8"):
-        return any(marker == _EOI for marker, _, _ in _jpeg_segments(data))
+        height, width = _jpeg_size(data)
+        return height * width <= PIXELS_PER_BYTE * len(data) and any(marker == _EOI
+                                                                    for marker, _, _ in _jpeg_segments(data))
     if data.startswith(_PNG_MAGIC):
         return _png_is_complete(data)
     try:

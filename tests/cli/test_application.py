@@ -236,6 +236,8 @@ HOSTILE = {
     "short.bmp": (BMP_START + struct.pack("<iiHHI", 20, 20, 1, 24, 0) + bytes(24), "breaks off before the end"),
     "lying.png": (PNG_START + struct.pack(">I4sIIBBBBBI", 13, b"IHDR", 8, 8, 8, 2, 0, 0, 0, 0)
                   + struct.pack(">I4s", 0xFFFFFFF0, b"IDAT") + bytes(20), "breaks off before the end"),
+    "claiming.jpg": (JPEG.replace(JPEG[JPEG.index(b"\xff\xc0") + 5:][:4], struct.pack(">HH", 9999, 10000), 1),
+                     "breaks off before the end"),
     "lying.jpg": (b"\xff\xd8\xff\xc0\xff\xff\x08\x00\x08", "has no readable header"),
     "broken_exif.jpg": (with_orientation(JPEG, 6)[:40], "has no readable header"),
 }

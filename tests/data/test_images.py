@@ -140,6 +140,31 @@ def test_reading_names_the_file(tmp_path):
             read_image(missing)
 
 
+def test_a_small_jpeg_that_says_it_is_huge_is_not_decoded(monkeypatch):
+    """It would become 300 MB of grey."""
+    data = bytearray(encoded(".jpg"))
+    frame = data.index(b"\xff\xc0")
+    data[frame + 5:frame + 9] = struct.pack(">HH", 9999, 10000)
+    monkeypatch.setattr(cv2, "imdecode", None)
+    with pytest.raises(ImageError, match="a.jpg: the file breaks off"):
+        decode_image(bytes(data), "a.jpg")
+
+
+def test_the_emptiest_jpeg_is_larger_than_the_least_that_is_believed():
+    grey = np.full((1600, 1600), 128, np.uint8)
+    flags = [cv2.IMWRITE_JPEG_QUALITY, 1, cv2.IMWRITE_JPEG_OPTIMIZE, 1, cv2.IMWRITE_JPEG_PROGRESSIVE, 1]
+    data = cv2.imencode(".jpg", grey, flags)[1].tobytes()
+    assert decode_image(data, "grey").shape == (1600, 1600, 3)
+
+
+def test_a_jpeg_that_was_cut_and_closed_is_refused():
+    noise = np.random.default_rng(0).integers(0, 256, (96, 128, 3), np.uint8)
+    data = encoded(".jpg", noise)
+    assert decode_image(data, "a.jpg").shape == (96, 128, 3)
+    with pytest.raises(ImageError, match="a.jpg: the file has an end, but pixels are missing before it"):
+        decode_image(data[:len(data) // 2] + b"\xff\xd9", "a.jpg")
+
+
 def test_a_png_chunk_longer_than_the_file_is_not_believed(monkeypatch):
     data = bytearray(encoded(".png"))
     data[33:37] = struct.pack(">I", 2 ** 31 - 1)  # the length of the chunk after the header
