@@ -101,7 +101,7 @@ ROWS = [
     Row("lists with a byte order mark or comments", "'does not exist'", "read",
         "test_api.py::test_a_list_may_begin_with_a_byte_order_mark_and_hold_comments"),
     Row("VOC with --report False", "no VOC table", "the table",
-        "cli/test_formats.py::test_voc_is_evaluated_from_xml_and_from_the_zoo_s_json"),
+        "cli/test_formats.py::test_voc_is_evaluated_to_the_ap_of_coco"),
     Row("150 objects of a class in an image", "AP .663 without a word", "said",
         "evaluation/test_evaluate.py::test_more_objects_than_the_metric_counts_detections_are_named"),
     Row("build.sh without OpenCV", "CMake's message", "'make cpp-deps'",
@@ -192,7 +192,7 @@ def test_class_names_in_capitals_are_an_error():
     classes = ("circle", "rectangle", "triangle")
     report = examine(load_split(deploy("voc_class_names_in_capitals", dataset="voc"), "val", classes), progress=False)
     (finding,) = (one for one in report.findings if one.kind == "absent_class")
-    assert "14 objects of 'Circle' are left out, because the class is 'circle'" in finding.value
+    assert "14 objects of 'Circle' left out, because the class is 'circle'" in finding.value
     assert finding.action == "error"
 
 
