@@ -32,8 +32,9 @@ OURS = {"MindSpore": ("ckpt", ()), "MindSpore, .mindir": ("mindir", ()), "onnxru
         "OpenVINO f32": ("onnx", ("--engine", "openvino")),
         "OpenVINO bf16": ("onnx", ("--engine", "openvino", "--precision_mode", "bf16"))}
 THEIRS = ("PyTorch f32", "PyTorch f32, channels last", "PyTorch bf16 autocast, channels last")
-# What makes the networks of both sides alike. Random scores of an SSD are 1/81, far below the threshold of both; those
-# of the second stage are spread out, so that there is something to suppress.
+# What makes the networks of both sides alike. Random scores of an SSD are 1/81, far below the threshold of both. The
+# scores of a two-stage detector are spread out, so that there is something to suppress, and an order to export.
+SCORES, FACTOR = ("rpn.objectness.weight", "box_head.logits.weight"), 100
 FLAGS = {"ssd300": ("--min_score", "0.2"),
          "faster_rcnn_resnet50": ("--feature_extractor_base_param", "none", "--test_score_thr", "0")}
 SIZE_FLAGS = {"ssd300": ("--img_shape={0},{0}",), "faster_rcnn_resnet50": ("--img_height={0}", "--img_width={0}")}
@@ -85,13 +86,19 @@ def run_alone(python: str, *words: object) -> dict:
 
 def exported(room: Path, model: str, flags: list) -> dict:
     """{ending: file} of one network with random weights."""
+    import mindspore
+
     from src.checkpoint import save_weights
     from src.command_line import load_config
     from src.models import build_detector
 
+    mindspore.set_seed(0)
     detector = build_detector(load_config(["--model_name", model, *flags], "export"), CLASSES)
-    files = {"ckpt": room / "random.ckpt"}
-    save_weights(files["ckpt"], detector.network().parameters_dict(), model, CLASSES, detector.conditions())
+    files, parameters = {"ckpt": room / "random.ckpt"}, detector.network().parameters_dict()
+    for name, parameter in parameters.items():
+        if name.endswith(SCORES):
+            parameter.set_data(FACTOR * parameter)
+    save_weights(files["ckpt"], parameters, model, CLASSES, detector.conditions())
     for ending in ("mindir", "onnx"):
         subprocess.run([sys.executable, str(ROOT / "export.py"), "--model_name", model, "--model_path",
                         str(files["ckpt"]), "--file_format", ending.upper(), "--file_name", str(room / "random"),
