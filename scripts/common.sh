@@ -215,9 +215,9 @@ environment() {
 
 # hide_secrets: what comes in, without the credentials in addresses and flags
 hide_secrets() {
-  local name='[[:alnum:]_.-]*' words='secret|token|passw|credential|signature|key|auth|sig'
-  sed -u -E -e 's#://[^/[:space:]@]+@#://***@#g' -e "s/([?&]$name($words)$name=)[^&[:space:]]+/\\1***/gI" \
-    -e "s/(--$name($words)$name[= ])[^[:space:]]+/\\1***/gI"
+  local name='[[:alnum:]_.-]*' credentials='secret|token|passw|credential|signature|key|auth|sig'
+  sed -u -E -e 's#://[^/[:space:]@]+@#://***@#g' -e "s/([?&]$name($credentials)$name=)[^&[:space:]]+/\\1***/gI" \
+    -e "s/(--$name($credentials)${name}[= ])[^[:space:]]+/\\1***/gI"
 }
 
 running=()              # process ids that `start` has started
