@@ -114,7 +114,8 @@ def trained(folder: Path, processes: int, accumulation: int) -> dict:
     return json.loads(result.read_text())
 
 
-@pytest.mark.parametrize("accumulation", [1, 4])
+# By day test_two_processes.py compares the losses of two ranks that do not accumulate.
+@pytest.mark.parametrize("accumulation", [pytest.param(1, marks=pytest.mark.nightly), 4])
 def test_two_ranks_with_half_the_rows_each_train_as_one_with_all(tmp_path, accumulation):
     one, two = (trained(tmp_path, processes, accumulation) for processes in (1, 2))
 
