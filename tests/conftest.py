@@ -26,7 +26,7 @@ def pytest_configure():
 
 # What a reason to skip mentions -> what the skipped tests show, and how to run them.
 WAYS_OUT = {
-    r"'(torch|torchvision|timm|mindcv)": "converted weights against PyTorch's libraries: make peers",
+    r"'(torch|torchvision|timm|mindcv)": "converted weights against PyTorch's libraries themselves: make peers",
     r"C\+\+ application": "the C++ application: make cpp-deps",
     r"package is not installed|could not import": "what needs an optional package: make install",
     r"native operators": "the native operators: make native, which needs g++",
