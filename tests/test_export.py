@@ -14,13 +14,15 @@ from mindspore import nn
 from onnx import TensorProto, helper
 
 import export
-from export import TOLERANCE, export_graph, place_of, ranked_difference, write_description
+from export import TOLERANCE, check_postprocess, export_graph, place_of, ranked_difference, write_description
 from src.command_line import load_config
 from src.errors import ExportError, UsageError
 from src.evaluation.model_file import read_model
+from src.evaluation.postprocessed import PostprocessedDetector
 from src.evaluation.predictor import mindir_runner, onnx_runner
 from src.export.onnx_graph import stack_plainly
 from src.models import build_detector
+from src.ops.detections import Detections
 
 # x, score
 RANKED = [[1, 0.9], [2, 0.5], [3, 0.5], [4, 0.2]]
@@ -88,6 +90,27 @@ def outputs(model, x: np.ndarray) -> np.ndarray:
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     (y,) = session.run(None, {"x": x})
     return y
+
+
+@pytest.mark.parametrize("flags, words", [
+    (["--file_format", "MINDIR"], "needs --file_format ONNX, not MINDIR"),
+    (["--file_format", "ONNX", "--export_batch_size", "4"], "leave --export_batch_size 4 out")])
+def test_post_processing_is_refused_where_it_cannot_be_had(flags, words):
+    settings = load_config(["--model_name", "ssd300", "--with_postprocess", "True", *flags], "export").export
+    with pytest.raises(UsageError, match=words):
+        check_postprocess(settings)
+
+
+def test_detections_that_differ_leave_no_file(monkeypatch):
+    wanted = Detections(np.array([[1, 2, 30, 40], [5, 6, 9, 9]], np.float32), np.array([0.9, 0.5], np.float32),
+                        np.array([1, 0], np.int32))
+    rows = np.array([[[1, 2, 30, 40, 0.9, 1], [5, 6, 9, 9, 0.5, 0], [0, 0, 0, 0, 0, -1]]], np.float32)
+    detector = PostprocessedDetector(build_detector(load_config(["--model_name", "ssd300"], "export"), ("cat", "dog")))
+    monkeypatch.setattr(export, "onnx_runner", lambda *_, **__: SimpleNamespace(run=lambda: [rows]))
+    assert export.check_detections(Path("a.onnx"), [], wanted, detector, (50, 60))[1] == 0
+    rows[0, 0, 5] = 0       # the other class
+    with pytest.raises(ExportError, match="a.onnx: the detections differ from those that are decoded"):
+        export.check_detections(Path("a.onnx"), [], wanted, detector, (50, 60))
 
 
 # Names

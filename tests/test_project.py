@@ -55,7 +55,7 @@ WITHOUT_MINDSPORE = ("src/models.py", "src/family.py", "src/command_line.py", "s
                      "src/api.py", "src/settings", "src/model_utils", "src/data", "src/evaluation",
                      "src/backbones/table.py", "src/engine/start_weights.py",
                      *(f"src/{family}/{name}.py" for family in ("ssd", "centernet", "faster_rcnn", "mask_rcnn")
-                       for name in ("config", "decode", "detector", "legacy", "transforms")))
+                       for name in ("config", "decode", "decode_onnx", "detector", "legacy", "transforms")))
 
 
 def python_files(*places: str) -> list:

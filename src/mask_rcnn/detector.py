@@ -9,6 +9,7 @@ from src.faster_rcnn.detector import FasterRCNNDetector
 from src.faster_rcnn.legacy import settings_of
 from src.faster_rcnn.transforms import Placement
 from src.mask_rcnn.decode import decode, with_pasted_masks
+from src.mask_rcnn.decode_onnx import add_masks
 from src.mask_rcnn.legacy import BOX_HEAD, FILTER_WORDS, zoo_cells
 from src.mask_rcnn.transforms import TrainTransform
 from src.ops.detections import Detections
@@ -58,10 +59,8 @@ class MaskRCNNDetector(FasterRCNNDetector):
 
     def add_decoding(self, nodes: OnnxNodes, outputs: Sequence[OnnxTensor], image_size: str,
                      further_inputs: Sequence[str]) -> list[OnnxTensor]:
-        detections, order = self._ranked(nodes, outputs, image_size, further_inputs)
-        masks = outputs[3]
-        ordered = nodes.add("Gather", nodes.add("Squeeze", masks.name, axes=[0]), order, axis=0)
-        return [detections, OnnxTensor(ordered, (detections.shape[0], *masks.shape[2:]))]
+        ranked = self._ranked(nodes, outputs, image_size, further_inputs)
+        return [ranked.detections, add_masks(nodes, outputs[3], ranked)]
 
     def with_pasted_masks(self, found: Detections, masks: np.ndarray, geometry: Placement) -> Detections:
         return with_pasted_masks(found, masks, geometry, self.config.eval.mask_thr_binary)
