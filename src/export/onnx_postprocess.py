@@ -18,7 +18,8 @@ def add_postprocess(path: Path, detector: PostprocessedDetector) -> None:
 
     Inputs: images (1, H, W, 3) RGB, uint8, or float32 for models that resize float32 images; the network's further
     inputs; original_size (1, 2) float32, height and width of the image before it was resized.
-    Outputs: detections (1, N, 6), and masks (1, N, s, s) of a model with masks; see `Detector.add_decoding`.
+    Outputs: detections (1, N, 6), and masks (1, N, s, s) of a model with masks; see `Detector.add_decoding`. All
+    detections are NaN if a number of the network's outputs is NaN or infinity: decoding would only find fewer.
     """
     import onnx
     from onnx import TensorProto, helper
@@ -33,8 +34,11 @@ def add_postprocess(path: Path, detector: PostprocessedDetector) -> None:
     original_size = detector.input_names[-1]
     outputs = [OnnxTensor(output.name, tuple(side.dim_value for side in output.type.tensor_type.shape.dim))
                for output in graph.output]
+    detections, *masks = detector.add_decoding(after, outputs, original_size, further)
+    numbers = [output.name for output in graph.output if output.type.tensor_type.elem_type == TensorProto.FLOAT]
+    checked = OnnxTensor(after.add("Add", detections.name, _zero_or_nan(after, numbers)), detections.shape)
     found = [OnnxTensor(after.add("Unsqueeze", tensor.name, axes=[0]), (1, *tensor.shape))
-             for tensor in detector.add_decoding(after, outputs, original_size, further)]
+             for tensor in (checked, *masks)]
 
     of_network = list(graph.node)
     del graph.node[:], graph.output[:]
@@ -61,6 +65,12 @@ def add_normalisation(nodes: OnnxNodes, images: str, detector: Any, further_inpu
     if said.get("padding") == "mean":
         values = nodes.add("Mul", values, _inside(nodes, further_inputs[0], detector.input_size))
     return nodes.add("Transpose", values, perm=[0, 3, 1, 2])
+
+
+def _zero_or_nan(nodes: OnnxNodes, tensors: list[str]) -> str:
+    """A scalar: 0, or NaN if a number of the tensors is NaN or infinity."""
+    sums = [nodes.add("ReduceSum", nodes.add("Mul", tensor, 0.0), keepdims=0) for tensor in tensors]
+    return nodes.add("Sum", *sums)
 
 
 def _inside(nodes: OnnxNodes, resized_size: str, input_size: tuple[int, int]) -> str:

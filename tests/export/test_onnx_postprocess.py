@@ -65,6 +65,24 @@ def test_detections_are_those_of_the_family(model, flags, make_outputs, open_mod
     assert len(wanted) or flags[-2:] == ["--min_score", "1"]
 
 
+@pytest.mark.parametrize("open_model", [onnx_runner, openvino_runner])
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+@pytest.mark.parametrize("model, flags, make_outputs", [CASES[0], CASES[5], CASES[7]],
+                         ids=["ssd", "centernet", "faster_rcnn"])
+def test_outputs_that_are_not_finite_stay_so(model, flags, make_outputs, wrong, open_model, tmp_path):
+    """Predictor and the C++ application refuse them; decoding would find fewer detections."""
+    inner = detector_of(model, *flags)
+    outputs = make_outputs(inner)
+    outputs[0][3, 1] = wrong
+    write_network(tmp_path / "a.onnx", inner, outputs)
+    detector = PostprocessedDetector(inner)
+    add_postprocess(tmp_path / "a.onnx", detector)
+    array, geometry = detector.preprocess(np.zeros((*IMAGE, 3), np.uint8))
+    found = open_model(tmp_path / "a.onnx", image_type=detector.image_type).run(
+        *(np.asarray(value)[None] for value in (array, *detector.further_inputs(geometry))))
+    assert np.isnan(found[0]).all()
+
+
 def assert_equal(found: Detections, wanted: Detections) -> None:
     assert len(found) == len(wanted)
     np.testing.assert_array_equal(found.labels, wanted.labels)
