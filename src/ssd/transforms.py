@@ -85,7 +85,7 @@ def random_crop(image: np.ndarray, boxes: np.ndarray, rng, tries: int = 50,
     rule "visible": each of these boxes keeps at least this fraction of its area. "zoo": a part is refused only if the
     smallest IoU with an object is below the amount and the largest is above the amount + 0.2. With a single object this
     refuses nothing: of objects with 30 % to 95 % of the side 44 % then show less than 0.7 of their area (24 % with
-    "visible"), and the network learns that boxes end where the image ends. The paper's own rule, an IoU of the amount
+    "visible"), and their boxes end where the image ends. The paper's own rule, an IoU of the amount
     with one object, refuses most crops where objects are small: on BCCD 37 % of the images are cropped, 88 % by the
     zoo's, 77 % by "visible".
     """

@@ -320,15 +320,21 @@ def test_weights_and_biases_decay_norms_do_not():
     assert [float(parameter.asnumpy()[0]) for parameter in parameters] == pytest.approx([1.9, 1.9, 2, 2])
 
 
+@pytest.mark.parametrize("in_graph", [False, True])
 @pytest.mark.parametrize("nesterov", [False, True])
-def test_momentum_follows_its_formula_in_both_forms(nesterov):
+def test_momentum_follows_its_formula_in_both_forms(nesterov, in_graph):
     """PyTorch's SGD: v = 0.9 v + g + decay w, w = w - lr v, or w - lr (g + decay w + 0.9 v)."""
     network = linear()
     optimizer = optimizer_of(network.trainable_params(), [0.1] * 3, 0.9, 0.01, nesterov=nesterov)
+
+    def update(gradient):
+        return optimizer((gradient,))
+
+    update = ms.jit(update) if in_graph else update
     weights, velocity = WEIGHTS.copy(), np.zeros_like(WEIGHTS)
     for number in range(3):
         given = np.array([[1.0, -2.0 * number]], np.float32)
-        optimizer((Tensor(given),))
+        update(Tensor(given))
         change = given + 0.01 * weights
         velocity = 0.9 * velocity + change
         weights = weights - 0.1 * (change + 0.9 * velocity if nesterov else velocity)
