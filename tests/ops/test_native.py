@@ -1,7 +1,9 @@
 """The native operators: the numbers of MindSpore's, when they are used, and how they are built."""
 from __future__ import annotations
 
+import subprocess
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 
 import mindspore as ms
@@ -199,3 +201,16 @@ def test_without_a_compiler_nothing_is_built(monkeypatch):
     assert library.find() is None and "g++" in library.failure()
     with pytest.raises(BuildError, match="g\\+\\+"):
         library.build(lambda _path: None)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("sanitizer", ["address,undefined", "thread"])
+def test_sanitizers_find_nothing(tmp_path, sanitizer):
+    compiler = library._compiler()
+    if compiler is None:
+        pytest.skip("native operators: no C++ compiler")
+    sources = [Path(__file__).with_name("native_shapes.cc"), *sorted(library.SOURCES.glob("*.cc"))]
+    subprocess.run([compiler, "-std=c++17", "-O1", "-g", "-march=native", "-Wno-psabi", f"-fsanitize={sanitizer}",
+                    "-fno-sanitize-recover=all", "-pthread", "-o", tmp_path / "shapes", *sources], check=True)
+    done = subprocess.run([tmp_path / "shapes"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "all equal\n"), done.stderr

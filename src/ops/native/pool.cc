@@ -18,7 +18,7 @@ void Pool::set_threads(int count) {
   std::lock_guard<std::mutex> alone(caller_);
   std::lock_guard<std::mutex> hold(lock_);
   threads_ = std::max(count, 1);
-  for (; started_threads_ < threads_; ++started_threads_) std::thread(&Pool::work, this, started_threads_).detach();
+  for (; started_ < threads_; ++started_) std::thread(&Pool::work, this, started_, round_).detach();
 }
 
 void Pool::run(int64_t count, const std::function<void(int64_t)> &task) {
@@ -32,10 +32,10 @@ void Pool::run(int64_t count, const std::function<void(int64_t)> &task) {
     task_ = &task;
     count_ = count;
     next_ = 0;
-    busy_ = threads_ - 1;
+    busy_ = started_ - 1;
     ++round_;
   }
-  if (threads_ > 1) started_.notify_all();
+  if (started_ > 1) begun_.notify_all();
   take_tasks();
   std::unique_lock<std::mutex> hold(lock_);
   finished_.wait(hold, [this] { return busy_ == 0; });
@@ -47,15 +47,18 @@ void Pool::take_tasks() {
   inside_ = false;
 }
 
-void Pool::work(int number) {
-  uint64_t seen = 0;
+// Every thread that was started takes part in every round, one that is not wanted now by doing nothing: so busy_ is
+// right whenever the number of threads changes.
+void Pool::work(int number, uint64_t seen) {
   while (true) {
+    bool wanted;
     {
       std::unique_lock<std::mutex> hold(lock_);
-      started_.wait(hold, [&] { return round_ != seen && number < threads_; });
+      begun_.wait(hold, [&] { return round_ != seen; });
       seen = round_;
+      wanted = number < threads_;
     }
-    take_tasks();
+    if (wanted) take_tasks();
     std::lock_guard<std::mutex> hold(lock_);
     if (--busy_ == 0) finished_.notify_one();
   }

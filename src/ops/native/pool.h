@@ -28,16 +28,16 @@ class Pool {
 
  private:
   Pool();
-  void work(int number);
+  void work(int number, uint64_t seen);
   void take_tasks();
 
   std::mutex caller_, lock_;
-  std::condition_variable started_, finished_;
+  std::condition_variable begun_, finished_;
   const std::function<void(int64_t)> *task_ = nullptr;
   std::atomic<int64_t> next_{0};
   int64_t count_ = 0;
   uint64_t round_ = 0;
-  int threads_ = 1, started_threads_ = 1, busy_ = 0;
+  int threads_ = 1, started_ = 1, busy_ = 0;     // this thread is one of them
   static thread_local bool inside_;
 };
 
