@@ -54,6 +54,8 @@ def _watched() -> Optional[IO[bytes]]:
     global _pipe, _owner
     if _owner == os.getpid():
         return _pipe
+    if _owner == 0 and faulthandler.is_enabled():   # whoever did that wants the trace where it was told to go
+        return None
     _owner, _pipe = os.getpid(), None   # a forked process has the pipe of its parent
     try:
         # In a session of its own, so that Ctrl-C does not end it before this process.
