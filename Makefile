@@ -17,7 +17,7 @@ FUZZ_FOLDER := ascend310_infer/out/fuzz
 LITE_PYTHON ?= python3.7
 LITE_VENV := .venv-lite
 
-.PHONY: help install native demo test promises peers nightly lint config lock ascend lite cpp-deps fuzz clean
+.PHONY: help install native demo test promises peers bench nightly lint config lock ascend lite cpp-deps fuzz clean
 
 help:
 	@echo "make install   create $(VENV) and install what requirements-dev.txt names"
@@ -26,6 +26,7 @@ help:
 	@echo "make test      run the tests"
 	@echo "make promises  break every promise of docs/promises.md in a copy of the tree; fail if no test notices"
 	@echo "make peers     install PyTorch, torchvision, timm, MindCV (up to 5 GB) and compare converted weights with them"
+	@echo "make bench     measure training and inference beside torchvision (make peers installs it); needs a quiet machine"
 	@echo "make nightly   run the long training and accuracy tests"
 	@echo "make lock      rewrite requirements-lock.txt, with hashes, from what is installed in $(VENV)"
 	@echo "make ascend    compile all models for Ascend without one, on stand-ins for CANN's libraries (needs g++, binutils)"
@@ -56,6 +57,9 @@ promises: $(INSTALLED)
 peers: $(INSTALLED)
 	PYTHON=$(VENV_PYTHON) bash scripts/install.sh requirements-peers.txt
 	$(VENV_PYTHON) -m pytest tests/conversion
+
+bench: native
+	$(VENV_PYTHON) benchmarks/in_turns.py
 
 nightly: $(INSTALLED)
 	$(VENV_PYTHON) -m pytest -m nightly
