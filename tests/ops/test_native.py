@@ -121,18 +121,16 @@ def test_a_file_that_is_no_library_is_said(tmp_path):
 
 def test_an_export_leaves_them(monkeypatch, tmp_path):
     import export
+    from src.command_line import load_config
 
+    in_use = []
     monkeypatch.setattr(native, "_library", tmp_path)
     monkeypatch.setattr(export, "set_device", lambda _runtime: None)
-    monkeypatch.setattr(export, "export", lambda *_: native.in_use())
+    monkeypatch.setattr(export, "export", lambda *_: in_use.append(native.in_use()))
     monkeypatch.setattr(export, "check_model_path", lambda _path: tmp_path / "a.ckpt")
     monkeypatch.setattr(export, "results_folder", lambda *_: tmp_path)
-    config = SimpleNamespace(eval=SimpleNamespace(checkpoint_file_path=""), export=SimpleNamespace(file_format="ONNX"),
-                             runtime=SimpleNamespace(verbose=True))
-    printed = []
-    monkeypatch.setattr("builtins.print", lambda *words: printed.append(words))
-    export.export_model(config)
-    assert printed == [("exported:", False)]
+    export.export_model(load_config(["--model_name", "ssd300", "--file_format", "ONNX", "--verbose", "True"], "export"))
+    assert in_use == [False]
 
 
 @pytest.fixture
