@@ -48,7 +48,8 @@ class TrainLog:
         self._bar = tqdm(total=total_steps, initial=done_steps, unit="step", disable=not self._shows or self._prints,
                          file=sys.stderr, dynamic_ncols=True, mininterval=1)
         self._every_line = EVERY_LINE in os.environ
-        self._first_step, self._started, self._printed = done_steps, time.monotonic(), -math.inf
+        self._first_step: Optional[int] = None  # of this process; it compiles the network
+        self._started, self._printed = 0.0, -math.inf
         self._events = events
         self._drawn = time.monotonic()
 
@@ -65,6 +66,8 @@ class TrainLog:
 
     def step(self, step: int, epoch: int, step_in_epoch: int, losses: dict, **numbers) -> None:
         """Log one step."""
+        if self._first_step is None:
+            self._first_step, self._started = step, time.monotonic()
         self._write(step_line(epoch, step_in_epoch, losses, numbers["lr"]), step)
         self._record(step=step, epoch=epoch, **losses, **numbers)
         total = next(iter(losses.values()))
@@ -115,9 +118,12 @@ class TrainLog:
         print(line, flush=True)
 
     def _progress(self, step: int) -> str:
-        """The step of the whole run, and the time that the rest takes at the speed so far."""
-        left = (time.monotonic() - self._started) / max(1, step - self._first_step) * (self._total_steps - step)
-        return f" (step {step} of {self._total_steps}, {timedelta(seconds=round(left))} left)"
+        """The step of the whole run, and the time that the rest takes at the speed since the first step."""
+        place, done = f"step {step} of {self._total_steps}", step - (self._first_step or step)
+        if not done:
+            return f" ({place})"
+        left = (time.monotonic() - self._started) / done * (self._total_steps - step)
+        return f" ({place}, {timedelta(seconds=round(left))} left)"
 
     def _show(self, text: str) -> None:
         if self._shows:
