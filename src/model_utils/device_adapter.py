@@ -53,7 +53,6 @@ class Process:
 
         return bool(ms.ops.AllReduce()(ms.Tensor([float(wish)], ms.float32)).asnumpy()[0] > 0)
 
-
     def share(self, text: str) -> str:
         """The text of rank 0. Collective: every rank must call it, those after 0 with any text."""
         if self.size == 1:
@@ -120,8 +119,7 @@ def set_device(runtime, *, training: bool = False) -> None:
     if _device == wanted:
         return
     if _device is not None:
-        raise UsageError(f"this process already works on {_device[0]} {_device[1]} and cannot change to "
-                         f"{wanted[0]} {wanted[1]}; start another process")
+        raise _bound_to(_device, wanted)
     import mindspore as ms
 
     if runtime.device_target == "Ascend" and runtime.run_distribute:    # read when the device is opened
@@ -130,9 +128,14 @@ def set_device(runtime, *, training: bool = False) -> None:
     try:
         ms.set_device(*wanted)
     except (RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0].split(". ")[0]
-        raise UsageError(f"MindSpore {ms.__version__} cannot use {wanted[0]} device {wanted[1]}: {reason}; "
-                         f"{NEEDS[wanted[0]]}, or give --device_target CPU") from None
+        if "has been initialized" not in str(error):
+            reason = str(error).strip().splitlines()[0].split(". ")[0]
+            raise UsageError(f"MindSpore {ms.__version__} cannot use {wanted[0]} device {wanted[1]}: {reason}; "
+                             f"{NEEDS[wanted[0]]}, or give --device_target CPU") from None
+        # The caller of src.api has computed something before, which is no harm on the same device.
+        present = ms.get_context("device_target"), ms.get_context("device_id")
+        if present != wanted:
+            raise _bound_to(present, wanted) from None
     _device = wanted
     ms.set_context(mode=ms.GRAPH_MODE)
     if is_deterministic(runtime):
@@ -151,6 +154,11 @@ def set_device(runtime, *, training: bool = False) -> None:
         warning = slow_cpu_warning(ms.__version__)
         if warning:
             print(f"warning: {warning}", file=sys.stderr)
+
+
+def _bound_to(present: tuple, wanted: tuple) -> UsageError:
+    return UsageError(f"this process already works on {present[0]} {present[1]} and cannot change to "
+                      f"{wanted[0]} {wanted[1]}; start another process")
 
 
 def is_deterministic(runtime) -> bool:

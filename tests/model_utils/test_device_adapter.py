@@ -114,6 +114,28 @@ print(ms.get_context("device_target"), ms.get_context("mode") == ms.GRAPH_MODE, 
     assert lines[2] == "CPU True 1"
 
 
+def test_the_same_device_may_have_been_used_before():
+    """As in a notebook that calls src.api after some computations of its own."""
+    pytest.importorskip("mindspore")
+    program = """
+import mindspore as ms
+ms.ops.ReLU()(ms.Tensor([1.0])).asnumpy()
+from src.errors import UsageError
+from src.model_utils.device_adapter import set_device
+from src.settings.schema import RuntimeSection
+try:
+    set_device(RuntimeSection(device_id=1))
+except UsageError as error:
+    print(error)
+set_device(RuntimeSection())
+print(ms.get_context("mode") == ms.GRAPH_MODE)
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "this process already works on CPU 0 and cannot change to CPU 1; start another process", "True"]
+
+
 @pytest.fixture
 def calls(monkeypatch) -> list:
     """The calls that choose a device, instead of MindSpore's."""
