@@ -65,5 +65,5 @@ def test_num_classes_is_asserted(monkeypatch):
     monkeypatch.setattr(mindspore_hub_conf, "build_detector", lambda _config, classes: MagicMock(classes=classes))
     for number in (80, 81):     # without and with the background
         create_network("ssd300", num_classes=number)
-    with pytest.raises(ConfigError, match="num_classes is 21, but the data has 80 classes"):
+    with pytest.raises(ConfigError, match="num_classes is 21, which does not fit 80 classes"):
         create_network("ssd300", num_classes=21)

@@ -56,7 +56,7 @@ def test_current_files_are_used_without_reading_annotations(written, monkeypatch
 @pytest.mark.parametrize("flags, error, message", [
     ({"coco_root": "{folder}/shappes"}, UsageError, "shappes': no such folder; set coco_root"),
     ({"coco_root": "{folder}/shapes", "train_data_type": "train"}, UsageError, "instances_train.json': no such file"),
-    ({"coco_root": "{folder}/shapes", "num_classes": 7}, ConfigError, "num_classes is 7, but the data has 3 classes"),
+    ({"coco_root": "{folder}/shapes", "num_classes": 7}, ConfigError, "num_classes is 7, which does not fit 3 classes"),
     ({"coco_root": "{folder}/shapes", "classes": "circle,rectangel"}, ConfigError,
      r"has no class named rectangel \(the nearest is rectangle\); classes asks for circle, rectangel"),
     ({"coco_root": "{folder}/shapes", "instances_set": "annotations/v2_{}.json"}, UsageError, "no such file"),
@@ -124,7 +124,7 @@ def test_train_py_trains_with_what_it_computed_and_a_resumed_run_goes_on_with_it
 
 
 @pytest.mark.parametrize("flags, message", [
-    ({"num_classes": 7}, "num_classes is 7, but the data has 3 classes"),
+    ({"num_classes": 7}, "num_classes is 7, which does not fit 3 classes"),
     ({"classes": "square,dog"}, "classes are square, dog, but .*ssd.mindrecord.json holds circle, rectangle, triangle"),
     ({"classes": "rectangle,circle,triangle"}, "name these in this order")])
 def test_mindrecord_files_alone_have_to_hold_the_classes_that_are_asked_for(written, flags, message):

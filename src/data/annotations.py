@@ -66,5 +66,5 @@ def check_num_classes(num_classes: Optional[int], classes: Sequence[str]) -> Non
     Raises ConfigError that names both numbers.
     """
     if num_classes is not None and num_classes not in (len(classes), len(classes) + 1):
-        raise ConfigError(f"num_classes is {num_classes}, but the data has {counted(len(classes), 'class')} "
+        raise ConfigError(f"num_classes is {num_classes}, which does not fit {counted(len(classes), 'class')} "
                           f"({len(classes) + 1} with the background); correct classes, or leave num_classes out")

@@ -147,4 +147,4 @@ def test_voc_is_evaluated_to_the_ap_of_coco(forms, evaluate, as_the_zoo_wrote_it
 
 def test_a_number_of_classes_that_does_not_fit_is_refused(forms, evaluate):
     done = evaluate(**{**forms.voc, "num_classes": 81})
-    assert done.returncode == 2 and "num_classes is 81, but the data has 3 classes" in done.stderr
+    assert done.returncode == 2 and "num_classes is 81, which does not fit 3 classes" in done.stderr

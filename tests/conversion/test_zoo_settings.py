@@ -102,5 +102,5 @@ def test_an_export_without_class_names_is_for_coco_s(capsys):
     assert "a.ckpt and the settings name no classes: the 80 of COCO are taken" in capsys.readouterr().out
     assert classes_of_zoo(config, Weights({}, Path("a.ckpt"), classes=("a",))) is None
     assert classes_of_zoo(config.replace(classes=["a"]), weights) is None
-    with pytest.raises(ConfigError, match="num_classes is 4, but there are 80"):
+    with pytest.raises(ConfigError, match="num_classes is 4, which does not fit 80"):
         classes_of_zoo(config.replace(num_classes=4), weights)

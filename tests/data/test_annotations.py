@@ -159,7 +159,7 @@ def test_every_format_of_the_table_has_a_reader_and_paths_that_are_settings():
 def test_num_classes_may_count_the_background_and_nothing_else():
     for right in (None, 2, 3):
         check_num_classes(right, ("cat", "dog"))
-    with pytest.raises(ConfigError, match="num_classes is 81, but the data has 2 classes"):
+    with pytest.raises(ConfigError, match="num_classes is 81, which does not fit 2 classes"):
         check_num_classes(81, ("cat", "dog"))
 
 
