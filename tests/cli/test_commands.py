@@ -321,7 +321,7 @@ def test_an_exported_file_is_not_exported_again(cli, trained, exported):
 
 def test_an_evaluation_without_detections_is_a_result(cli, trained):
     folder = trained.run / "eval_nothing"
-    done = cli.call("eval", trained.cwd, model_path=trained.checkpoint, min_score=0.99, result_path=folder)
+    done = cli.call("eval", trained.cwd, model_path=trained.checkpoint, min_score=1, result_path=folder)
     assert mean_ap(done) == 0
     assert json.loads((folder / "predictions.json").read_text()) == []
     assert "Why the AP is not above 0:\n- " in done.stdout
