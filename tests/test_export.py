@@ -14,12 +14,14 @@ from mindspore import nn
 from onnx import TensorProto, helper
 
 import export
-from export import TOLERANCE, check_postprocess, export_graph, place_of, ranked_difference, write_description
+from export import check_postprocess, export_graph, place_of, write_description
 from src.command_line import load_config
 from src.errors import ExportError, UsageError
 from src.evaluation.model_file import read_model
 from src.evaluation.postprocessed import PostprocessedDetector
 from src.evaluation.predictor import mindir_runner, onnx_runner
+from src.export import comparison
+from src.export.comparison import TOLERANCE, ranked_difference
 from src.export.onnx_graph import stack_plainly
 from src.models import build_detector
 from src.ops.detections import Detections
@@ -106,11 +108,11 @@ def test_detections_that_differ_leave_no_file(monkeypatch):
                         np.array([1, 0], np.int32))
     rows = np.array([[[1, 2, 30, 40, 0.9, 1], [5, 6, 9, 9, 0.5, 0], [0, 0, 0, 0, 0, -1]]], np.float32)
     detector = PostprocessedDetector(build_detector(load_config(["--model_name", "ssd300"], "export"), ("cat", "dog")))
-    monkeypatch.setattr(export, "onnx_runner", lambda *_, **__: SimpleNamespace(run=lambda: [rows]))
-    assert export.check_detections(Path("a.onnx"), [], wanted, detector, (50, 60))[1] == 0
+    monkeypatch.setattr(comparison, "onnx_runner", lambda *_, **__: SimpleNamespace(run=lambda: [rows]))
+    assert comparison.check_detections(Path("a.onnx"), [], wanted, detector, (50, 60))[1] == 0
     rows[0, 0, 5] = 0       # the other class
     with pytest.raises(ExportError, match="a.onnx: the detections differ from those that are decoded"):
-        export.check_detections(Path("a.onnx"), [], wanted, detector, (50, 60))
+        comparison.check_detections(Path("a.onnx"), [], wanted, detector, (50, 60))
 
 
 # Names
@@ -194,8 +196,8 @@ class Outputs:
 def compared(monkeypatch, found: list) -> float:
     """What check_equal says of a file that gives `found` where the network gives 0 and 1."""
     wanted = [np.zeros((1, 1000, 4), np.float32), np.ones((1, 1000), np.float32)]
-    monkeypatch.setattr(export, "onnx_runner", lambda _: SimpleNamespace(run=lambda: found))
-    return export.check_equal(Path("a.onnx"), [], wanted, Outputs())
+    monkeypatch.setattr(comparison, "onnx_runner", lambda _: SimpleNamespace(run=lambda: found))
+    return comparison.check_equal(Path("a.onnx"), [], wanted, Outputs())
 
 
 def test_every_number_of_an_exported_file_has_to_be_the_networks(monkeypatch):
@@ -214,8 +216,8 @@ def test_outputs_of_another_shape_are_not_compared_by_broadcasting(monkeypatch):
 
 @pytest.mark.parametrize("chip, allowed", [("", TOLERANCE), ("Ascend910B2", TOLERANCE), ("Ascend910A", 0.01)])
 def test_what_may_differ_depends_on_the_chip_and_is_said(chip, allowed, monkeypatch, capsys):
-    monkeypatch.setattr(export, "chip_name", lambda: chip)
-    assert export.tolerance() == allowed
+    monkeypatch.setattr(comparison, "chip_name", lambda: chip)
+    assert comparison.tolerance() == allowed
     assert ("0.01, elsewhere by 0.0001" in capsys.readouterr().out) is (allowed > TOLERANCE)
 
 

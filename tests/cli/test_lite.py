@@ -10,10 +10,10 @@ import pytest
 import recipe
 from small_models import MODELS, TWO_STAGES
 
-from export import TOLERANCE, ranked_difference
 from src.command_line import load_config
 from src.evaluation.model_file import exported_detector, read_model
 from src.evaluation.predictor import onnx_runner
+from src.export.comparison import TOLERANCE, ranked_difference
 
 LITE_PYTHON = os.environ.get("LITE_PYTHON")
 RUN_LITE = Path(__file__).resolve().with_name("run_lite.py")
