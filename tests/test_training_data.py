@@ -12,17 +12,10 @@ from src.command_line import load_config
 from src.data.annotations import load_split
 from src.data.shapes import draw_shapes
 from src.engine.build import check_same_data
+from src.engine.training_data import audited_validation_set, find_data, shared_validation, training_files
 from src.errors import ConfigError, DatasetError, UsageError
 from src.model_utils.device_adapter import ALONE
-from train import (
-    audited_validation_set,
-    find_data,
-    shared_validation,
-    train_detector,
-    training_files,
-    with_computed_settings,
-    with_settings_of_data,
-)
+from train import train_detector, with_computed_settings, with_settings_of_data
 
 CLASSES = ("circle", "rectangle", "triangle")
 
@@ -48,7 +41,7 @@ def prepare(folder, **flags):
 
 
 def test_current_files_are_used_without_reading_annotations(written, monkeypatch):
-    monkeypatch.setattr("train.load_split", lambda *_: pytest.fail("the files are current"))
+    monkeypatch.setattr("src.engine.training_data.load_split", lambda *_: pytest.fail("the files are current"))
 
     assert prepare(written, coco_root=written / "shapes").classes == CLASSES
 
@@ -258,8 +251,8 @@ def test_ranks_after_the_first_read_no_annotations_and_are_told_the_place(writte
     settings = config(written, coco_root=written / "shapes")
     training_files(settings, find_data(settings), written, first)
     settings = config(written, coco_root=written / "shapes", run_distribute=True, device_num=2, rank_id=1)
-    monkeypatch.setattr("train.request_of", lambda *_: pytest.fail("rank 0 does this"))
-    monkeypatch.setattr("train.load_split", lambda *_: pytest.fail("rank 0 does this"))
+    monkeypatch.setattr("src.engine.training_data.request_of", lambda *_: pytest.fail("rank 0 does this"))
+    monkeypatch.setattr("src.engine.training_data.load_split", lambda *_: pytest.fail("rank 0 does this"))
 
     second = SimpleNamespace(rank=1, size=2, device_id=1, share=lambda _: told[0])
     files = training_files(settings, find_data(settings), written, second)

@@ -15,6 +15,7 @@ from src.command_line import load_config
 from src.data.annotations import load_split
 from src.data.images import encode_jpeg
 from src.data.recognise import recognise, with_data
+from src.engine.training_data import load_validation_set
 from src.errors import AnnotationError, UsageError
 from src.settings.config import Config
 from src.settings.schema import DataSection
@@ -150,12 +151,12 @@ def test_training_evaluates_on_a_drawn_split_and_does_without_one(tmp_path, caps
     root = write(tmp_path / "set", EXPORTS["Label Studio COCO"][0])
     config = load_config(["--model_name", "ssd300", "--data", str(root)], "train")
 
-    assert train.load_validation_set(with_data(config), ("cat",)) is None
+    assert load_validation_set(with_data(config), ("cat",)) is None
     printed = capsys.readouterr().out
     assert "no evaluation while training: " in printed and "tools/split_dataset.py" in printed
 
     (root / "val_images.txt").write_text("images/1.jpg\n")
-    assert len(train.load_validation_set(with_data(config), ("cat",)).records) == 1
+    assert len(load_validation_set(with_data(config), ("cat",)).records) == 1
     (root / "val_images.txt").write_text("images/2.jpg\n")
     with pytest.raises(AnnotationError, match="'images/2.jpg' is not an image"):
-        train.load_validation_set(with_data(config), ("cat",))
+        load_validation_set(with_data(config), ("cat",))
