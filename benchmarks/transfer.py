@@ -22,9 +22,8 @@ from src.entry import run  # noqa: E402
 
 EPOCHS, DRAWN_EPOCHS = 5, 14
 # What gets a network off the ground in some hundred steps of eight images.
-SETTINGS = ("--config_path", "config/ssd/ssd300_mobilenet_v2_small.yaml", "--auto", "False", "--opt_type", "adam",
-            "--lr", "0.001", "--lr_init", "0.0001", "--weight_decay", "0.01", "--warmup_epochs", "1",
-            "--ema_decay", "0.95")
+SETTINGS = ("--config_path", "config/ssd/ssd300_mobilenet_v2_small.yaml", "--opt_type", "adam", "--lr", "0.001",
+            "--lr_init", "0.0001", "--weight_decay", "0.01", "--warmup_epochs", "1", "--ema_decay", "0.95")
 # At this size the shapes have about as many pixels as blood cells at 300 x 300.
 DRAWN_SETTINGS = ("--img_shape", "160,160", "--min_scale", "0.35", "--zoom_out", "1", "--color_jitter", "0,0,0")
 

@@ -9,8 +9,7 @@ room=${1:-demo}
 # What makes a training of some minutes on two cores of it.
 config=config/ssd/ssd300_mobilenet_v2_small.yaml
 training_flags=(--img_shape "160,160" --batch_size 8 --epoch_size 14 --min_scale 0.35 --zoom_out 1 --color_jitter "0,0,0"
-  --opt_type adam --lr 0.001 --lr_init 0.0001 --weight_decay 0.01 --warmup_epochs 1
-  --auto False --crop_rule zoo --initial_weights zoo)
+  --opt_type adam --lr 0.001 --lr_init 0.0001 --weight_decay 0.01 --warmup_epochs 1)
 
 data=(--config_path "$config" --coco_root "$room/shapes" --mindrecord_dir "$room/mindrecord")
 run=$room/run-$(date +%Y%m%d-%H%M%S)

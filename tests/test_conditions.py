@@ -146,7 +146,7 @@ def test_the_folder_of_a_run_names_its_checkpoint(tmp_path):
 def test_a_file_that_contradicts_is_refused_with_all_values_and_the_way_out(tmp_path):
     path = checkpoint(tmp_path, "ssd300", *SMALL)
     other = MODELS["ssd300"].config_path.with_name("ssd300_mobilenet_v2_small.yaml")
-    flags = ["--config_path", str(other), "--model_path", str(path), "--auto", "False"]
+    flags = ["--config_path", str(other), "--model_path", str(path)]
     with pytest.raises(ConfigError) as refused:
         load_config(flags, "eval")
     message = str(refused.value)
@@ -166,13 +166,14 @@ def test_priors_of_a_file_that_computes_them_are_no_contradiction(tmp_path):
     """With --auto the file's priors were only the beginning of the training; all other settings count as ever."""
     path = checkpoint(tmp_path, "ssd300", "--img_shape", "300,300", "--min_scale", "0.35")
     small = ["--config_path", str(MODELS["ssd300"].config_path.with_name("ssd300_mobilenet_v2_small.yaml"))]
-    config = load_config([*small, "--model_path", str(path)], "eval")
+    auto = [*small, "--auto", "True"]
+    config = load_config([*auto, "--model_path", str(path)], "eval")
     assert config.model.min_scale == 0.35 and config.model.num_default == [3, 6, 6, 6, 6, 6]
-    started = load_config([*small, "--pre_trained", str(path)], "train")
+    started = load_config([*auto, "--pre_trained", str(path)], "train")
     assert started.model.min_scale == 0.35 and started.train.auto
-    for flags in (["--auto", "False"], ["--min_scale", "0.2"], ["--img_shape", "160,160"]):
+    for flags in (small, [*auto, "--min_scale", "0.2"], [*auto, "--img_shape", "160,160"]):
         with pytest.raises(ConfigError, match="was made with other settings"):
-            load_config([*small, "--model_path", str(path), *flags], "eval")
+            load_config([*flags, "--model_path", str(path)], "eval")
 
 
 def test_a_flag_that_contradicts_is_refused_unless_it_is_insisted_on(tmp_path):
