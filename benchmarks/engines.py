@@ -13,17 +13,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path.insert(0, str(ROOT))
+
+from benchmarks.in_turns import machine  # noqa: E402
+from benchmarks.measuring import timed  # noqa: E402
 
 WARM_UP = 3
 CLASSES = tuple(f"class{index}" for index in range(80))
@@ -68,8 +69,8 @@ def main() -> int:
                 print(json.dumps({"engine": name, **found}), flush=True)
                 if "per_s" in found:
                     measurements.setdefault(name, []).append(found)
-    print(f"{options.model} {options.size} x {options.size}, {processor()}, {options.cores} of its cores: images per "
-          "second, processor ms per image")
+    print(f"{options.model} {options.size} x {options.size}, {machine()['processor']}, {options.cores} of its cores: "
+          "images per second, processor ms per image")
     for name, found in measurements.items():
         print(f"| {name} | {statistics.median(one['per_s'] for one in found):.1f} "
               f"| {statistics.median(one['cpu_ms'] for one in found):.0f} |")
@@ -115,14 +116,8 @@ def measured(options) -> dict:
     call = ours(options, image) if options.measure in OURS else theirs(options, image)
     if isinstance(call, str):
         return {"left_out": call}
-    samples = []
-    for _ in range(WARM_UP + options.repeats):
-        started, cpu_started = time.perf_counter(), time.process_time()
-        call()
-        samples.append((time.perf_counter() - started, time.process_time() - cpu_started))
-    seconds, cpu_seconds = zip(*samples[WARM_UP:])
-    return {"per_s": round(1 / statistics.median(seconds), 2),
-            "cpu_ms": round(1000 * statistics.median(cpu_seconds), 1)}
+    timing = timed(call, options.repeats, WARM_UP)
+    return {"per_s": round(1 / timing.median_s, 2), "cpu_ms": round(1000 * timing.cpu_s, 1)}
 
 
 def ours(options, image):
@@ -147,79 +142,26 @@ def theirs(options, image):
 
     import torch
 
+    from benchmarks.torchvision_models import MODELS, inference
+
     torch.set_num_threads(options.cores)
     half, last = "bf16" in options.measure, "channels last" in options.measure
     if half and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return "this processor does not compute in bf16"
-    model = {"ssd300": torch_ssdlite, "faster_rcnn_resnet50": torch_faster_rcnn}[options.model](options.size).eval()
+    model = MODELS[options.model](options.size, options.size).eval()
     if last:
         model.to(memory_format=torch.channels_last)
     tensor = torch.from_numpy(image).permute(2, 0, 1).float() / 255
     precision = torch.autocast("cpu", dtype=torch.bfloat16) if half else contextlib.nullcontext()
     if options.model == "ssd300":
-        def call():
-            return model([tensor])
-    else:
-        from two_stage import inference
+        model.score_thresh = 0.2    # as ours, see FLAGS
+    call = inference(model, [tensor])
 
-        call = inference(model, [tensor])
-
-    def timed():
+    def detect():
         with torch.inference_mode(), precision:
             return call()
 
-    return timed
-
-
-def torch_faster_rcnn(size: int):
-    from torchvision.models.detection import FasterRCNN
-    from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
-
-    backbone = resnet_fpn_backbone(backbone_name="resnet50", weights=None, trainable_layers=3)
-    return FasterRCNN(backbone, len(CLASSES) + 1, min_size=size, max_size=size)
-
-
-def torch_ssdlite(size: int):
-    """SSDLite on MobileNetV2 of torchvision's parts, with the maps of our ssd300."""
-    from collections import OrderedDict
-    from functools import partial
-
-    from torch import nn
-    from torchvision.models import mobilenet_v2
-    from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
-    from torchvision.models.detection.ssd import SSD
-    from torchvision.models.detection.ssdlite import SSDLiteHead, _extra_block
-
-    norm = partial(nn.BatchNorm2d, eps=1e-3)
-    layers = mobilenet_v2(weights=None, norm_layer=norm).features
-    channels = [576, 1280, 512, 256, 256, 128]
-
-    class Maps(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.parts = nn.ModuleList([
-                nn.Sequential(*layers[:14], layers[14].conv[0]), nn.Sequential(*layers[14].conv[1:], *layers[15:]),
-                *(_extra_block(before, after, norm) for before, after in zip(channels[1:], channels[2:]))])
-
-        def forward(self, images):
-            maps = []
-            for part in self.parts:
-                images = part(images)
-                maps.append(images)
-            return OrderedDict((str(number), one) for number, one in enumerate(maps))
-
-    priors = DefaultBoxGenerator([[2, 3]] * len(channels), min_ratio=0.2, max_ratio=0.95)
-    head = SSDLiteHead(channels, priors.num_anchors_per_location(), len(CLASSES) + 1, norm)
-    return SSD(Maps(), priors, (size, size), len(CLASSES) + 1, head=head, score_thresh=0.2)
-
-
-def processor() -> str:
-    """The name of the processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+    return detect
 
 
 if __name__ == "__main__":

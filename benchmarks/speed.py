@@ -9,16 +9,14 @@ cpu_s, processor seconds per step of all threads, is what to look at on a machin
 from __future__ import annotations
 
 import json
-import statistics
 import sys
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np  # noqa: E402
 
-from benchmarks.measuring import peak_memory_mb  # noqa: E402
+from benchmarks.measuring import Timing, peak_memory_mb, timed  # noqa: E402
 from src.command_line import load_config  # noqa: E402
 from src.entry import run  # noqa: E402
 from src.model_utils.device_adapter import set_device, this_process  # noqa: E402
@@ -35,12 +33,9 @@ def main() -> int:
     set_device(config.runtime)
     said = native.use(config.runtime)
     detector = build_detector(config, CLASSES)
-    samples = (train_seconds if mode == "train" else inference_seconds)(config, detector, repeats)
-    seconds, cpu_seconds = zip(*samples[2:])
+    timing = (train_seconds if mode == "train" else inference_seconds)(config, detector, repeats)
     print(json.dumps({"model": config.model.model_name, "mode": mode, "native": said, "batch": config.train.batch_size,
-                      "input": [3, *detector.input_size], "first_s": round(samples[0][0], 2),
-                      "median_s": round(statistics.median(seconds), 4), "min_s": round(min(seconds), 4),
-                      "cpu_s": round(statistics.median(cpu_seconds), 4), "peak_memory_mb": peak_memory_mb()}))
+                      "input": [3, *detector.input_size], **timing.fields(), "peak_memory_mb": peak_memory_mb()}))
     return 0
 
 
@@ -56,7 +51,7 @@ def split_own_flags(arguments: list) -> tuple:
     return rest, own["--mode"], int(own["--repeats"])
 
 
-def train_seconds(config, detector, repeats: int) -> list:
+def train_seconds(config, detector, repeats: int) -> Timing:
     from src.engine.build import build_step
 
     rng = np.random.default_rng(0)
@@ -68,7 +63,7 @@ def train_seconds(config, detector, repeats: int) -> list:
     return timed(lambda: step(*batch).losses[0].asnumpy(), repeats)
 
 
-def inference_seconds(config, detector, repeats: int) -> list:
+def inference_seconds(config, detector, repeats: int) -> Timing:
     """The whole call: network and what follows it, as eval.py does it; with scores that leave detections to decode."""
     from src.evaluation.predictor import network_runner
 
@@ -95,16 +90,6 @@ def random_picture(rng, input_size: tuple) -> tuple:
         "boxes": boxes.astype(np.float32),
         "segments": [[[x1, y1, x2, y1, x2, y2, x1, y2]] for x1, y1, x2, y2 in boxes],
         "labels": rng.integers(0, len(CLASSES), OBJECTS).astype(np.int32), "crowd": np.zeros(OBJECTS, bool)}
-
-
-def timed(call, repeats: int) -> list:
-    """(seconds, processor seconds) of each call, the first two included."""
-    samples = []
-    for _ in range(repeats + 2):
-        started, cpu_started = time.perf_counter(), time.process_time()
-        call()
-        samples.append((time.perf_counter() - started, time.process_time() - cpu_started))
-    return samples
 
 
 if __name__ == "__main__":

@@ -7,23 +7,25 @@ PYTHON: an interpreter with torch and torchvision; benchmarks/in_turns.py calls 
 from __future__ import annotations
 
 import json
-import resource
-import statistics
 import sys
-import time
 from functools import partial
+from pathlib import Path
 
-import torch
-from torch import nn
-from torchvision.models import mobilenet_v2
-from torchvision.models.detection import FasterRCNN, MaskRCNN, RetinaNet, ssd300_vgg16
-from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
-from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
-from torchvision.models.detection.ssd import SSD
-from torchvision.models.detection.ssdlite import SSDLiteHead
-from torchvision.ops.feature_pyramid_network import LastLevelP6P7
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-OBJECTS, WARM_UP, CLASSES = 8, 2, 81
+import torch  # noqa: E402
+from torch import nn  # noqa: E402
+from torchvision.models import mobilenet_v2  # noqa: E402
+from torchvision.models.detection import FasterRCNN, MaskRCNN, RetinaNet, ssd300_vgg16  # noqa: E402
+from torchvision.models.detection.anchor_utils import DefaultBoxGenerator  # noqa: E402
+from torchvision.models.detection.backbone_utils import resnet_fpn_backbone  # noqa: E402
+from torchvision.models.detection.ssd import SSD  # noqa: E402
+from torchvision.models.detection.ssdlite import SSDLiteHead  # noqa: E402
+from torchvision.ops.feature_pyramid_network import LastLevelP6P7  # noqa: E402
+
+from benchmarks.measuring import peak_memory_mb, timed  # noqa: E402
+
+OBJECTS, CLASSES = 8, 81
 NORM = partial(nn.BatchNorm2d, eps=1e-3, momentum=0.03)
 
 
@@ -132,16 +134,7 @@ def main() -> None:
     model = MODELS[name](height, width).train(mode == "train")
     images = [torch.rand(3, height, width) for _ in range(batch)]
     call = (training if mode == "train" else inference)(model, images)
-    samples = []
-    for _ in range(WARM_UP + repeats):
-        started, cpu_started = time.perf_counter(), time.process_time()
-        call()
-        samples.append((time.perf_counter() - started, time.process_time() - cpu_started))
-    seconds, cpu_seconds = zip(*samples[WARM_UP:])
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps({"median_s": round(statistics.median(seconds), 4),
-                      "cpu_s": round(statistics.median(cpu_seconds), 4),
-                      "peak_memory_mb": peak // (1024 * 1024 if sys.platform == "darwin" else 1024)}))
+    print(json.dumps({**timed(call, repeats).fields(), "peak_memory_mb": peak_memory_mb()}))
 
 
 if __name__ == "__main__":
